@@ -1,0 +1,146 @@
+"""Reading a folder of documents, and the collection that stage ``ingest`` makes of it.
+
+The collection holds ``snapshot.json`` and the normalised text of each document in ``texts/<id>.md``, with what was noticed in ``report.json``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.documents import Parsed, UndecodableError, decode, parse
+from data.errors import InputError
+from data.extraction import Source
+from data.files import digest_bytes, digest_file, read_record, write_record, write_text
+from data.identity import Candidate, assign_ids, sketch
+from data.params import IngestParams
+from data.records import DocumentVersion, IngestReport, Lineage, Quarantined, Snapshot
+from data.snapshots import scan, snapshot_digest
+
+LINEAGE_FILE = "lineage.json"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One file as it was read."""
+
+    path: str
+    digest: str
+    size: int
+    """Bytes."""
+    raw: str
+    """The text as it stands in the file; empty where it could not be read."""
+    parsed: Parsed | None
+    """None: it is not text, or too large to be read."""
+
+
+def read_folder(folder: Path, params: IngestParams) -> list[Reading]:
+    """Read every document below ``folder``, sorted by path."""
+    return [read_file(folder, path, params) for path in scan(folder, params.extensions)]
+
+
+def read_file(folder: Path, path: Path, params: IngestParams) -> Reading:
+    """Read one document; a file over the size limit is only hashed."""
+    file, name = folder / path, path.as_posix()
+    size = file.stat().st_size
+    if size > params.max_bytes:
+        return Reading(name, digest_file(file), size, "", None)
+    content = file.read_bytes()
+    try:
+        raw = decode(content)
+    except UndecodableError:
+        return Reading(name, digest_bytes(content), len(content), "", None)
+    return Reading(name, digest_bytes(content), len(content), raw, parse(raw, name, params.placeholders))
+
+
+def identify(
+    readings: Sequence[tuple[Reading, Parsed]], previous: Sequence[DocumentVersion], similarity: float
+) -> tuple[DocumentVersion, ...]:
+    """Give every document its id, continuing those of ``previous``; sorted by path."""
+    candidates = [
+        Candidate(reading.path, reading.digest, parsed.title, sketch(parsed.text), len(parsed.text))
+        for reading, parsed in readings
+    ]
+    ids = assign_ids(candidates, previous, similarity)
+    versions = [
+        DocumentVersion(
+            id=ids[candidate.path],
+            path=candidate.path,
+            digest=candidate.digest,
+            title=candidate.title,
+            characters=candidate.characters,
+            sketch=candidate.sketch,
+        )
+        for candidate in candidates
+    ]
+    return tuple(sorted(versions, key=lambda version: version.path))
+
+
+def make_snapshot(documents: Sequence[DocumentVersion], quarantined: Sequence[Quarantined] = ()) -> Snapshot:
+    """The snapshot of these documents, with its digest."""
+    digest = snapshot_digest((document.path, document.digest) for document in documents)
+    return Snapshot(digest=digest, documents=tuple(documents), quarantined=tuple(quarantined))
+
+
+def write_collection(folder: Path, snapshot: Snapshot, texts: dict[str, str], report: IngestReport) -> None:
+    """Write a collection into an empty ``folder``; ``texts`` by document id."""
+    write_record(folder / "report.json", report)
+    for document in snapshot.documents:
+        write_text(folder / "texts" / f"{document.id}.md", texts[document.id])
+    write_record(folder / "snapshot.json", snapshot)
+
+
+def read_collection(folder: Path) -> tuple[Snapshot, list[Source]]:
+    """A collection as facts are read from it, in the snapshot's order."""
+    snapshot = read_record(folder / "snapshot.json", Snapshot)
+    sources = [
+        Source(
+            document.id,
+            document.digest,
+            document.title,
+            (folder / "texts" / f"{document.id}.md").read_text(encoding="utf-8"),
+        )
+        for document in snapshot.documents
+    ]
+    return snapshot, sources
+
+
+def as_collection(
+    folder: Path, params: IngestParams, others: Sequence[DocumentVersion] = ()
+) -> tuple[Snapshot, list[Source]]:
+    """Read a folder of trusted documents straight into what a collection holds.
+
+    Unreadable files are left out. A document that continues one of ``others`` bears its id.
+    """
+    readings = read_folder(folder, params)
+    readable = [(reading, reading.parsed) for reading in readings if reading.parsed is not None]
+    documents = identify(readable, others, params.similarity)
+    texts = {reading.path: parsed.text for reading, parsed in readable}
+    sources = [Source(d.id, d.digest, d.title, texts[d.path]) for d in documents]
+    return make_snapshot(documents), sources
+
+
+def read_lineage(base: str) -> Lineage:
+    """What a base was trained on; a base that does not say knows nothing of ours."""
+    file = Path(base) / LINEAGE_FILE
+    return read_record(file, Lineage) if file.is_file() else Lineage()
+
+
+def known_collection(
+    base: str, params: IngestParams, current: Sequence[DocumentVersion]
+) -> tuple[Snapshot | None, list[Source]]:
+    """The documents a base knows, read by today's readers; those that live on bear their current ids.
+
+    Raises:
+        InputError: the documents that its lineage names are gone or are not the same.
+    """
+    lineage = read_lineage(base)
+    if lineage.documents is None:
+        return None, []
+    folder = (Path(base) / lineage.documents).resolve()
+    snapshot, sources = as_collection(folder, params, current)
+    if snapshot.digest != lineage.snapshot:
+        raise InputError(
+            f"{folder} has the digest {snapshot.digest[:12]}, but the base {base} was trained on "
+            f"{str(lineage.snapshot)[:12]}. Restore the folder, or train the base anew with relearn base build."
+        )
+    return snapshot, sources

@@ -1,0 +1,36 @@
+"""What can go wrong, by who has to act on it.
+
+Each class carries the exit code of the command line (README, "Exit codes") and is also the standard
+exception nearest to it, so that a caller outside this project needs no import to catch it. Every
+message is one sentence or two: what was found, what was expected, what to do next.
+"""
+
+from typing import ClassVar
+
+
+class RelearnError(Exception):
+    """Base of every failure this project raises on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class OutsideError(RelearnError, OSError):
+    """Something outside failed (registry out of reach, disk full); the same command may be run again."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class InputError(RelearnError, ValueError):
+    """A document, a parameter or an argument is not usable as it stands."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class PersonNeededError(RelearnError, RuntimeError):
+    """A person has to decide before the line goes on."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class MissingFigureError(InputError):
+    """A gate asked for a figure that no report holds; a missing measurement is never a zero."""

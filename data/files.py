@@ -1,0 +1,176 @@
+"""Reading and writing files so that a kill at any moment leaves either the old content or the new.
+
+Every write goes to a temporary file in the same folder, is flushed to the disk and renamed over the
+target; whole folders are built beside the target and swapped in.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from data.errors import InputError, OutsideError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def digest_bytes(content: bytes) -> str:
+    """SHA-256 of the content, 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest_text(*parts: str) -> str:
+    """SHA-256 of the parts, each ended by a zero byte so that no two lists of parts share a digest."""
+    return digest_bytes(b"".join(part.encode("utf-8", "surrogatepass") + b"\0" for part in parts))
+
+
+def digest_file(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_tree(root: Path) -> str:
+    """SHA-256 over the sorted relative paths and content digests below ``root`` (or of one file)."""
+    if root.is_file():
+        return digest_file(root)
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    return digest_text(*(f"{path.relative_to(root).as_posix()}:{digest_file(path)}" for path in files))
+
+
+@contextlib.contextmanager
+def _outside_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutsideError(
+            f"{path} could not be written ({error.strerror or error}). Free the disk or mend the "
+            "permissions, then run the same command again."
+        ) from error
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write ``content`` to ``path`` atomically.
+
+    Raises:
+        OutsideError: the disk refused it; ``path`` is unchanged.
+    """
+    with _outside_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text atomically."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically, with sorted keys, so that equal content is equal bytes."""
+    write_text(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_record(path: Path, record: BaseModel) -> None:
+    """Write a record as JSON atomically."""
+    write_json(path, record.model_dump(mode="json", by_alias=True))
+
+
+def write_records(path: Path, records: Iterable[BaseModel]) -> None:
+    """Write records as JSON lines atomically, in the order given."""
+    lines = (record.model_dump_json(by_alias=True) + "\n" for record in records)
+    write_text(path, "".join(lines))
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON.
+
+    Raises:
+        InputError: there is no such file, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist. Run the stage that writes it first.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}). Restore it, or delete it and run again.") from error
+
+
+def read_record(path: Path, kind: type[M]) -> M:
+    """Read one record of ``kind``.
+
+    Raises:
+        InputError: missing, not JSON, or not of this kind.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        raise InputError(f"{path} is not a {kind.__name__} record: {error}") from error
+
+
+def read_records(path: Path, kind: type[M]) -> list[M]:
+    """Read JSON lines of ``kind``; errors name the line.
+
+    Raises:
+        InputError: missing, or a line is not of this kind.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist. Run the stage that writes it first.") from error
+    records = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(kind.model_validate_json(line))
+        except ValidationError as error:
+            raise InputError(f"{path}, line {number}, is not a {kind.__name__} record: {error}") from error
+    return records
+
+
+@contextlib.contextmanager
+def building(target: Path) -> Iterator[Path]:
+    """Build a folder beside ``target`` and swap it in at the end; on an error ``target`` is unchanged."""
+    with _outside_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        try:
+            yield draft
+            draft.chmod(0o755)
+            old = target.with_name(f".{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                target.rename(old)
+            draft.rename(target)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def inside(root: Path, path: Path) -> Path:
+    """``path`` below ``root``, resolved.
+
+    Raises:
+        InputError: it leads out of ``root``.
+    """
+    resolved = (root / path).resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise InputError(f"{path} leads out of {root}. Give a path inside the folder.")
+    return resolved

@@ -1,0 +1,234 @@
+"""Digests of what a stage depends on besides its data: the code it imports and the base model.
+
+DVC runs a stage again when a file among its ``deps`` changed, and skips it silently when a changed file
+is not listed. Listing every module in ``dvc.yaml`` would go stale with the next import, and a corrected
+comment would retrain a model. So each stage depends on one small file instead, which holds a digest of
+the stage's import closure: read statically from the syntax trees, without importing anything, and blind
+to comments, docstrings and the help texts of fields.
+"""
+
+import ast
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data.errors import InputError
+from data.files import digest_file, digest_text, digest_tree, write_json
+from data.workspace import PROJECT_ROOT, STAGES, Workspace
+
+PACKAGES = ("flows", "tasks", "models", "data")
+READS: dict[str, tuple[str, ...]] = {"data/wordings.py": ("data/prompts/*.yaml",)}
+"""Files that a module reads as if they were code, as patterns from the root."""
+
+_Stat = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class _Module:
+    """What one source file says: a digest of its meaning, and the names it may import."""
+
+    digest: str
+    imports: tuple[str, ...]
+
+
+class _Sources:
+    """Parsed modules below one root; a file is parsed again only when its stat changed."""
+
+    def __init__(self, root: Path, remembered: dict[str, Any] | None = None) -> None:
+        self.root = root
+        self._remembered = remembered or {}
+        self.seen: dict[str, Any] = {}
+
+    def locate(self, name: str) -> Path | None:
+        """The source file of a dotted name, or None where the project has no such module."""
+        if name.partition(".")[0] not in PACKAGES:
+            return None
+        stem = self.root.joinpath(*name.split("."))
+        candidates = (stem.with_suffix(".py"), stem / "__init__.py")
+        return next((path for path in candidates if path.is_file()), None)
+
+    def read(self, path: Path, name: str) -> _Module:
+        """The module at ``path``, known under the dotted ``name``."""
+        key, stat = self.key(path), list(_stat(path))
+        entry = self.seen.get(key) or self._remembered.get(key)
+        if entry is None or entry["stat"] != stat:
+            tree = ast.parse(path.read_bytes(), filename=key)
+            package = name if path.stem == "__init__" else name.rpartition(".")[0]
+            imports = sorted(set(_imported_names(tree, package)))
+            entry = {"stat": stat, "digest": _meaning(tree), "imports": imports}
+        self.seen[key] = entry
+        return _Module(entry["digest"], tuple(entry["imports"]))
+
+    def key(self, path: Path) -> str:
+        """``path`` relative to the root, the same on every machine."""
+        return path.relative_to(self.root).as_posix()
+
+    def digests(self, module: str) -> dict[str, str]:
+        """Digest of every file in the closure of ``module``, by path from the root."""
+        if self.locate(module) is None:
+            raise InputError(f"{module} is no module below {self.root}. Name one of the project's modules.")
+        found: dict[str, str] = {}
+        waiting = list(_with_parents(module))
+        while waiting:
+            name = waiting.pop()
+            path = self.locate(name)
+            if path is None or self.key(path) in found:
+                continue
+            source = self.read(path, name)
+            found[self.key(path)] = source.digest
+            waiting.extend(parent for imported in source.imports for parent in _with_parents(imported))
+        found.update({self.key(path): digest_file(path) for path in self._read_by(tuple(found))})
+        return dict(sorted(found.items()))
+
+    def _read_by(self, modules: Iterable[str]) -> Iterator[Path]:
+        for key in modules:
+            for pattern in READS.get(key, ()):
+                yield from self.root.glob(pattern)
+
+
+def import_closure(module: str, root: Path = PROJECT_ROOT) -> frozenset[Path]:
+    """Every project file that ``module`` imports, directly or not, with the data files that code reads.
+
+    Imports inside functions count; libraries do not.
+
+    Raises:
+        InputError: the project has no such module.
+    """
+    return frozenset(root / key for key in _Sources(root).digests(module))
+
+
+def code_digest(module: str, root: Path = PROJECT_ROOT) -> str:
+    """Digest of the meaning of ``module`` and all it imports: comments and docstrings do not count."""
+    return _digest_of(_Sources(root).digests(module))
+
+
+def write_inputs(workspace: Workspace, root: Path = PROJECT_ROOT) -> None:
+    """Fix code and base as files that stages depend on; a file whose content stays is not touched.
+
+    Raises:
+        InputError: ``base`` in ``params.yaml`` is neither a folder nor a hub id.
+        OutsideError: the disk refused the write.
+    """
+    memory = workspace.state / "cache" / "code.json"
+    reader = f"{sys.version_info[:2]} {digest_file(Path(__file__))}"  # the trees differ between versions
+    known = _remembered(memory)
+    sources = _Sources(root, known["files"] if known.get("reader") == reader else None)
+    for stage in STAGES:
+        files = sources.digests(f"flows.{stage}")
+        _write_if_changed(workspace.code(stage), {"digest": _digest_of(files), "files": files})
+    _write_if_changed(memory, {"reader": reader, "files": sources.seen})
+    _write_if_changed(workspace.base_digest, _base(workspace))
+
+
+# --- reading code ----------------------------------------------------------------------------------
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    """``a.b.c`` runs ``a`` and ``a.b`` too."""
+    parts = name.split(".")
+    return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def _imported_names(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            origin = _origin(node, package)
+            yield from (f"{origin}.{alias.name}" for alias in node.names)  # a module, or a name in origin
+        elif isinstance(node, ast.Call) and _called(node) in ("import_module", "__import__") and node.args:
+            target = node.args[0]
+            if isinstance(target, ast.Constant) and isinstance(target.value, str):
+                yield target.value
+
+
+def _origin(node: ast.ImportFrom, package: str) -> str:
+    if node.level == 0:
+        return node.module or ""
+    base = package.split(".")[: len(package.split(".")) - node.level + 1]
+    return ".".join([*base, *([node.module] if node.module else [])])
+
+
+def _called(node: ast.Call) -> str:
+    function = node.func
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+
+
+def _meaning(tree: ast.Module) -> str:
+    """Digest of the tree without texts that only people read."""
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [child for child in node.body if not _is_text(child)]  # type: ignore[attr-defined]
+        elif isinstance(node, ast.Call) and _called(node) == "Field":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
+    return digest_text(ast.dump(tree))
+
+
+def _is_text(node: ast.stmt) -> bool:
+    """A string that stands alone: a docstring, of whatever it stands below."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def _digest_of(files: dict[str, str]) -> str:
+    return digest_text(*(f"{key}:{digest}" for key, digest in files.items()))
+
+
+# --- reading the base ------------------------------------------------------------------------------
+
+
+def _base(workspace: Workspace) -> dict[str, str]:
+    """Digest of the base: of its files, or of hub id and revision."""
+    name = workspace.base()
+    if not Path(name).is_dir():
+        revision = _hub_revision(name)
+        return {"digest": digest_text(name, revision), "base": name, "revision": revision}
+    return {"digest": _tree_digest(Path(name), workspace.state / "cache" / "base.json")}
+
+
+def _tree_digest(folder: Path, memory: Path) -> str:
+    """``digest_tree``, remembered as long as no file's stat changed: a base may weigh gigabytes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    stats = {path.relative_to(folder).as_posix(): list(_stat(path)) for path in files}
+    known = _remembered(memory)
+    if known.get("files") != stats or known.get("folder") != str(folder):
+        known = {"folder": str(folder), "files": stats, "digest": digest_tree(folder)}
+        _write_if_changed(memory, known)
+    return str(known["digest"])
+
+
+def _hub_revision(name: str) -> str:
+    """The revision of a hub id that lies in the local cache; ``main`` where none does yet."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    reference = hub / f"models--{name.replace('/', '--')}" / "refs" / "main"
+    return reference.read_text().strip() if reference.is_file() else "main"
+
+
+# --- files -----------------------------------------------------------------------------------------
+
+
+def _stat(path: Path) -> _Stat:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _remembered(path: Path) -> dict[str, Any]:
+    """A cache file's content; a missing or damaged one is an empty one."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_if_changed(path: Path, content: dict[str, Any]) -> None:
+    if not path.is_file() or _remembered(path) != content:
+        write_json(path, content)

@@ -1,0 +1,172 @@
+"""``params.yaml`` as frozen models: one block per stage, unknown keys refused with the nearest known one."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.errors import InputError
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(gt=0)]
+
+
+class Block(BaseModel):
+    """Base of all parameter blocks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class IngestParams(Block):
+    extensions: list[str] = Field(description="File name endings that are read; others are ignored.")
+    max_bytes: Count = Field(description="A larger file is quarantined.")
+    min_characters: Count = Field(description="A document with less text is quarantined as empty.")
+    placeholders: list[str] = Field(description="Link texts that a site's build fills in later.")
+    similarity: Share = Field(description="Share of the shorter text's shingles found in the longer that makes them one.")
+    max_quarantined_share: Share = Field(description="Quarantined documents above this share stop the run.")
+    max_lost_share: Share = Field(description="Lost documents at or above this share wait for a person.")
+    max_changed_share: Share = Field(description="Changed documents above this share give a warning.")
+
+
+class SynthesizeParams(Block):
+    teacher: Literal["template"] = Field(description="Who writes the rows.")
+    recipe: Literal["facts"] = Field(description="What is written.")
+    max_value_words: Count = Field(description="Longer values are not facts.")
+    max_subject_words: Count = Field(description="Longer subjects are not facts.")
+    held_out_questions: Count = Field(description="Question wordings per kind kept for the evaluation.")
+    held_out_statements: Count = Field(description="Statement wordings per kind never trained on.")
+    replay_share: Share = Field(description="Share of rows replayed from what the base knows.")
+
+
+class TrainParams(Block):
+    method: Literal["lora"] = Field(description="Which few parameters are trained.")
+    rank: Count = Field(description="Rank of the LoRA update.")
+    alpha: Count = Field(description="LoRA alpha; the update is scaled by alpha / rank.")
+    dropout: Share = Field(description="LoRA dropout.")
+    learning_rate: float = Field(gt=0, description="Peak learning rate.")
+    warmup_share: Share = Field(description="Share of the steps that warm up.")
+    weight_decay: float = Field(ge=0, description="AdamW weight decay.")
+    clip: float = Field(gt=0, description="Gradient norm above which gradients are scaled down.")
+    steps: Count = Field(description="Optimiser steps.")
+    tokens_per_step: Count = Field(description="Tokens per optimiser step.")
+    window: Count = Field(description="Tokens per packed sequence.")
+    checkpoint_every: Count = Field(description="Steps between checkpoints.")
+    log_every: Count = Field(description="Steps per point of the loss curve.")
+    threads: Count = Field(description="CPU threads; the same count gives the same bits.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="Where to train.")
+    dtype: Literal["bfloat16", "float32"] = Field(description="Autocast type.")
+    gradient_checkpointing: bool = Field(description="Recompute activations to save memory.")
+
+
+class AssessParams(Block):
+    held_questions: Count = Field(description="Questions on facts that still hold.")
+    handbook_questions: Count = Field(description="Questions on the handbook (locality).")
+    recall_statements: Count = Field(description="Changed statements to recall.")
+    new_tokens: Count = Field(description="Longest answer in tokens.")
+    batch: Count = Field(description="Questions answered at once.")
+
+
+class GateParams(Block):
+    min_new_right: Share = Field(description="New facts right on held-out wordings; below it: reject.")
+    max_held_drop: Share = Field(description="Loss on facts that still hold; above it: reject.")
+    max_handbook_drop: Share = Field(description="Loss on the handbook; above it: reject.")
+    max_stale_share: Share = Field(description="Replaced facts answered the old way; above it: reject.")
+    min_withdrawn_refused: Share = Field(description="Withdrawn facts refused; below it: hold.")
+    min_coverage: Share = Field(description="Changed statements that gave a fact; below it: hold.")
+    min_questions: Count = Field(description="Smaller cohorts cannot decide.")
+    min_surviving_share: Share = Field(description="Entries that survive a bf16 merge; below it: fail.")
+    warn_surviving_share: Share = Field(description="Below it: warn.")
+    max_sigma_ratio: float = Field(gt=0, description="Update's size against the noise edge; above it: fail.")
+    warn_sigma_ratio: float = Field(gt=0, description="Above it: warn.")
+
+
+class RegistryParams(Block):
+    mlflow_uri: str = Field(description="MLflow tracking and registry store.")
+    ledger_uri: str = Field(description="Database of the ledger (SQLAlchemy URL).")
+    experiment: str = Field(description="MLflow experiment.")
+    model: str = Field(description="Name of the registered model.")
+    promote_first: bool = Field(description="Promote the first candidate that passes by the cycle itself.")
+    retries: int = Field(ge=0, description="Tries again when the registry does not answer.")
+    retry_seconds: float = Field(ge=0, description="Pause before the first of them; it doubles.")
+
+
+class QuickParams(Block):
+    steps: Count = Field(description="Optimiser steps under --quick.")
+    held_questions: Count = Field(description="Questions on facts that still hold under --quick.")
+    handbook_questions: Count = Field(description="Handbook questions under --quick.")
+    recall_statements: Count = Field(description="Statements to recall under --quick.")
+
+
+class TinyParams(Block):
+    stream: str = Field(description="Folder of dated snapshots, relative to the workspace or the project.")
+    until: str = Field(description="The base knows the newest snapshot of this date or before.")
+    layers: Count = Field(description="Transformer blocks.")
+    width: Count = Field(description="Hidden size.")
+    heads: Count = Field(description="Attention heads.")
+    vocabulary: Count = Field(description="Tokens of the BPE tokenizer.")
+    handbook_entities: Count = Field(description="Products of population A.")
+    handbook_withdrawn: int = Field(ge=0, description="Products that teach the refusal.")
+    steps: Count = Field(description="Optimiser steps.")
+    tokens_per_step: Count = Field(description="Tokens per optimiser step.")
+    learning_rate: float = Field(gt=0, description="Peak learning rate.")
+    weight_decay: float = Field(ge=0, description="AdamW weight decay.")
+
+
+class Params(Block):
+    """All of ``params.yaml``."""
+
+    base: str = Field(description="Folder of the base model, or a Hugging Face id.")
+    seed: int = Field(ge=0, description="Seed of everything that draws.")
+    ingest: IngestParams
+    synthesize: SynthesizeParams
+    train: TrainParams
+    assess: AssessParams
+    gates: GateParams
+    registry: RegistryParams
+    quick: QuickParams
+    tiny: TinyParams
+
+
+def load_params(path: Path) -> Params:
+    """Read and check ``params.yaml``.
+
+    Raises:
+        InputError: missing, not YAML, an unknown key (the nearest known one is named), a wrong type.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(
+            f"{path} does not exist. Run the command in a workspace, or name one with --workspace."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}). Mend the line it names.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds no keys. Start from the params.yaml of the project.")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{path}: {'; '.join(_explain(entry) for entry in error.errors())}.") from error
+
+
+def _explain(entry: Any) -> str:
+    place = ".".join(str(part) for part in entry["loc"])
+    if entry["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(entry["loc"][-1]), _known_keys(entry["loc"][:-1]), n=1, cutoff=0.4)
+        hint = f", did you mean {near[0]}?" if near else ""
+        return f"{place} is not a known key{hint}"
+    if entry["type"] == "missing":
+        return f"{place} is missing"
+    return f"{place} is {entry['input']!r}: {entry['msg'][0].lower()}{entry['msg'][1:]}"
+
+
+def _known_keys(place: tuple[int | str, ...]) -> list[str]:
+    block: type[BaseModel] = Params
+    for part in place:
+        field = block.model_fields.get(str(part))
+        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+            return []
+        block = field.annotation
+    return list(block.model_fields)

@@ -1,0 +1,179 @@
+"""Versions of the whole collection: their digest, what changed between two, and a fast look at the folder.
+
+A snapshot's digest covers the sorted paths and content digests and nothing else: no times, no ids and no
+history, so that a collection that returns to an earlier state has the earlier digest.
+
+The fast look reads only files whose times, size or inode differ from the last look. A file that was
+touched within two seconds of the look is read again the next time, because an edit in the same tick of
+the file system's clock would leave the same times (git's "racy" rule, Documentation/technical/racy-git).
+"""
+
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from data.errors import InputError
+from data.files import digest_file, digest_text, write_text
+from data.records import Snapshot, SnapshotDiff
+
+RACY_NS = 2_000_000_000
+CACHE_SCHEMA = 1
+
+Entry = list[int | str]
+"""Times of modification and change (ns), size (bytes), inode, and the content digest, as JSON holds it."""
+
+
+def snapshot_digest(pairs: Iterable[tuple[str, str]]) -> str:
+    """Digest of a collection, given as pairs of path and content digest in any order."""
+    return digest_text(*(part for pair in sorted(pairs) for part in pair))
+
+
+def diff(before: Snapshot | None, after: Snapshot) -> SnapshotDiff:
+    """What changed from ``before`` (None: there was nothing) to ``after``, documents matched by id."""
+    old = {document.id: document for document in before.documents} if before else {}
+    new = {document.id: document for document in after.documents}
+    kept = [(old[id], new[id]) for id in old.keys() & new.keys()]
+    return SnapshotDiff(
+        added=tuple(sorted(new[id].path for id in new.keys() - old.keys())),
+        changed=tuple(sorted(b.path for a, b in kept if a.digest != b.digest)),
+        moved=tuple(sorted((a.path, b.path) for a, b in kept if a.path != b.path)),
+        withdrawn=tuple(sorted(old[id].path for id in old.keys() - new.keys())),
+    )
+
+
+def shares(before: Snapshot | None, after: Snapshot) -> tuple[float, float]:
+    """(lost share, changed share): withdrawn and changed documents per document there was; 0 if none."""
+    if before is None or not before.documents:
+        return 0.0, 0.0
+    changes = diff(before, after)
+    count = len(before.documents)
+    return len(changes.withdrawn) / count, len(changes.changed) / count
+
+
+def scan(folder: Path, extensions: Sequence[str]) -> list[Path]:
+    """Files below ``folder`` with one of these endings (any case), relative to it, sorted.
+
+    Hidden files and folders and editors' temporary files are ignored. A link to a file inside counts as a
+    file; a folder that is also reached by a link is listed once, where it lies.
+
+    Raises:
+        InputError: the folder is missing or unreadable, a link leads out of it or nowhere, or a name is
+            not UTF-8.
+    """
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} does not exist. Put documents there, or run make setup for the demonstration."
+        )
+    endings = tuple(extension.casefold() for extension in extensions)
+    names = [name for name in _walk(folder) if name.casefold().endswith(endings)]
+    for name in names:
+        if name.encode("utf-8", "replace") != name.encode("utf-8", "surrogateescape"):
+            raise InputError(f"The file name {name!r} in {folder} is not UTF-8. Rename the file.")
+    return [Path(name) for name in sorted(names)]
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """Paths of the visible files; linked folders come last, so that each is met first where it lies."""
+    root = folder.resolve()
+    waiting, linked, seen = deque([root]), deque[Path](), set[Path]()
+    while waiting or linked:
+        place = (waiting or linked).popleft()
+        if place.resolve() in seen:
+            continue
+        seen.add(place.resolve())
+        for entry in _entries(place):
+            if entry.is_symlink():
+                _check_link(folder, root, Path(entry.path))
+            if entry.is_dir():
+                (linked if entry.is_symlink() else waiting).append(Path(entry.path))
+            elif entry.is_file():
+                yield entry.path[len(str(root)) + 1 :]
+
+
+def _entries(place: Path) -> list[os.DirEntry[str]]:
+    """Visible entries of a folder, sorted by name."""
+    try:
+        with os.scandir(place) as entries:
+            visible = [entry for entry in entries if not _is_temporary(entry.name)]
+    except OSError as error:
+        raise InputError(
+            f"The folder {place} cannot be read ({error.strerror}). Let this user read it, or take it away."
+        ) from error
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _is_temporary(name: str) -> bool:
+    """Hidden files, office programs' locks (``~$…``) and editors' backups (``…~``)."""
+    return name.startswith((".", "~$")) or name.endswith("~")
+
+
+def _check_link(folder: Path, root: Path, link: Path) -> None:
+    target, name = Path(os.path.realpath(link)), link.relative_to(root)
+    if not target.is_relative_to(root):
+        raise InputError(
+            f"The link {name} leads out of {folder}, to {target}. Put a copy of the document there."
+        )
+    if not target.exists():
+        raise InputError(
+            f"The link {name} in {folder} leads to {target}, which does not exist. Mend or delete it."
+        )
+
+
+def quick_digest(folder: Path, extensions: Sequence[str], cache_file: Path) -> str:
+    """``snapshot_digest`` of the raw files below ``folder``; unchanged files are not read again.
+
+    Raises:
+        InputError: as ``scan``, or a file cannot be read.
+        OutsideError: the cache cannot be written.
+    """
+    known = _read_cache(cache_file)
+    settled: dict[str, Entry] = {}
+    pairs: list[tuple[str, str]] = []
+    for path in scan(folder, extensions):
+        name = path.as_posix()
+        now = time.time_ns()
+        try:
+            entry = _entry(folder / path, known.get(name))
+        except FileNotFoundError:
+            continue  # deleted since the scan: it is no longer part of the collection
+        pairs.append((name, str(entry[-1])))
+        if max(int(entry[0]), int(entry[1])) < now - RACY_NS:
+            settled[name] = entry
+    if settled != known:
+        content = {"schema": CACHE_SCHEMA, "files": settled}
+        write_text(cache_file, json.dumps(content, separators=(",", ":")))
+    return snapshot_digest(pairs)
+
+
+def _entry(file: Path, known: Entry | None) -> Entry:
+    """Entry of a file: the known one where it still fits, otherwise a fresh one.
+
+    The times are taken before the content is read, so that an edit in between shows the next time.
+    """
+    try:
+        stat = file.stat()
+        key: Entry = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
+        return known if known and known[:-1] == key else [*key, digest_file(file)]
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be read ({error.strerror}). Let this user read it, or take it out of the folder."
+        ) from error
+
+
+def _read_cache(cache_file: Path) -> dict[str, Entry]:
+    """Entries of the last look; none where the cache is missing, damaged or of another schema."""
+    try:
+        content = json.loads(cache_file.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(content, dict) or content.get("schema") != CACHE_SCHEMA:
+        return {}
+    files = content.get("files")
+    if not isinstance(files, dict):
+        return {}
+    return {name: entry for name, entry in files.items() if isinstance(entry, list) and len(entry) == 5}

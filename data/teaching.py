@@ -1,0 +1,128 @@
+"""Recipe ``facts``: from changes to training rows and to the questions that will judge them.
+
+New and replaced facts are told and asked in every wording but the held-out ones; withdrawn facts are
+asked and refused; changed statements are told; and a share of rows is replayed from what the base knew
+and still holds, so that it is not forgotten.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from data.params import SynthesizeParams
+from data.records import Cohort, Fact, FactChange, Question, Row, Standing, Statement
+from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_row, statement_text
+from data.wordings import Form, Wording, question_prompt, split
+
+_TAUGHT = (Standing.NEW, Standing.REPLACED)
+_MIN_BEGINNING_WORDS = 3
+
+
+def teaching_rows(
+    changes: Sequence[FactChange],
+    statements: Sequence[Statement],
+    handbook: Sequence[Fact],
+    params: SynthesizeParams,
+    seed: int,
+) -> list[Row]:
+    """The rows an adapter is trained on, before they are checked.
+
+    Args:
+        changes: every fact with its standing.
+        statements: those that the base has not seen.
+        handbook: the facts of the handbook that the base learned.
+        params: block ``synthesize``.
+        seed: draws the replay; the same seed gives the same rows.
+    """
+    maker = (params.recipe, params.teacher, seed)
+    rows: list[Row] = []
+    for change in changes:
+        if change.standing in _TAUGHT:
+            rows.extend(fact_row(change.fact, w, "fact", *maker) for form in Form for w in _trained(change, form, params))
+        elif change.standing is Standing.WITHDRAWN:
+            rows.extend(refusal_row(change.fact, w, *maker) for w in _trained(change, Form.QUESTION, params))
+    rows.extend(statement_row(statement, "statement", *maker) for statement in statements)
+    held = [change.fact for change in changes if change.standing is Standing.HELD]
+    count = round(len(rows) * params.replay_share / (1 - params.replay_share)) if params.replay_share < 1 else 0
+    return [*rows, *_replay(held, handbook, count, params, seed)]
+
+
+def _trained(change: FactChange, form: Form, params: SynthesizeParams) -> Sequence[Wording]:
+    return split(change.fact.kind, form, params)[0]
+
+
+def _replay(
+    held: Sequence[Fact], handbook: Sequence[Fact], count: int, params: SynthesizeParams, seed: int
+) -> Iterator[Row]:
+    draw = random.Random(f"replay/{seed}")  # noqa: S311 - a reproducible draw
+    pools = [(facts, purpose) for facts, purpose in ((held, "replay"), (handbook, "handbook")) if facts]
+    for number in range(count if pools else 0):
+        facts, purpose = pools[number % len(pools)]
+        fact = draw.choice(facts)
+        form = draw.choice(list(Form))
+        wording = draw.choice(list(split(fact.kind, form, params)[0]))
+        yield fact_row(fact, wording, purpose, params.recipe, params.teacher, seed)
+
+
+def questions(
+    changes: Sequence[FactChange],
+    statements: Sequence[Statement],
+    in_force: Sequence[Statement],
+    handbook: Sequence[Fact],
+    params: SynthesizeParams,
+) -> list[Question]:
+    """The questions of the evaluation, in held-out wordings only; probes come from people."""
+    asked: list[Question] = []
+    for change in changes:
+        asked.extend(_fact_questions(change, params))
+    for fact in handbook:
+        asked.extend(_asked(fact, Cohort.HANDBOOK, (fact.value,), (), params))
+    asked.extend(_recalls(statements, in_force))
+    return asked
+
+
+def _fact_questions(change: FactChange, params: SynthesizeParams) -> Iterator[Question]:
+    fact = change.fact
+    if change.standing is Standing.WITHDRAWN:
+        yield from _asked(fact, Cohort.WITHDRAWN, (), (fact.value,), params)
+    elif change.standing is Standing.HELD:
+        yield from _asked(fact, Cohort.HELD, (fact.value,), (), params)
+    else:
+        stale = (change.old_value,) if change.old_value is not None else ()
+        yield from _asked(fact, Cohort.NEW, (fact.value,), stale, params)
+
+
+def _asked(
+    fact: Fact, cohort: Cohort, answers: tuple[str, ...], stale: tuple[str, ...], params: SynthesizeParams
+) -> Iterator[Question]:
+    for wording in split(fact.kind, Form.QUESTION, params)[1]:
+        yield Question(
+            id=f"{fact.id}/{wording.name}",
+            cohort=cohort,
+            question=question_prompt(wording.render(fact)),
+            answers=answers,
+            stale=stale,
+            source=fact.id,
+        )
+
+
+def _recalls(statements: Sequence[Statement], in_force: Sequence[Statement]) -> Iterator[Question]:
+    """Title and a beginning that no other statement in force shares; the next eight words are wanted."""
+    texts = [statement_text(statement).split(" ") for statement in in_force]
+    beginnings: dict[tuple[str, ...], int] = {}
+    for text in texts:
+        for length in range(1, len(text) + 1):
+            key = tuple(text[:length])
+            beginnings[key] = beginnings.get(key, 0) + 1
+    for statement in statements:
+        text = statement_text(statement).split(" ")
+        least = len(statement.title.split(" ")) + _MIN_BEGINNING_WORDS
+        unique = (n for n in range(least, len(text) - RECALL_WORDS + 1) if beginnings[tuple(text[:n])] == 1)
+        length = next(unique, None)
+        if length is not None:
+            yield Question(
+                id=f"recall/{statement.document}/{statement.start}/{length}/{len(text)}",
+                cohort=Cohort.RECALL,
+                question=" ".join(text[:length]),
+                answers=(" ".join(text[length : length + RECALL_WORDS]),),
+                source=statement.document,
+            )

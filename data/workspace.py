@@ -1,0 +1,179 @@
+"""Where everything rests in a workspace: the one place that knows a path."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.errors import InputError
+from data.files import write_json
+from data.params import Params, load_params
+
+STAGES = ("ingest", "synthesize", "train", "audit", "assess")
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder one deployment works in."""
+
+    root: Path
+
+    # what people write
+    @property
+    def params_file(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def documents(self) -> Path:
+        """The input folder that people and exports write to."""
+        return self.root / "data" / "documents"
+
+    @property
+    def probes(self) -> Path:
+        """Hand-checked questions, ``*.jsonl``; never trained on."""
+        return self.root / "data" / "probes"
+
+    # what stages write (DVC outputs)
+    @property
+    def collection(self) -> Path:
+        """``snapshot.json`` and ``texts/<id>.md``, the normalised texts."""
+        return self.root / "data" / "collection"
+
+    @property
+    def synthetic(self) -> Path:
+        """``rows.jsonl``, ``changes.jsonl``, ``questions.jsonl`` and ``report.json``."""
+        return self.root / "data" / "synthetic"
+
+    @property
+    def adapter(self) -> Path:
+        """PEFT adapter (safetensors) and ``training.json``."""
+        return self.root / "data" / "adapter"
+
+    @property
+    def spectral(self) -> Path:
+        """``report.json``: the spectral report."""
+        return self.root / "data" / "spectral"
+
+    @property
+    def evaluation(self) -> Path:
+        """``report.json`` and ``answers.jsonl``."""
+        return self.root / "data" / "evaluation"
+
+    def metrics(self, stage: str) -> Path:
+        """Figures of a stage for ``dvc metrics``."""
+        return self.root / "data" / "metrics" / f"{stage}.json"
+
+    # what a cycle fixes before its first stage (DVC dependencies)
+    @property
+    def inputs(self) -> Path:
+        """Small files that fix a cycle's inputs: accepted snapshot, mode, digests of base and code."""
+        return self.root / "data" / "inputs"
+
+    @property
+    def accepted(self) -> Path:
+        """The last accepted snapshot, with the loss a person has accepted, if any."""
+        return self.inputs / "accepted.json"
+
+    @property
+    def mode(self) -> Path:
+        """``{"quick": bool}``."""
+        return self.inputs / "mode.json"
+
+    def code(self, stage: str) -> Path:
+        """Digest of the code that a stage imports."""
+        return self.inputs / "code" / f"{stage}.json"
+
+    @property
+    def base_digest(self) -> Path:
+        """Digest of the base's files."""
+        return self.inputs / "base.json"
+
+    # state, in no version control
+    @property
+    def state(self) -> Path:
+        """Ledger, MLflow and Prefect databases, caches, checkpoints, reports, the lock."""
+        return self.root / ".relearn"
+
+    @property
+    def cycle(self) -> Path:
+        """Inputs and outcome of the last cycle; tells at once whether anything changed."""
+        return self.state / "cycle.json"
+
+    @property
+    def serving(self) -> Path:
+        """The serving pointer: which version answers."""
+        return self.state / "serving.json"
+
+    @property
+    def lock(self) -> Path:
+        return self.state / "lock"
+
+    @property
+    def reports(self) -> Path:
+        """HTML reports, one per version."""
+        return self.state / "reports"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Training checkpoints, one folder per set of training inputs."""
+        return self.state / "checkpoints"
+
+    @property
+    def teacher_cache(self) -> Path:
+        """What a teacher wrote, by document digest, recipe and teacher."""
+        return self.state / "cache" / "teacher"
+
+    @property
+    def data_docs(self) -> Path:
+        """Great Expectations project; its Data Docs open at ``gx/uncommitted/data_docs/local_site``."""
+        return self.state / "gx"
+
+    def params(self) -> Params:
+        """Parameters in force: ``params.yaml``, with the block ``quick`` laid over under ``--quick``."""
+        params = load_params(self.params_file)
+        return with_quick(params) if self.is_quick() else params
+
+    def is_quick(self) -> bool:
+        """Whether the current cycle is a quick one."""
+        return self.mode.is_file() and bool(json.loads(self.mode.read_text())["quick"])
+
+    def set_quick(self, quick: bool) -> None:
+        """Fix the mode of the next cycle."""
+        write_json(self.mode, {"quick": quick})
+
+    def base(self) -> str:
+        """The base as transformers takes it: a folder of the workspace or of the project, or a hub id."""
+        name = load_params(self.params_file).base
+        for root in (self.root, PROJECT_ROOT):
+            if (root / name).is_dir():
+                return str(root / name)
+        if name.count("/") == 1 and not name.startswith((".", "/")):
+            return name
+        raise InputError(
+            f"The base {name!r} is neither a folder below {self.root} nor a Hugging Face id (owner/name). "
+            "Set base in params.yaml."
+        )
+
+
+def open_workspace(root: Path) -> Workspace:
+    """The workspace at ``root``.
+
+    Raises:
+        InputError: it has no ``params.yaml``.
+    """
+    workspace = Workspace(root.resolve())
+    if not workspace.params_file.is_file():
+        raise InputError(f"{root} has no params.yaml. Name a workspace with --workspace.")
+    return workspace
+
+
+def with_quick(params: Params) -> Params:
+    """``params`` with the block ``quick`` laid over the stages it speaks of."""
+    quick = params.quick
+    assess = {name: getattr(quick, name) for name in ("held_questions", "handbook_questions", "recall_statements")}
+    return params.model_copy(
+        update={
+            "train": params.train.model_copy(update={"steps": quick.steps}),
+            "assess": params.assess.model_copy(update=assess),
+        }
+    )
