@@ -1,0 +1,24 @@
+"""Which device to compute on, and in which precision the frozen weights rest there."""
+
+import torch
+
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def choose_device(wanted: str) -> str:
+    """``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ValueError: a device was asked for that this machine lacks.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if wanted == "auto":
+        return next(name for name, there in present.items() if there)
+    if not present.get(wanted, False):
+        raise ValueError(f"device {wanted!r} is not on this machine; set train.device to auto or cpu.")
+    return wanted
+
+
+def weights_dtype(device: str) -> torch.dtype:
+    """float32 on the CPU, where matrix products in bf16 come from autocast; bf16 on accelerators."""
+    return torch.float32 if device == "cpu" else torch.bfloat16

@@ -1,0 +1,310 @@
+"""The gate policy: three reports and the thresholds in, one verdict with its reasons out.
+
+A pure function. Every check has an outcome and one sentence with the figure, its n and its interval.
+A failed check rejects; an insufficient one, and a warning of a check in ``HOLDING``, holds; anything
+else promotes. Point values are compared with the thresholds, in whole numbers of hits over n, so that
+a candidate exactly on a threshold passes. A figure that should be there and is not is an error, never
+a zero: which ones should be there follows from the counts of facts that the synthesis reports.
+Recall and probes are reported and never decide.
+"""
+
+import math
+from collections.abc import Sequence
+
+from data.errors import InputError, MissingFigureError
+from data.params import GateParams
+from data.records import (
+    Check,
+    Cohort,
+    CohortFigures,
+    Estimate,
+    EvaluationReport,
+    Grade,
+    Judgement,
+    LayerSpectrum,
+    Outcome,
+    SpectralReport,
+    Standing,
+    SynthesisReport,
+    Verdict,
+)
+from models.statistics import wilson
+
+HOLDING = frozenset({"withdrawn", "coverage"})
+"""Checks whose warning asks for a person."""
+
+
+def judge(
+    spectral: SpectralReport,
+    evaluation: EvaluationReport,
+    synthesis: SynthesisReport,
+    thresholds: GateParams,
+    *,
+    handbook_expected: bool,
+) -> Judgement:
+    """Judge one candidate.
+
+    ``handbook_expected`` says whether the base learned the handbook, so that locality can be measured.
+
+    Raises:
+        MissingFigureError: a figure that a gate needs is in no report.
+        InputError: the reports speak of different adapters or bases, or give a cohort twice.
+    """
+    _require_one_candidate(spectral, evaluation, synthesis)
+    facts = {standing: _fact_count(synthesis, standing) for standing in Standing}
+    new = _cohort(evaluation, Cohort.NEW, facts[Standing.NEW] + facts[Standing.REPLACED] > 0)
+    held = _cohort(evaluation, Cohort.HELD, facts[Standing.HELD] > 0)
+    handbook = _cohort(evaluation, Cohort.HANDBOOK, handbook_expected)
+    withdrawn = _cohort(evaluation, Cohort.WITHDRAWN, facts[Standing.WITHDRAWN] > 0)
+    return _verdict(
+        (
+            _integrity(spectral.layers),
+            _not_learned(spectral.layers, thresholds),
+            _exploded(spectral.layers, thresholds),
+            _adapter_active(evaluation),
+            _learned(new, thresholds),
+            _stale(new, facts[Standing.REPLACED], thresholds),
+            _drop("forgotten", held, thresholds.max_held_drop, thresholds.min_questions),
+            _drop("locality", handbook, thresholds.max_handbook_drop, thresholds.min_questions),
+            _withdrawn(withdrawn, thresholds),
+            _coverage(synthesis, thresholds),
+        )
+    )
+
+
+def _verdict(checks: tuple[Check, ...]) -> Judgement:
+    failed = [check for check in checks if check.outcome is Outcome.FAIL]
+    held = [check for check in checks if _holds(check)]
+    if failed or held:
+        verdict = Verdict.REJECT if failed else Verdict.HOLD
+        reasons = tuple(check.reason for check in failed or held)
+        return Judgement(verdict=verdict, reasons=reasons, checks=checks)
+    warned = sum(check.outcome is Outcome.WARN for check in checks)
+    reason = f"All {len(checks)} checks passed" + (f", {warned} of them with a warning." if warned else ".")
+    return Judgement(verdict=Verdict.PROMOTE, reasons=(reason,), checks=checks)
+
+
+def _holds(check: Check) -> bool:
+    warned = check.outcome is Outcome.WARN and check.check in HOLDING
+    return warned or check.outcome is Outcome.INSUFFICIENT
+
+
+# --- which figures there must be -------------------------------------------------------------------
+
+
+def _require_one_candidate(
+    spectral: SpectralReport, evaluation: EvaluationReport, synthesis: SynthesisReport
+) -> None:
+    if spectral.adapter != evaluation.adapter:
+        raise InputError(
+            f"The spectral report speaks of adapter {spectral.adapter} and the evaluation of "
+            f"{evaluation.adapter}; a verdict needs one adapter. Run audit and assess again."
+        )
+    if len({spectral.base, evaluation.base, synthesis.base}) > 1:
+        raise InputError(
+            f"The bases differ: {spectral.base} in the spectral report, {evaluation.base} in the evaluation "
+            f"and {synthesis.base} in the synthesis. Run the stages again on one base."
+        )
+    if not spectral.layers:
+        raise MissingFigureError("The spectral report has no layer; expected all adapted. Run audit again.")
+
+
+def _fact_count(synthesis: SynthesisReport, standing: Standing) -> int:
+    if standing not in synthesis.facts:
+        raise MissingFigureError(
+            f"The synthesis report does not count the facts that are {standing}; expected a number, zero "
+            "included. Run synthesize again."
+        )
+    return synthesis.facts[standing]
+
+
+def _cohort(evaluation: EvaluationReport, cohort: Cohort, expected: bool) -> CohortFigures | None:
+    """The figures of ``cohort``; None only where there is nothing to measure."""
+    found = [figures for figures in evaluation.cohorts if figures.cohort is cohort]
+    if len(found) > 1:
+        raise InputError(
+            f"The evaluation gives cohort {cohort} {len(found)} times, not once. Run assess again."
+        )
+    if expected and not found:
+        raise MissingFigureError(
+            f"The evaluation has no figures of cohort {cohort}, though there are facts to ask about. "
+            "Run assess again."
+        )
+    return found[0] if found else None
+
+
+def _figure(shares: dict[Grade, Estimate], grade: Grade, cohort: Cohort) -> Estimate:
+    estimate = shares.get(grade)
+    if estimate is None or estimate.n <= 0:
+        raise MissingFigureError(
+            f"The evaluation does not say which share of cohort {cohort} is {grade}. Run assess again."
+        )
+    return estimate
+
+
+# --- spectral checks -------------------------------------------------------------------------------
+
+
+def _is_sound(layer: LayerSpectrum) -> bool:
+    figures = (layer.update_norm, layer.base_norm, layer.survives_bf16, layer.sigma_ratio)
+    return layer.finite and all(math.isfinite(figure) for figure in figures)
+
+
+def _integrity(layers: Sequence[LayerSpectrum]) -> Check:
+    broken = [layer.name for layer in layers if not _is_sound(layer)]
+    if broken:
+        reason = f"{len(broken)} of {len(layers)} adapted layers are not finite, the first is {broken[0]}."
+        return Check(check="integrity", outcome=Outcome.FAIL, reason=reason, layer=broken[0])
+    return _passed("integrity", f"All {len(layers)} adapted layers are finite.")
+
+
+def _not_learned(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Check:
+    """The share over the entries of all layers: one idle layer does not mean that nothing was learned."""
+    sound = [layer for layer in layers if _is_sound(layer)]
+    if not sound:
+        return _insufficient("not_learned", "No layer is finite, so what survives a bf16 merge is not known.")
+    entries = sum(layer.N * layer.M for layer in sound)
+    share = sum(round(layer.survives_bf16 * layer.N * layer.M) for layer in sound) / entries
+    outcome = _graded(share >= thresholds.min_surviving_share, share >= thresholds.warn_surviving_share)
+    reason = (
+        f"{share:.1%} of {entries:,} base entries change in a bf16 merge (fail "
+        f"below {thresholds.min_surviving_share:.1%}, warn below {thresholds.warn_surviving_share:.1%})."
+    )
+    return Check(check="not_learned", outcome=outcome, reason=reason)
+
+
+def _exploded(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Check:
+    sound = [layer for layer in layers if _is_sound(layer)]
+    if not sound:
+        return _insufficient("exploded", "No layer is finite, so the size of the update is not known.")
+    worst = max(sound, key=lambda layer: layer.sigma_ratio)
+    ratio = worst.sigma_ratio
+    outcome = _graded(ratio <= thresholds.max_sigma_ratio, ratio <= thresholds.warn_sigma_ratio)
+    reason = (
+        f"The largest update of {len(sound)} layers, {worst.name}, is {ratio:.3g} times its base's noise "
+        f"edge (fail above {thresholds.max_sigma_ratio:g}, warn above {thresholds.warn_sigma_ratio:g})."
+    )
+    return Check(check="exploded", outcome=outcome, reason=reason, layer=worst.name)
+
+
+# --- evaluation checks -----------------------------------------------------------------------------
+
+
+def _adapter_active(evaluation: EvaluationReport) -> Check:
+    if evaluation.adapter_active:
+        return _passed("adapter_active", f"The adapter shifts a logit by up to {evaluation.logit_shift:.3g}.")
+    reason = f"The adapter changes no logit (largest shift {evaluation.logit_shift:.3g}): the base answered."
+    return Check(check="adapter_active", outcome=Outcome.FAIL, reason=reason)
+
+
+def _learned(new: CohortFigures | None, thresholds: GateParams) -> Check:
+    if new is None:
+        return _passed("learned", "The snapshot has no new or replaced facts, so there is nothing to learn.")
+    right = _figure(new.candidate, Grade.RIGHT, Cohort.NEW)
+    reason = f"New facts are right in {_shown(right)}, at least {thresholds.min_new_right:.1%} wanted"
+    if right.n < thresholds.min_questions:
+        return _too_few("learned", reason, thresholds)
+    outcome = _graded(_share(right) >= thresholds.min_new_right)
+    return Check(check="learned", outcome=outcome, reason=f"{reason}.")
+
+
+def _stale(new: CohortFigures | None, replaced: int, thresholds: GateParams) -> Check:
+    """Among the questions that have an old answer: over all new facts a leak would drown.
+
+    The cohort's size is the check "learned"'s concern; a few replaced facts without a leak pass.
+    """
+    estimate = new.candidate_stale if new is not None else None
+    if estimate is None or estimate.n <= 0:
+        if replaced > 0:
+            raise MissingFigureError(
+                f"The evaluation does not say how many of {replaced} replaced facts get the old answer. "
+                "Run assess again."
+            )
+        return _passed("stale", "The snapshot has no replaced facts, so no answer can be stale.")
+    limit = thresholds.max_stale_share
+    reason = f"Replaced facts get the old answer in {_shown(estimate)}, at most {limit:.1%} allowed"
+    within = _share(estimate) <= limit
+    if not within and estimate.n < thresholds.min_questions:
+        return _too_few("stale", reason, thresholds)
+    return Check(check="stale", outcome=_graded(within), reason=f"{reason}.")
+
+
+def _drop(check: str, figures: CohortFigures | None, limit: float, min_questions: int) -> Check:
+    what = "Facts that still hold" if check == "forgotten" else "Handbook facts"
+    if figures is None:
+        return _passed(check, f"{what} are none that the base knew, so nothing can be lost.")
+    base = _figure(figures.base, Grade.RIGHT, figures.cohort)
+    candidate = _figure(figures.candidate, Grade.RIGHT, figures.cohort)
+    if base.n != candidate.n:
+        raise InputError(
+            f"Cohort {figures.cohort} has {base.n} answers of the base and {candidate.n} of the candidate; "
+            "a drop needs the same questions. Run assess again."
+        )
+    drop = (base.hits - candidate.hits) / base.n
+    reason = (
+        f"{what} fall by {drop:+.3f} from {_share(base):.3f} to {_share(candidate):.3f} (95 % interval "
+        f"{-figures.difference_high:+.3f} to {-figures.difference_low:+.3f}, n={base.n}), "
+        f"at most {limit:.3f} allowed"
+    )
+    if base.n < min_questions:
+        return _insufficient(check, f"{reason}; fewer than {min_questions} questions cannot decide.")
+    return Check(check=check, outcome=_graded(drop <= limit), reason=f"{reason}.")
+
+
+def _withdrawn(figures: CohortFigures | None, thresholds: GateParams) -> Check:
+    if figures is None:
+        return _passed("withdrawn", "The snapshot withdraws no facts, so there is nothing to refuse.")
+    refused = _figure(figures.candidate, Grade.RIGHT, Cohort.WITHDRAWN)
+    wanted = thresholds.min_withdrawn_refused
+    reason = f"Withdrawn facts are refused in {_shown(refused)}, at least {wanted:.1%} wanted"
+    if refused.n < thresholds.min_questions:
+        return _too_few("withdrawn", reason, thresholds)
+    outcome = _graded(True, _share(refused) >= wanted)
+    return Check(check="withdrawn", outcome=outcome, reason=f"{reason}.")
+
+
+def _coverage(synthesis: SynthesisReport, thresholds: GateParams) -> Check:
+    changed = sum(document.changed_statements for document in synthesis.coverage)
+    if changed == 0:
+        if synthesis.new_statements > 0:
+            raise MissingFigureError(
+                f"The synthesis counts {synthesis.new_statements} new statements and the documents' "
+                "coverage none, so the share that gave a fact is unknown. Run synthesize again."
+            )
+        return _passed("coverage", "No statement changed, so there is nothing to cover.")
+    covered = wilson(sum(document.changed_with_fact for document in synthesis.coverage), changed)
+    outcome = _graded(True, _share(covered) >= thresholds.min_coverage)
+    shown = _shown(covered, "statements")
+    reason = f"Changed statements gave a fact in {shown}, at least {thresholds.min_coverage:.1%} wanted."
+    return Check(check="coverage", outcome=outcome, reason=reason)
+
+
+# --- wording ---------------------------------------------------------------------------------------
+
+
+def _graded(acceptable: bool, good: bool = True) -> Outcome:
+    if not acceptable:
+        return Outcome.FAIL
+    return Outcome.PASS if good else Outcome.WARN
+
+
+def _passed(check: str, reason: str) -> Check:
+    return Check(check=check, outcome=Outcome.PASS, reason=reason)
+
+
+def _insufficient(check: str, reason: str) -> Check:
+    return Check(check=check, outcome=Outcome.INSUFFICIENT, reason=reason)
+
+
+def _too_few(check: str, reason: str, thresholds: GateParams) -> Check:
+    return _insufficient(check, f"{reason}; fewer than {thresholds.min_questions} questions cannot decide.")
+
+
+def _share(estimate: Estimate) -> float:
+    """Hits over n, the one division whose result equals a threshold such as 0.9 exactly."""
+    return estimate.hits / estimate.n
+
+
+def _shown(estimate: Estimate, of_what: str = "questions") -> str:
+    interval = f"95 % interval {estimate.low:.1%} to {estimate.high:.1%}"
+    return f"{_share(estimate):.1%} of {estimate.n} {of_what} ({interval})"

@@ -1,0 +1,365 @@
+"""Whatever the reports hold: a failed check never promotes, and a missing figure is never a zero."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.errors import InputError, MissingFigureError
+from data.params import GateParams, load_params
+from data.records import (
+    Answer,
+    Cohort,
+    CohortFigures,
+    Coverage,
+    EvaluationReport,
+    Grade,
+    Judgement,
+    LayerSpectrum,
+    Outcome,
+    Question,
+    SpectralReport,
+    Standing,
+    SynthesisReport,
+    Verdict,
+)
+from data.workspace import PROJECT_ROOT
+from models.gates import HOLDING, judge
+from models.statistics import figures
+
+THRESHOLDS = load_params(PROJECT_ROOT / "params.yaml").gates.model_copy(
+    update={
+        "min_new_right": 0.9,
+        "max_held_drop": 0.03,
+        "max_handbook_drop": 0.03,
+        "max_stale_share": 0.1,
+        "min_withdrawn_refused": 0.5,
+        "min_coverage": 0.2,
+        "min_questions": 20,
+        "min_surviving_share": 0.05,
+        "warn_surviving_share": 0.8,
+        "max_sigma_ratio": 10.0,
+        "warn_sigma_ratio": 4.0,
+    }
+)
+DECISIVE = [
+    "integrity",
+    "not_learned",
+    "exploded",
+    "adapter_active",
+    "learned",
+    "stale",
+    "forgotten",
+    "locality",
+]
+CHECKS = [*DECISIVE, "withdrawn", "coverage"]
+
+
+def layer(**changes: Any) -> LayerSpectrum:
+    good = {
+        "name": "layer", "kind": "linear", "N": 20, "M": 10, "rank": 4, "finite": True,
+        "update_norm": 1.0, "base_norm": 1.0, "spectral_norm": 1.0, "stable_rank": 1.0,
+        "alpha": None, "base_alpha": None, "survives_bf16": 0.9, "sigma_ratio": 1.0,
+    }  # fmt: skip
+    return LayerSpectrum(**(good | changes))
+
+
+def spectral(*layers: LayerSpectrum) -> SpectralReport:
+    return SpectralReport(adapter="adapter", base="base", layers=layers)
+
+
+def cohort(kind: Cohort, n: int, base: int, right: int, stale: int = 0, dated: int = 0) -> CohortFigures:
+    """n questions, the last ``dated`` with a stale answer; the first are right, the last are stale."""
+    answers = [
+        Answer(
+            question=Question(
+                id=str(i), cohort=kind, question="?", answers=("x",), stale=("o",) * (i >= n - dated)
+            ),
+            base="", base_grade=Grade.RIGHT if i < base else Grade.WRONG,
+            candidate="",
+            candidate_grade=Grade.RIGHT if i < right else Grade.STALE if i >= n - stale else Grade.WRONG,
+        )
+        for i in range(n)
+    ]  # fmt: skip
+    (found,) = figures(answers)
+    return found
+
+
+GOOD = {
+    Cohort.NEW: cohort(Cohort.NEW, 100, 2, 95, stale=2, dated=40),
+    Cohort.HELD: cohort(Cohort.HELD, 100, 95, 95),
+    Cohort.HANDBOOK: cohort(Cohort.HANDBOOK, 100, 97, 96),
+    Cohort.WITHDRAWN: cohort(Cohort.WITHDRAWN, 40, 0, 30),
+}
+
+
+def evaluation(*cohorts: CohortFigures, active: bool = True) -> EvaluationReport:
+    """The good cohorts, with ``cohorts`` in place of those of their kind."""
+    chosen = GOOD | {figure.cohort: figure for figure in cohorts}
+    return EvaluationReport(
+        adapter="adapter", base="base", questions="q", adapter_active=active, logit_shift=3.0,
+        cohorts=tuple(chosen.values()),
+    )  # fmt: skip
+
+
+def without(*kinds: Cohort) -> EvaluationReport:
+    whole = evaluation()
+    return whole.model_copy(update={"cohorts": tuple(c for c in whole.cohorts if c.cohort not in kinds)})
+
+
+def synthesis(changed: int = 100, covered: int = 60, **facts: int) -> SynthesisReport:
+    documents = (Coverage(document="d", path="d.md", title="D", facts=1, statements=changed,
+                          changed_statements=changed, changed_with_fact=covered),)  # fmt: skip
+    counts = {Standing.NEW: 30, Standing.REPLACED: 20, Standing.WITHDRAWN: 20, Standing.HELD: 300}
+    return SynthesisReport(
+        snapshot="s", base="base", recipe="facts", teacher="template", seed=1, new_statements=changed,
+        gone_statements=0, rows={}, dropped={}, coverage=documents, rows_digest="r",
+        facts=counts | {Standing(name): count for name, count in facts.items()},
+    )  # fmt: skip
+
+
+def judged(
+    spectra: SpectralReport | None = None,
+    measured: EvaluationReport | None = None,
+    written: SynthesisReport | None = None,
+    thresholds: GateParams = THRESHOLDS,
+    handbook_expected: bool = True,
+) -> Judgement:
+    return judge(
+        spectra or spectral(layer()), measured or evaluation(), written or synthesis(), thresholds,
+        handbook_expected=handbook_expected,
+    )  # fmt: skip
+
+
+def outcome(judgement: Judgement, check: str) -> Outcome:
+    (found,) = [entry for entry in judgement.checks if entry.check == check]
+    return found.outcome
+
+
+def test_a_good_candidate_is_promoted_with_every_check_reasoned() -> None:
+    judgement = judged()
+    assert judgement.verdict is Verdict.PROMOTE
+    assert [check.check for check in judgement.checks] == CHECKS
+    assert all(check.outcome is Outcome.PASS for check in judgement.checks)
+    assert judgement.reasons == ("All 10 checks passed.",)
+
+
+def test_reasons_give_the_figure_n_and_interval() -> None:
+    reasons = {check.check: check.reason for check in judged().checks}
+    assert "95.0% of 100 questions (95 % interval 88.8% to 97.8%)" in reasons["learned"]
+    assert "5.0% of 40 questions" in reasons["stale"]
+    assert "+0.010 from 0.970 to 0.960" in reasons["locality"]
+    assert "n=100" in reasons["forgotten"]
+    assert "60.0% of 100 statements" in reasons["coverage"]
+
+
+# --- thresholds: on the edge passes, one step past it does not -------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("check", "cohorts", "expected"),
+    [
+        ("learned", cohort(Cohort.NEW, 100, 0, 90, dated=10), Outcome.PASS),
+        ("learned", cohort(Cohort.NEW, 100, 0, 89, dated=10), Outcome.FAIL),
+        ("learned", cohort(Cohort.NEW, 20, 0, 18, dated=2), Outcome.PASS),
+        ("learned", cohort(Cohort.NEW, 19, 0, 19, dated=2), Outcome.INSUFFICIENT),
+        ("learned", cohort(Cohort.NEW, 19, 0, 0, dated=2), Outcome.INSUFFICIENT),
+        ("stale", cohort(Cohort.NEW, 300, 0, 290, stale=4, dated=40), Outcome.PASS),
+        ("stale", cohort(Cohort.NEW, 300, 0, 290, stale=5, dated=40), Outcome.FAIL),
+        ("stale", cohort(Cohort.NEW, 300, 0, 290, stale=0, dated=3), Outcome.PASS),
+        ("stale", cohort(Cohort.NEW, 300, 0, 290, stale=3, dated=3), Outcome.INSUFFICIENT),
+        ("forgotten", cohort(Cohort.HELD, 300, 270, 261), Outcome.PASS),
+        ("forgotten", cohort(Cohort.HELD, 300, 270, 260), Outcome.FAIL),
+        ("forgotten", cohort(Cohort.HELD, 300, 200, 290), Outcome.PASS),
+        ("forgotten", cohort(Cohort.HELD, 19, 19, 0), Outcome.INSUFFICIENT),
+        ("locality", cohort(Cohort.HANDBOOK, 100, 97, 94), Outcome.PASS),
+        ("locality", cohort(Cohort.HANDBOOK, 100, 97, 93), Outcome.FAIL),
+        ("withdrawn", cohort(Cohort.WITHDRAWN, 40, 0, 20), Outcome.PASS),
+        ("withdrawn", cohort(Cohort.WITHDRAWN, 40, 0, 19), Outcome.WARN),
+        ("withdrawn", cohort(Cohort.WITHDRAWN, 10, 0, 10), Outcome.INSUFFICIENT),
+    ],
+)
+def test_evaluation_thresholds(check: str, cohorts: CohortFigures, expected: Outcome) -> None:
+    judgement = judged(measured=evaluation(cohorts))
+    assert outcome(judgement, check) is expected
+    verdict = {Outcome.PASS: Verdict.PROMOTE, Outcome.FAIL: Verdict.REJECT}.get(expected, Verdict.HOLD)
+    assert judgement.verdict is verdict
+    if expected is not Outcome.PASS:
+        assert judgement.reasons == tuple(entry.reason for entry in judgement.checks if entry.check == check)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(20, 400), st.integers(0, 100))
+def test_a_drop_of_exactly_the_limit_passes(n: int, percent: int) -> None:
+    """Whole hits over n: no rounding of two shares comes between the drop and the limit."""
+    limit = (percent * n // 100) / n
+    exact = cohort(Cohort.HELD, n, n, n - percent * n // 100)
+    thresholds = THRESHOLDS.model_copy(update={"max_held_drop": limit})
+    assert outcome(judged(measured=evaluation(exact), thresholds=thresholds), "forgotten") is Outcome.PASS
+
+
+@pytest.mark.parametrize(
+    ("check", "layers", "expected", "verdict"),
+    [
+        ("integrity", [layer(), layer(finite=False)], Outcome.FAIL, Verdict.REJECT),
+        ("integrity", [layer(sigma_ratio=float("nan"))], Outcome.FAIL, Verdict.REJECT),
+        ("not_learned", [layer(finite=False)], Outcome.INSUFFICIENT, Verdict.REJECT),
+        ("exploded", [layer(finite=False)], Outcome.INSUFFICIENT, Verdict.REJECT),
+        ("not_learned", [layer(survives_bf16=0.05)] * 3, Outcome.WARN, Verdict.PROMOTE),
+        ("not_learned", [layer(survives_bf16=0.045)] * 3, Outcome.FAIL, Verdict.REJECT),
+        ("not_learned", [layer(survives_bf16=0.8)], Outcome.PASS, Verdict.PROMOTE),
+        ("not_learned", [layer(survives_bf16=0.795)], Outcome.WARN, Verdict.PROMOTE),
+        ("not_learned", [layer(survives_bf16=0.0), layer(N=200)], Outcome.PASS, Verdict.PROMOTE),
+        ("exploded", [layer(sigma_ratio=4.0)], Outcome.PASS, Verdict.PROMOTE),
+        ("exploded", [layer(), layer(sigma_ratio=4.01)], Outcome.WARN, Verdict.PROMOTE),
+        ("exploded", [layer(sigma_ratio=10.0)], Outcome.WARN, Verdict.PROMOTE),
+        ("exploded", [layer(), layer(sigma_ratio=10.01)], Outcome.FAIL, Verdict.REJECT),
+    ],
+)
+def test_spectral_thresholds(
+    check: str, layers: list[LayerSpectrum], expected: Outcome, verdict: Verdict
+) -> None:
+    judgement = judged(spectral(*layers))
+    assert outcome(judgement, check) is expected
+    assert judgement.verdict is verdict
+    if expected is Outcome.WARN:
+        assert judgement.reasons == ("All 10 checks passed, 1 of them with a warning.",)
+
+
+@pytest.mark.parametrize(("covered", "expected"), [(20, Outcome.PASS), (19, Outcome.WARN), (0, Outcome.WARN)])
+def test_coverage_threshold(covered: int, expected: Outcome) -> None:
+    judgement = judged(written=synthesis(100, covered))
+    assert outcome(judgement, "coverage") is expected
+    assert judgement.verdict is (Verdict.PROMOTE if expected is Outcome.PASS else Verdict.HOLD)
+
+
+def test_an_idle_adapter_is_rejected() -> None:
+    assert judged(measured=evaluation(active=False)).verdict is Verdict.REJECT
+
+
+def test_recall_and_probes_never_decide() -> None:
+    sobering = [cohort(kind, 50, 50, 0) for kind in (Cohort.RECALL, Cohort.PROBE)]
+    assert judged(measured=evaluation(*sobering)) == judged()
+
+
+# --- missing figures -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", list(GOOD))
+def test_a_missing_cohort_is_an_error(kind: Cohort) -> None:
+    with pytest.raises(MissingFigureError, match=kind):
+        judged(measured=without(kind))
+
+
+@pytest.mark.parametrize("kind", list(GOOD))
+def test_a_missing_share_is_an_error(kind: Cohort) -> None:
+    bare = GOOD[kind].model_copy(update={"candidate": {Grade.WRONG: GOOD[kind].candidate[Grade.WRONG]}})
+    with pytest.raises(MissingFigureError, match="right"):
+        judged(measured=evaluation(bare))
+
+
+@pytest.mark.parametrize("standing", list(Standing))
+def test_an_uncounted_kind_of_fact_is_an_error(standing: Standing) -> None:
+    whole = synthesis()
+    counts = {kind: count for kind, count in whole.facts.items() if kind is not standing}
+    with pytest.raises(MissingFigureError, match=standing):
+        judged(written=whole.model_copy(update={"facts": counts}))
+
+
+def test_other_missing_figures_are_errors() -> None:
+    with pytest.raises(MissingFigureError, match="no layer"):
+        judged(spectral())
+    with pytest.raises(MissingFigureError, match="old answer"):
+        judged(measured=evaluation(cohort(Cohort.NEW, 100, 0, 95, dated=0)))
+    with pytest.raises(MissingFigureError, match="new statements"):
+        judged(written=synthesis().model_copy(update={"coverage": ()}))
+
+
+def test_what_cannot_exist_is_not_missed() -> None:
+    nothing = synthesis(0, 0, new=0, replaced=0, withdrawn=0, held=0)
+    judgement = judged(measured=without(*GOOD), written=nothing, handbook_expected=False)
+    assert judgement.verdict is Verdict.PROMOTE
+    assert all(check.reason for check in judgement.checks)
+
+
+def test_reports_of_two_candidates_are_refused() -> None:
+    with pytest.raises(InputError, match="one adapter"):
+        judged(measured=evaluation().model_copy(update={"adapter": "other"}))
+    with pytest.raises(InputError, match="bases differ"):
+        judged(written=synthesis().model_copy(update={"base": "other"}))
+    twice = evaluation().model_copy(update={"cohorts": (*GOOD.values(), GOOD[Cohort.NEW])})
+    with pytest.raises(InputError, match="2 times"):
+        judged(measured=twice)
+
+
+# --- whatever the reports hold ---------------------------------------------------------------------
+
+ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
+LAYERS = st.builds(
+    layer,
+    finite=st.sampled_from([True, True, True, False]),
+    survives_bf16=st.one_of(st.floats(0, 1), st.just(float("nan"))),
+    sigma_ratio=st.one_of(st.floats(0, 15), ANY_FLOAT),
+)
+
+
+@st.composite
+def cohorts(draw: st.DrawFn, kind: Cohort) -> CohortFigures:
+    n = draw(st.integers(1, 60))
+    right = draw(st.one_of(st.just(n), st.integers(0, n)))
+    dated = draw(st.integers(1, n))
+    return cohort(kind, n, draw(st.integers(0, n)), right, draw(st.integers(0, min(dated, n - right))), dated)
+
+
+REPORTS = st.builds(
+    evaluation, *(cohorts(kind) for kind in GOOD), active=st.sampled_from([True, True, False])
+)
+WRITTEN = st.integers(1, 50).flatmap(lambda n: st.builds(synthesis, st.just(n), st.integers(0, n)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(LAYERS, min_size=1, max_size=4), REPORTS, WRITTEN)
+def test_the_verdict_follows_from_the_checks(
+    layers: list[LayerSpectrum], measured: EvaluationReport, written: SynthesisReport
+) -> None:
+    judgement = judged(spectral(*layers), measured, written)
+    outcomes = {check.check: check.outcome for check in judgement.checks}
+    failed = Outcome.FAIL in outcomes.values()
+    held = Outcome.INSUFFICIENT in outcomes.values() or any(
+        outcomes[name] is Outcome.WARN for name in HOLDING
+    )
+    expected = Verdict.REJECT if failed else Verdict.HOLD if held else Verdict.PROMOTE
+    assert judgement.verdict is expected
+    assert judgement.reasons
+    assert all(check.reason.endswith(".") for check in judgement.checks)
+    assert list(outcomes) == CHECKS
+    assert judged(spectral(*layers), measured, written) == judgement
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LAYERS, min_size=1, max_size=3), REPORTS, WRITTEN, st.sampled_from(DECISIVE))
+def test_one_failure_rejects_whatever_the_rest_says(
+    layers: list[LayerSpectrum], measured: EvaluationReport, written: SynthesisReport, check: str
+) -> None:
+    if check == "integrity":
+        layers = [*layers, layer(finite=False)]
+    elif check == "not_learned":
+        layers = [layer(survives_bf16=0.0)]
+    elif check == "exploded":
+        layers = [*layers, layer(sigma_ratio=1e6)]
+    else:
+        bad = {
+            "learned": cohort(Cohort.NEW, 50, 0, 44, dated=10),
+            "stale": cohort(Cohort.NEW, 300, 0, 280, stale=20, dated=20),
+            "forgotten": cohort(Cohort.HELD, 50, 50, 48),
+            "locality": cohort(Cohort.HANDBOOK, 50, 50, 48),
+        }
+        chosen = {figure.cohort: figure for figure in measured.cohorts}
+        if check in bad:
+            chosen[bad[check].cohort] = bad[check]
+        changes = {"cohorts": tuple(chosen.values())} | ({} if check in bad else {"adapter_active": False})
+        measured = measured.model_copy(update=changes)
+    judgement = judged(spectral(*layers), measured, written)
+    assert outcome(judgement, check) is Outcome.FAIL
+    assert judgement.verdict is Verdict.REJECT
