@@ -1,0 +1,1 @@
+"""The thin boundary to each outside system, one system per file."""

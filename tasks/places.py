@@ -1,0 +1,22 @@
+"""Where the databases of a workspace are: MLflow's and the ledger's, from one set of parameters."""
+
+from data.workspace import Workspace
+
+
+def resolve_uri(workspace: Workspace, uri: str) -> str:
+    """``uri`` with a relative SQLite path resolved below the workspace, wherever the command was started."""
+    prefix = "sqlite:///"
+    path = uri.removeprefix(prefix)
+    if not uri.startswith(prefix) or path.startswith("/"):
+        return uri
+    return f"{prefix}{(workspace.root / path).resolve()}"
+
+
+def ledger_uri(workspace: Workspace) -> str:
+    """Where this workspace's ledger is."""
+    return resolve_uri(workspace, workspace.params().registry.ledger_uri)
+
+
+def mlflow_uri(workspace: Workspace) -> str:
+    """Where this workspace's runs, models and versions are."""
+    return resolve_uri(workspace, workspace.params().registry.mlflow_uri)

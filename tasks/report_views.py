@@ -1,0 +1,202 @@
+"""What the report shows, chosen and ordered: pure functions from records to small frozen views.
+
+The template prints; every choice (which examples, in which order, next to which check) is made here,
+the same way each time, so that equal records give an equal page.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from data.files import digest_text
+from data.records import (
+    Answer,
+    Check,
+    Cohort,
+    CohortFigures,
+    Coverage,
+    Estimate,
+    EvaluationReport,
+    FactChange,
+    Grade,
+    Judgement,
+    Outcome,
+    SnapshotDiff,
+    Standing,
+)
+
+T = TypeVar("T")
+
+SAMPLES = 10
+"""Sample questions per cohort."""
+EXAMPLES = 8
+"""Example facts per standing, and documents per list, that stand open."""
+LONGEST_LIST = 300
+"""Facts in a folded list; the rest are counted."""
+
+SEVERITY = (Outcome.FAIL, Outcome.INSUFFICIENT, Outcome.WARN, Outcome.PASS)
+_GRADE_ORDER = (Grade.STALE, Grade.WRONG, Grade.REFUSED, Grade.RIGHT)
+
+COHORTS = {
+    Cohort.NEW: ("Learned", "new and replaced facts answered right", "learned"),
+    Cohort.HELD: ("Kept", "facts that still hold answered right; a fall is forgetting", "forgotten"),
+    Cohort.HANDBOOK: ("Handbook", "unrelated knowledge answered right; a fall is damage", "locality"),
+    Cohort.WITHDRAWN: ("Withdrawn", "facts no longer in force refused", "withdrawn"),
+    Cohort.RECALL: ("Recall", "changed statements continued word for word", ""),
+    Cohort.PROBE: ("Probes", "hand-checked questions answered right, never trained on", ""),
+}
+"""Name, what is counted, and the check that decides on it; in the order of the table."""
+
+
+@dataclass(frozen=True)
+class KeyFigure:
+    """One line of the key figures, base and candidate side by side."""
+
+    name: str
+    meaning: str
+    base: Estimate | None
+    candidate: Estimate | None
+    difference: float | None
+    interval: tuple[float, float] | None
+    outcome: Outcome | None
+    """None: reported, decides nothing."""
+
+
+@dataclass(frozen=True)
+class SampleGroup:
+    """Questions of one cohort that stand for it."""
+
+    cohort: Cohort
+    name: str
+    answers: tuple[Answer, ...]
+    total: int
+
+
+@dataclass(frozen=True)
+class FactGroup:
+    """Facts of one standing: some that stand open, more folded away, the rest counted."""
+
+    standing: Standing
+    count: int
+    open: tuple[FactChange, ...]
+    folded: tuple[FactChange, ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class PathList:
+    """Documents that changed in one way; of a moved one also its old path."""
+
+    name: str
+    paths: tuple[tuple[str, str, str], ...]
+    """(old path or empty, path, note)."""
+
+
+def key_figures(evaluation: EvaluationReport, judgement: Judgement) -> tuple[KeyFigure, ...]:
+    """Every cohort's right answers in a fixed order, and stale answers below what was learned."""
+    found = {figures.cohort: figures for figures in evaluation.cohorts}
+    outcomes = {check.check: check.outcome for check in judgement.checks}
+    lines = []
+    for cohort in COHORTS:
+        lines.append(_right(cohort, found.get(cohort), outcomes))
+        if cohort is Cohort.NEW:
+            lines.append(_stale(found.get(cohort), outcomes))
+    return tuple(lines)
+
+
+def _right(cohort: Cohort, figures: CohortFigures | None, outcomes: dict[str, Outcome]) -> KeyFigure:
+    name, meaning, check = COHORTS[cohort]
+    if figures is None:
+        return KeyFigure(name, meaning, None, None, None, None, outcomes.get(check))
+    return KeyFigure(
+        name,
+        meaning,
+        figures.base.get(Grade.RIGHT),
+        figures.candidate.get(Grade.RIGHT),
+        figures.difference,
+        (figures.difference_low, figures.difference_high),
+        outcomes.get(check),
+    )
+
+
+def _stale(figures: CohortFigures | None, outcomes: dict[str, Outcome]) -> KeyFigure:
+    base = figures.base_stale if figures else None
+    candidate = figures.candidate_stale if figures else None
+    difference = candidate.value - base.value if base and candidate else None
+    meaning = "replaced facts still answered the old way; lower is better"
+    return KeyFigure("Stale", meaning, base, candidate, difference, None, outcomes.get("stale"))
+
+
+def by_severity(checks: Sequence[Check]) -> tuple[Check, ...]:
+    """The checks, failures first; equals stay in their order."""
+    return tuple(sorted(checks, key=lambda check: SEVERITY.index(check.outcome)))
+
+
+def samples(answers: Sequence[Answer]) -> tuple[SampleGroup, ...]:
+    """Up to ``SAMPLES`` questions of each cohort with answers, not right ones first; every probe."""
+    groups = []
+    for cohort, (name, _, _) in COHORTS.items():
+        members = [answer for answer in answers if answer.question.cohort is cohort]
+        chosen = members if cohort is Cohort.PROBE else _mixed(members)
+        chosen = sorted(chosen, key=lambda answer: _GRADE_ORDER.index(answer.candidate_grade))
+        if members:
+            groups.append(SampleGroup(cohort, name, tuple(chosen), len(members)))
+    return tuple(groups)
+
+
+def _mixed(answers: Sequence[Answer]) -> list[Answer]:
+    """Half right and half not, as far as there are; which ones is drawn by the digest of their id."""
+    drawn = sorted(answers, key=lambda answer: digest_text("sample", answer.question.id))
+    right = [answer for answer in drawn if answer.candidate_grade is Grade.RIGHT]
+    other = [answer for answer in drawn if answer.candidate_grade is not Grade.RIGHT]
+    half = max(SAMPLES // 2, SAMPLES - len(right))
+    chosen = other[:half]
+    return chosen + right[: SAMPLES - len(chosen)]
+
+
+def fact_groups(changes: Sequence[FactChange]) -> tuple[FactGroup, ...]:
+    """Replaced, new and withdrawn facts with examples spread over the documents; held ones are counted."""
+    return tuple(
+        _fact_group(standing, [change for change in changes if change.standing is standing])
+        for standing in (Standing.REPLACED, Standing.NEW, Standing.WITHDRAWN)
+    )
+
+
+def _fact_group(standing: Standing, changes: list[FactChange]) -> FactGroup:
+    shown = _spread(changes, EXAMPLES)
+    chosen = {id(change) for change in shown}
+    rest = [change for change in changes if id(change) not in chosen]
+    folded = _spread(rest, LONGEST_LIST)
+    return FactGroup(standing, len(changes), tuple(shown), tuple(folded), len(rest) - len(folded))
+
+
+def _spread(items: Sequence[T], count: int) -> list[T]:
+    """``count`` items at equal distances, in their order."""
+    if len(items) <= count:
+        return list(items)
+    return [items[place * len(items) // count] for place in range(count)]
+
+
+def path_lists(diff: SnapshotDiff) -> tuple[PathList, ...]:
+    """The four ways in which documents changed; a document moved and edited stands under both."""
+    edited = set(diff.changed)
+    old = {new: before for before, new in diff.moved}
+    return (
+        PathList("Added", tuple(("", path, "") for path in diff.added)),
+        PathList("Changed", tuple(("", path, "also moved" if path in old else "") for path in diff.changed)),
+        PathList(
+            "Moved",
+            tuple((before, new, "also changed" if new in edited else "") for before, new in diff.moved),
+        ),
+        PathList("Withdrawn", tuple(("", path, "") for path in diff.withdrawn)),
+    )
+
+
+def by_gap(coverage: Sequence[Coverage]) -> tuple[Coverage, ...]:
+    """The documents with the most changed statements that gave no fact first."""
+    return tuple(sorted(coverage, key=lambda one: (one.changed_with_fact - one.changed_statements, one.path)))
+
+
+def plain_question(answer: Answer) -> str:
+    """The question without the marks that tell the model where to begin."""
+    return answer.question.question.strip().removeprefix("Question:").removesuffix("Answer:").strip()

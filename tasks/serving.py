@@ -1,0 +1,184 @@
+"""What answers: a pointer file to the weights of the champion, and the fast way from it to an answer.
+
+The pointer mirrors the ledger. It holds resolved folders with their digests, so that a question needs
+neither MLflow nor the ledger, and weights that were exchanged underneath it are refused.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from data.errors import InputError
+from data.files import digest_tree, read_record, write_record
+from data.records import Record
+from data.workspace import Workspace
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Weights(Record):
+    """Where the parts of a version are, and what they must be."""
+
+    base: str
+    """Folder, below the workspace where it is relative, or a Hugging Face id."""
+    base_digest: str
+    """Digest of the folder; empty for an id."""
+    adapter: str | None
+    """Folder; None for the base alone."""
+    adapter_digest: str
+    """Digest of the folder; empty for the base alone."""
+    new_tokens: int
+    batch: int
+
+
+class ServingPointer(Record):
+    """Which version answers."""
+
+    version: int
+    model: str
+    """MLflow's address of the same model."""
+    entry: int
+    """Number of the ledger entry that put it here."""
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Weights in memory."""
+
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    new_tokens: int
+    batch: int
+
+    def answers(self, questions: Sequence[str]) -> list[str]:
+        """One answer per question, in order."""
+        from data.wordings import question_prompt
+        from models.generation import answer
+
+        prompts = [question_prompt(question) for question in questions]
+        return answer(self.model, self.tokenizer, prompts, self.new_tokens, self.batch)
+
+
+def pointer(workspace: Workspace) -> ServingPointer | None:
+    """Which version answers; None: nothing was promoted yet."""
+    return read_record(workspace.serving, ServingPointer) if workspace.serving.is_file() else None
+
+
+def fetch_weights(workspace: Workspace, version: int) -> Weights:
+    """The version's weights on this machine, checked against the digests they were registered with.
+
+    Raises:
+        InputError: there is no such version, or its files were exchanged.
+        OutsideError: MLflow is out of reach.
+    """
+    from tasks import registry
+
+    config, parts = registry.model_parts(registry.fetch_model(workspace, version))
+    weights = Weights(
+        base=_below(workspace, parts["base"]) if "base" in parts else config["base"],
+        base_digest=config["base_digest"],
+        adapter=_below(workspace, parts["adapter"]) if "adapter" in parts else None,
+        adapter_digest=config["adapter_digest"],
+        new_tokens=config["new_tokens"],
+        batch=config["batch"],
+    )
+    check(absolute(workspace, weights))
+    return weights
+
+
+def point_to(workspace: Workspace, version: int) -> ServingPointer:
+    """Let the ledger's champion answer from now on.
+
+    Raises:
+        PersonNeededError: the ledger's champion is another version.
+        InputError: its files are not those that were registered.
+    """
+    from tasks import ledger, registry
+    from tasks.places import ledger_uri
+
+    entry = ledger.require_champion(ledger_uri(workspace), version)
+    target = ServingPointer(
+        version=version,
+        model=registry.get_version(workspace, version).source,
+        entry=entry.number,
+        weights=fetch_weights(workspace, version),
+    )
+    write_record(workspace.serving, target)
+    return target
+
+
+def ask(workspace: Workspace, question: str) -> tuple[str, int]:
+    """The champion's answer and its version.
+
+    Raises:
+        InputError: nothing was promoted yet, or the weights are not those that were promoted.
+    """
+    loaded, version = load_champion(workspace)
+    return loaded.answers([question])[0], version
+
+
+def load_champion(workspace: Workspace) -> tuple[Loaded, int]:
+    """The weights that the pointer names, for one who answers many questions.
+
+    Raises:
+        InputError: nothing was promoted yet, or the weights are not those that were promoted.
+    """
+    target = pointer(workspace)
+    if target is None:
+        raise InputError(
+            f"Nothing answers in {workspace.root} yet. Train the first version with: relearn run."
+        )
+    return load(absolute(workspace, target.weights)), target.version
+
+
+def absolute(workspace: Workspace, weights: Weights) -> Weights:
+    """The same weights with their folders resolved below the workspace."""
+    folders: dict[str, Any] = {}
+    if weights.base_digest:
+        folders["base"] = str(workspace.root / weights.base)
+    if weights.adapter is not None:
+        folders["adapter"] = str(workspace.root / weights.adapter)
+    return weights.model_copy(update=folders)
+
+
+def load(weights: Weights) -> Loaded:
+    """Read the weights into memory, on the CPU.
+
+    Raises:
+        InputError: a folder is missing or is not what was registered.
+    """
+    from models.adapters import load_adapter
+    from models.base import load_base
+
+    check(weights)
+    base, tokenizer = load_base(weights.base, device="cpu")
+    model = base if weights.adapter is None else load_adapter(base, Path(weights.adapter))
+    # PEFT's wrapper hands everything on to the model inside
+    return Loaded(cast("PreTrainedModel", model), tokenizer, weights.new_tokens, weights.batch)
+
+
+def check(weights: Weights) -> None:
+    """Refuse folders that are not what was registered.
+
+    Raises:
+        InputError: a folder is missing or has another digest.
+    """
+    for what, folder, digest in (
+        ("base", weights.base, weights.base_digest),
+        ("adapter", weights.adapter, weights.adapter_digest),
+    ):
+        found = digest_tree(Path(folder)) if folder and digest else digest
+        if found != digest:
+            raise InputError(
+                f"The {what} in {folder} has digest {found[:12]}, but {digest[:12]} was registered. Restore "
+                "the folder, or promote another version with: relearn promote VERSION --reason WHY."
+            )
+
+
+def _below(workspace: Workspace, folder: Path) -> str:
+    """Relative inside the workspace, so that a workspace can be moved."""
+    root = workspace.root.resolve()
+    return folder.relative_to(root).as_posix() if folder.is_relative_to(root) else str(folder)

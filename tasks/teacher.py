@@ -1,0 +1,71 @@
+"""The teacher: who reads facts out of documents and writes the training rows.
+
+Teacher ``template`` works by rule (data/extraction.py). What it read is cached by document digest, title,
+recipe, teacher and the code that reads, so that only changed documents are worked on again.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from data.extraction import Source, extract_facts, extract_statements
+from data.files import digest_text, write_record
+from data.fingerprint import code_digest
+from data.params import SynthesizeParams
+from data.records import Fact, Record, Statement
+
+
+class Lesson(Record):
+    """What a teacher read out of one document version."""
+
+    facts: tuple[Fact, ...]
+    statements: tuple[Statement, ...]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What a teacher read out of a collection."""
+
+    facts: tuple[Fact, ...]
+    statements: tuple[Statement, ...]
+    read: int
+    """Documents worked on now; the rest came from the cache."""
+
+
+def read_lessons(sources: Iterable[Source], params: SynthesizeParams, cache_folder: Path) -> Lessons:
+    """Facts and statements of every document, from the cache where it has them."""
+    facts: list[Fact] = []
+    statements: list[Statement] = []
+    read = 0
+    for source in sources:
+        file = cache_folder / f"{_key(source, params)}.json"
+        lesson = _cached(file)
+        if lesson is None:
+            lesson = Lesson(facts=extract_facts(source, params), statements=extract_statements(source))
+            write_record(file, lesson)
+            read += 1
+        facts.extend(lesson.facts)
+        statements.extend(lesson.statements)
+    return Lessons(tuple(facts), tuple(statements), read)
+
+
+def _key(source: Source, params: SynthesizeParams) -> str:
+    limits = f"{params.max_value_words}/{params.max_subject_words}"
+    text = digest_text(source.text)
+    return digest_text(source.id, source.digest, text, source.title, params.recipe, params.teacher, limits, _reader())
+
+
+@cache
+def _reader() -> str:
+    return code_digest("data.extraction")
+
+
+def _cached(file: Path) -> Lesson | None:
+    """A lesson of the cache; a damaged file is as good as none."""
+    try:
+        return Lesson.model_validate_json(file.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None

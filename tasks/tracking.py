@@ -1,0 +1,178 @@
+"""MLflow's tracking half: one run per candidate with parameters, figures, data sets, reports and the model.
+
+Everything is logged so that logging it again changes nothing (metrics carry the run's own start time):
+a run that a killed process left behind is taken up again and completed.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data.errors import OutsideError
+from data.files import digest_tree
+from data.workspace import Workspace
+from tasks import candidate as candidates
+from tasks.candidate import Candidate
+from tasks.places import mlflow_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+COPIED_BASE_BYTES = 64 * 2**20
+"""A larger local base is registered by path and digest instead of being copied into every version."""
+PINNED = ("mlflow", "torch", "transformers", "peft", "safetensors", "tokenizers", "pydantic", "PyYAML")
+MODEL_FILE = Path(__file__).parent / "pyfunc_model.py"
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+@contextlib.contextmanager
+def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
+    """A client of the workspace's MLflow; whatever MLflow or its database raises becomes one sentence."""
+    os.environ.update(QUIET)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the caller tries again
+    import mlflow
+    import requests
+    import sqlalchemy.exc
+    from mlflow.exceptions import MlflowException
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    uri = mlflow_uri(workspace)
+    try:
+        _knock(uri)
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        yield mlflow.MlflowClient(uri, uri)
+    except OutsideError:
+        raise
+    except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException, OSError) as error:
+        cause = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        raise OutsideError(
+            f"The registry at {uri.rpartition('@')[2]} did not answer as it should ({cause}). Check "
+            "registry.mlflow_uri in params.yaml and that it runs, then run the same command again."
+        ) from error
+
+
+def _knock(uri: str) -> None:
+    """Open the database once, because MLflow would try for minutes before it gave up."""
+    import sqlalchemy as sa
+
+    if uri.startswith("http"):
+        return
+    url = sa.make_url(uri)
+    if url.get_backend_name() == "sqlite":
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
+    engine.connect().close()
+
+
+@contextlib.contextmanager
+def tracked_run(
+    client: "MlflowClient", workspace: Workspace, tags: dict[str, str], name: str
+) -> Iterator["Run"]:
+    """The run of this key, taken up again where a killed process left one."""
+    import mlflow
+
+    experiment = _experiment(client, workspace)
+    left = client.search_runs([experiment], f"tags.key = '{tags['key']}'", max_results=1)
+    run = left[0] if left else client.create_run(experiment, tags=tags, run_name=name)
+    with mlflow.start_run(run_id=run.info.run_id):
+        yield run
+
+
+def _experiment(client: "MlflowClient", workspace: Workspace) -> str:
+    name = workspace.params().registry.experiment
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    is_server = mlflow_uri(workspace).startswith("http")
+    place = None if is_server else (workspace.state / "mlartifacts").resolve().as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
+
+
+def log_evidence(client: "MlflowClient", run: "Run", evidence: Candidate) -> None:
+    """Parameters, metrics, loss curve, data sets and reports; logging them again changes nothing."""
+    from mlflow.entities import Metric, Param
+
+    run_id, then = run.info.run_id, int(run.info.start_time)
+    params = [Param(name, value) for name, value in candidates.flat_params(evidence.params).items()]
+    for begin in range(0, len(params), 100):  # MLflow takes so many at once
+        client.log_batch(run_id, params=params[begin : begin + 100])
+    metrics = [Metric(name, value, then, 0) for name, value in candidates.metrics(evidence).items()]
+    curve = [Metric("training/loss", loss, then, step) for step, loss in candidates.losses(evidence)]
+    for begin in range(0, len(metrics + curve), 1000):
+        client.log_batch(run_id, metrics=(metrics + curve)[begin : begin + 1000])
+    _log_datasets(client, run_id, evidence)
+    for folder, paths in evidence.attachments.items():
+        for path in paths:
+            client.log_artifact(run_id, str(path), folder)
+    client.log_text(run_id, evidence.judgement.model_dump_json(indent=1, by_alias=True), "judgement.json")
+
+
+def _log_datasets(client: "MlflowClient", run_id: str, evidence: Candidate) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    inputs = []
+    for name, path, digest in (
+        ("documents", evidence.documents, evidence.digests.snapshot),
+        ("rows", evidence.rows, evidence.digests.rows),
+    ):
+        # MLflow keeps 36 characters of a digest; the whole one stands in the tag.
+        source = json.dumps({"uri": path.resolve().as_uri()})
+        dataset = Dataset(name=name, digest=digest[:32], source_type="local", source=source)
+        tags = [InputTag("mlflow.data.context", "training"), InputTag("digest", digest)]
+        inputs.append(DatasetInput(dataset, tags))
+    client.log_inputs(run_id, inputs)
+
+
+def log_pyfunc(
+    client: "MlflowClient", workspace: Workspace, run: "Run", base: str, adapter: Path | None
+) -> tuple[str, str]:
+    """Log the pyfunc model under the active run; an unfinished one of a killed process is dropped first."""
+    import mlflow
+
+    left = f"source_run_id = '{run.info.run_id}'"
+    for model in client.search_logged_models([run.info.experiment_id], filter_string=left):
+        client.delete_logged_model(model.model_id)
+    config, artifacts = _weights(workspace, base, adapter)
+    logged = mlflow.pyfunc.log_model(
+        name="model",
+        python_model=str(MODEL_FILE),
+        artifacts=artifacts or None,
+        model_config=config,
+        input_example=None,
+        pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in PINNED],
+    )
+    return str(logged.model_uri), str(logged.model_id)
+
+
+def _weights(workspace: Workspace, base: str, adapter: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """What the pyfunc model is told, and the folders that are copied into it."""
+    assess = workspace.params().assess
+    is_folder = Path(base).is_dir()
+    size = sum(path.stat().st_size for path in Path(base).rglob("*") if path.is_file()) if is_folder else 0
+    folders = {"base": base} if is_folder and size <= COPIED_BASE_BYTES else {}
+    if adapter is not None:
+        folders["adapter"] = str(adapter)
+    weights = {
+        "base": base,
+        "base_digest": digest_tree(Path(base)) if is_folder else "",
+        "adapter_digest": digest_tree(adapter) if adapter is not None else "",
+        "new_tokens": assess.new_tokens,
+        "batch": assess.batch,
+    }
+    # a block of its own: MLflow logs it among the run's parameters
+    return {"weights": weights}, folders
