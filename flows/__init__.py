@@ -1,0 +1,1 @@
+"""What happens in which order: flows read as sentences, typed records in and out."""

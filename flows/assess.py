@@ -1,0 +1,107 @@
+"""Stage ``assess``: base and candidate answer the same questions, side by side.
+
+What was learned (held-out wordings), forgotten (facts that still hold, the handbook) and stale (replaced
+and withdrawn facts), with every answer on record.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+import torch
+
+from data.collection import read_collection
+from data.files import building, digest_file, digest_tree, read_json, read_records, write_json, write_record, write_records
+from data.params import AssessParams
+from data.probes import probe_questions, read_probes
+from data.records import Answer, Cohort, EvaluationReport, Question
+from data.rows import RECALL_WORDS
+from data.workspace import Workspace
+from models.adapters import load_adapter
+from models.base import load_base
+from models.device import choose_device
+from models.generation import answer, logit_shift
+from models.scoring import grade
+from models.statistics import figures
+
+SHIFT_PROMPTS = 8
+
+
+def assess(workspace: Workspace, report: Callable[[str, int, int], None] = lambda what, done, of: None) -> EvaluationReport:
+    """Ask base and candidate, grade every answer, and write the evaluation report.
+
+    Args:
+        report: called with (who is answering, questions answered, of how many).
+
+    Raises:
+        InputError: a probe is not readable, or the adapter does not fit the base.
+    """
+    params = workspace.params()
+    torch.set_num_threads(params.train.threads)
+    asked = choose_questions(workspace, params.assess, params.seed)
+    prompts = [question.question for question in asked]
+    model, tokenizer = load_base(workspace.base(), choose_device(params.train.device))
+    size = (params.assess.new_tokens, params.assess.batch)
+    base = answer(model, tokenizer, prompts, *size, lambda done: report("base", done, len(prompts)))
+    adapted = load_adapter(model, workspace.adapter)
+    shift = logit_shift(adapted, tokenizer, prompts[:SHIFT_PROMPTS])
+    candidate = answer(adapted, tokenizer, prompts, *size, lambda done: report("candidate", done, len(prompts)))
+    answers = _graded(asked, base, candidate)
+    result = EvaluationReport(
+        adapter=digest_tree(workspace.adapter),
+        base=read_json(workspace.base_digest)["digest"],
+        questions=digest_file(workspace.synthetic / "questions.jsonl"),
+        adapter_active=shift > 0,
+        logit_shift=shift,
+        cohorts=figures(answers),
+    )
+    with building(workspace.evaluation) as draft:
+        write_records(draft / "answers.jsonl", answers)
+        write_record(draft / "report.json", result)
+    write_json(workspace.metrics("assess"), _metrics(result))
+    return result
+
+
+def choose_questions(workspace: Workspace, params: AssessParams, seed: int) -> list[Question]:
+    """All questions on what changed, a seeded draw of the others, and every probe."""
+    limits = {
+        Cohort.HELD: params.held_questions,
+        Cohort.HANDBOOK: params.handbook_questions,
+        Cohort.RECALL: params.recall_statements,
+    }
+    written = read_records(workspace.synthetic / "questions.jsonl", Question)
+    chosen = [question for question in written if question.cohort not in limits]
+    for cohort, limit in limits.items():
+        pool = [question for question in written if question.cohort is cohort]
+        draw = random.Random(f"{cohort}/{seed}")  # noqa: S311 - a reproducible draw
+        chosen.extend(draw.sample(pool, min(limit, len(pool))))
+    _, sources = read_collection(workspace.collection)
+    return [*chosen, *probe_questions(read_probes(workspace.probes), sources)]
+
+
+def _graded(asked: Sequence[Question], base: Sequence[str], candidate: Sequence[str]) -> list[Answer]:
+    return [
+        Answer(
+            question=question,
+            base=before,
+            base_grade=grade(before, question),
+            candidate=after,
+            candidate_grade=grade(after, question),
+        )
+        for question, before, after in zip(asked, map(_cut, asked, base), map(_cut, asked, candidate), strict=True)
+    ]
+
+
+def _cut(question: Question, text: str) -> str:
+    """A recalled statement is judged by its next words; whatever the model says beyond them is cut."""
+    return " ".join(text.split()[:RECALL_WORDS]) if question.cohort is Cohort.RECALL else text
+
+
+def _metrics(report: EvaluationReport) -> dict[str, object]:
+    return {
+        cohort.cohort.value: {
+            "n": cohort.n,
+            "base": {name.value: round(share.value, 6) for name, share in cohort.base.items()},
+            "candidate": {name.value: round(share.value, 6) for name, share in cohort.candidate.items()},
+        }
+        for cohort in report.cohorts
+    }

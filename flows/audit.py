@@ -1,0 +1,34 @@
+"""Stage ``audit``: the spectra of the adapter's update and of its base, layer by layer."""
+
+from pathlib import Path
+
+from data.files import building, read_json, write_json, write_record
+from data.records import SpectralReport
+from data.workspace import Workspace
+from models.base import local_folder
+from models.spectra import adapter_report
+
+
+def audit(workspace: Workspace) -> SpectralReport:
+    """Inspect the adapter without any data.
+
+    Raises:
+        InputError: no adapter there, or it does not fit the base.
+    """
+    base: Path = local_folder(workspace.base())
+    digest = read_json(workspace.base_digest)["digest"]
+    report = adapter_report(workspace.adapter, base, base_digest=digest)
+    with building(workspace.spectral) as draft:
+        write_record(draft / "report.json", report)
+    write_json(workspace.metrics("audit"), _metrics(report))
+    return report
+
+
+def _metrics(report: SpectralReport) -> dict[str, float | int]:
+    layers = report.layers
+    return {
+        "layers": len(layers),
+        "finite": sum(layer.finite for layer in layers),
+        "largest_sigma_ratio": max((layer.sigma_ratio for layer in layers), default=0.0),
+        "smallest_survives_bf16": min((layer.survives_bf16 for layer in layers), default=0.0),
+    }

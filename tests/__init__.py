@@ -1,0 +1,1 @@
+"""Tests state properties, on real miniatures."""
