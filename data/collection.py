@@ -1,6 +1,7 @@
 """Reading a folder of documents, and the collection that stage ``ingest`` makes of it.
 
-The collection holds ``snapshot.json`` and the normalised text of each document in ``texts/<id>.md``, with what was noticed in ``report.json``.
+The collection holds ``snapshot.json``, the normalised text of each document in ``texts/<id>.md``, and what was
+noticed in ``report.json``.
 """
 
 from collections.abc import Sequence
@@ -125,10 +126,11 @@ def read_lineage(base: str) -> Lineage:
     return read_record(file, Lineage) if file.is_file() else Lineage()
 
 
-def known_collection(
-    base: str, params: IngestParams, current: Sequence[DocumentVersion]
-) -> tuple[Snapshot | None, list[Source]]:
+def known_collection(base: str, params: IngestParams, current: Snapshot) -> tuple[Snapshot | None, list[Source]]:
     """The documents a base knows, read by today's readers; those that live on bear their current ids.
+
+    A known document that is quarantined in ``current`` is left out: whether it still holds cannot be told, so
+    nothing of it is taught as withdrawn.
 
     Raises:
         InputError: the documents that its lineage names are gone or are not the same.
@@ -137,10 +139,14 @@ def known_collection(
     if lineage.documents is None:
         return None, []
     folder = (Path(base) / lineage.documents).resolve()
-    snapshot, sources = as_collection(folder, params, current)
+    snapshot, sources = as_collection(folder, params, current.documents)
     if snapshot.digest != lineage.snapshot:
         raise InputError(
             f"{folder} has the digest {snapshot.digest[:12]}, but the base {base} was trained on "
             f"{str(lineage.snapshot)[:12]}. Restore the folder, or train the base anew with relearn base build."
         )
-    return snapshot, sources
+    aside = {document.path for document in current.quarantined}
+    aside -= {document.path for document in current.documents}
+    unknown = {document.id for document in snapshot.documents if document.path in aside}
+    unknown -= {document.id for document in current.documents}
+    return snapshot, [source for source in sources if source.id not in unknown]

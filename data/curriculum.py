@@ -1,5 +1,6 @@
-"""What a base of this project is trained on: every form that rows take, so that it has the skill of telling
-and answering and lacks only facts that are new.
+"""What a base of this project is trained on.
+
+Every form that rows take, so that it has the skill of telling and answering and lacks only facts that are new.
 """
 
 from collections.abc import Iterator, Sequence

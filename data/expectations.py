@@ -334,8 +334,6 @@ def _counted(rule: str, column: str, says: str) -> Expectation:
     return Expectation(rule, "ExpectColumnSumToBeBetween", {"column": column, "min_value": 0}, says, "info")
 
 
-def _between(
-    rule: str, column: str, says: str, severity: Severity = "critical", **bounds: float | bool
-) -> Expectation:
+def _between(rule: str, column: str, says: str, severity: Severity = "critical", **bounds: float | bool) -> Expectation:
     arguments = {"column": column, **bounds}
     return Expectation(rule, "ExpectColumnValuesToBeBetween", arguments, says, severity)

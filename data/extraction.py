@@ -85,10 +85,15 @@ def extract_statements(source: Source) -> tuple[Statement, ...]:
 
 def _trim(draft: Draft, params: SynthesizeParams) -> Draft | None:
     subject = _around_gap(draft.subject) if GAP in draft.subject else draft.subject
-    value = _LOOSE_END.sub("", draft.value.strip(" \"“”"))
+    value = _LOOSE_END.sub("", draft.value.strip(' "“”'))
     parts = (subject, draft.attribute, value)
     too_long = words(value) > params.max_value_words or words(subject) > params.max_subject_words
-    if too_long or value.endswith(":") or any(HOLE in part or not part.strip() for part in parts) or not _opens_properly(value):
+    if (
+        too_long
+        or value.endswith(":")
+        or any(HOLE in part or not part.strip() for part in parts)
+        or not _opens_properly(value)
+    ):
         return None
     return replace(draft, subject=" ".join(subject.split()), value=value)
 

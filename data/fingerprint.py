@@ -170,11 +170,7 @@ def _meaning(tree: ast.Module) -> str:
 
 def _is_text(node: ast.stmt) -> bool:
     """A string that stands alone: a docstring, of whatever it stands below."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _digest_of(files: dict[str, str]) -> str:

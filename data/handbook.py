@@ -13,17 +13,78 @@ from dataclasses import dataclass
 from data.files import digest_text
 from data.records import Fact
 
-_ONSETS = ("b", "br", "d", "dr", "f", "g", "gr", "h", "k", "kl", "l", "m", "n", "p", "pr", "r", "s", "st", "t", "v", "z")
+_ONSETS = (
+    "b",
+    "br",
+    "d",
+    "dr",
+    "f",
+    "g",
+    "gr",
+    "h",
+    "k",
+    "kl",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pr",
+    "r",
+    "s",
+    "st",
+    "t",
+    "v",
+    "z",
+)
 _NUCLEI = ("a", "e", "i", "o", "u", "ai", "ea", "io")
 _CODAS = ("", "l", "n", "r", "s", "x", "m", "th")
 _TYPES = ("lamp", "kettle", "drill", "scooter", "router", "camera", "heater", "printer", "scale", "speaker")
-_GIVEN = ("Amara", "Bruno", "Celia", "Dario", "Elin", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaya", "Leif")
-_FAMILY = ("Abel", "Brandt", "Castro", "Dahl", "Eklund", "Ferro", "Grau", "Holm", "Ivers", "Jansen", "Keller", "Lund")
+_GIVEN = (
+    "Amara",
+    "Bruno",
+    "Celia",
+    "Dario",
+    "Elin",
+    "Farid",
+    "Greta",
+    "Hugo",
+    "Ines",
+    "Jonas",
+    "Kaya",
+    "Leif",
+)
+_FAMILY = (
+    "Abel",
+    "Brandt",
+    "Castro",
+    "Dahl",
+    "Eklund",
+    "Ferro",
+    "Grau",
+    "Holm",
+    "Ivers",
+    "Jansen",
+    "Keller",
+    "Lund",
+)
 _CITIES = (
     "Bergen", "Cadiz", "Dijon", "Essen", "Faro", "Ghent", "Haarlem", "Izmir", "Jena", "Kaunas", "Lund", "Malmo",
     "Nantes", "Oulu", "Porto", "Quimper", "Riga", "Siena", "Turku", "Utrecht",
 )  # fmt: skip
-_COLOURS = ("amber", "black", "blue", "coral", "green", "grey", "ivory", "red", "silver", "teal", "violet", "white")
+_COLOURS = (
+    "amber",
+    "black",
+    "blue",
+    "coral",
+    "green",
+    "grey",
+    "ivory",
+    "red",
+    "silver",
+    "teal",
+    "violet",
+    "white",
+)
 _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
@@ -37,7 +98,9 @@ POOLS: dict[str, tuple[str, ...]] = {
     "colour": _COLOURS,
     "place of manufacture": _CITIES,
     "designer": tuple(f"{given} {family}" for given in _GIVEN for family in _FAMILY),
-    "launch date": tuple(f"{day} {month} {year}" for year in range(2015, 2023) for month in _MONTHS for day in (1, 9, 15, 24)),
+    "launch date": tuple(
+        f"{day} {month} {year}" for year in range(2015, 2023) for month in _MONTHS for day in (1, 9, 15, 24)
+    ),
     "child lock": ("yes", "no"),
     "return period": tuple(f"{days} days" for days in (7, 10, 14, 21, 28, 30, 45, 60, 90)),
 }
@@ -62,7 +125,7 @@ def handbook(seed: int, entities: int = 120, withdrawn: int = 24) -> Handbook:
         entities: products of population A; each has every attribute of ``POOLS``.
         withdrawn: products whose facts are no longer in force.
     """
-    draw = random.Random(f"handbook/{seed}")  # noqa: S311 - a reproducible draw, not a secret
+    draw = random.Random(f"handbook/{seed}")
     names = _names(draw, entities + withdrawn)
     facts = [_fact(name, attribute, draw.choice(pool)) for name in names for attribute, pool in POOLS.items()]
     cut = entities * len(POOLS)

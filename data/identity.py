@@ -109,9 +109,7 @@ def _sample(a: Sketch, b: Sketch) -> tuple[int, int, int]:
     return len(left & right), len(left | right), min(len(left), len(right))
 
 
-def assign_ids(
-    current: Sequence[Candidate], previous: Sequence[DocumentVersion], threshold: float
-) -> dict[str, str]:
+def assign_ids(current: Sequence[Candidate], previous: Sequence[DocumentVersion], threshold: float) -> dict[str, str]:
     """The id of every current document, by path: that of the previous version it continues, or a new one.
 
     Content decides before the path, and the path before nothing: an edited document keeps its id unless
@@ -144,9 +142,7 @@ def _title(text: _Text) -> tuple[str, ...]:
 class _Matching:
     """A one-to-one matching that grows step by step; what is matched takes no part any longer."""
 
-    def __init__(
-        self, current: Sequence[Candidate], previous: Sequence[DocumentVersion], threshold: float
-    ) -> None:
+    def __init__(self, current: Sequence[Candidate], previous: Sequence[DocumentVersion], threshold: float) -> None:
         self.new = {text.path: text for text in sorted(current, key=lambda text: text.path)}
         if len(self.new) < len(current):
             path, _ = Counter(text.path for text in current).most_common(1)[0]
@@ -229,9 +225,7 @@ def _traits(text: _Text) -> Iterable[int | str]:
 
 
 def _is_same(new: Candidate, old: DocumentVersion, threshold: float) -> bool:
-    return (
-        similarity(new.sketch, old.sketch) >= QUOTATION and containment(new.sketch, old.sketch) >= threshold
-    )
+    return similarity(new.sketch, old.sketch) >= QUOTATION and containment(new.sketch, old.sketch) >= threshold
 
 
 def _group(texts: Iterable[T], key: Key) -> dict[tuple[str, ...], list[T]]:

@@ -24,7 +24,9 @@ class IngestParams(Block):
     max_bytes: Count = Field(description="A larger file is quarantined.")
     min_characters: Count = Field(description="A document with less text is quarantined as empty.")
     placeholders: list[str] = Field(description="Link texts that a site's build fills in later.")
-    similarity: Share = Field(description="Share of the shorter text's shingles found in the longer that makes them one.")
+    similarity: Share = Field(
+        description="Share of the shorter text's shingles found in the longer that makes them one."
+    )
     max_quarantined_share: Share = Field(description="Quarantined documents above this share stop the run.")
     max_lost_share: Share = Field(description="Lost documents at or above this share wait for a person.")
     max_changed_share: Share = Field(description="Changed documents above this share give a warning.")
@@ -170,3 +172,15 @@ def _known_keys(place: tuple[int | str, ...]) -> list[str]:
             return []
         block = field.annotation
     return list(block.model_fields)
+
+
+def explain(block: type[BaseModel], place: str = "") -> list[str]:
+    """One line per parameter: its place and what it means."""
+    lines = []
+    for name, field in block.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            lines.extend(explain(kind, f"{place}{name}."))
+        else:
+            lines.append(f"{place}{name}: {field.description}")
+    return lines

@@ -76,12 +76,17 @@ def read_probes(folder: Path) -> list[Probe]:
 
 def probe_questions(probes: Sequence[Probe], sources: Sequence[Source]) -> list[Question]:
     """The probes as questions on this snapshot: answers in force, and answers that held elsewhere as stale."""
-    text = "\n".join(_plain(source.text) for source in sources)
+    text = plain_collection(sources)
     return [_question(probe, text) for probe in probes]
 
 
+def plain_collection(sources: Sequence[Source]) -> str:
+    """The whole collection as plain text, folded, to look quotes up in."""
+    return "\n".join(_plain(source.text) for source in sources)
+
+
 def holds(answer: ProbeAnswer, text: str) -> bool:
-    """Whether one of the answer's quotes stands in ``text``, which ``plain_collection`` made."""
+    """Whether one of the answer's quotes stands in ``text``, from ``plain_collection``."""
     return any(_fold(evidence.quote) in text for evidence in (answer.evidence or {}).values())
 
 

@@ -15,7 +15,10 @@ GAP = "____"
 
 _TERM = r"[\"“][_*]*(?P<term>[^\"“”]{2,60}?)[_*]*,?[\"”]"
 _DEFINITIONS = (
-    re.compile(rf"^(?:the\s+(?:term|phrase)\s+)?{_TERM}\s+(?:means|shall mean|refers to|is defined as)\s*:?\s+(?P<value>.+)$", re.I),
+    re.compile(
+        rf"^(?:the\s+(?:term|phrase)\s+)?{_TERM}\s+(?:means|shall mean|refers to|is defined as)\s*:?\s+(?P<value>.+)$",
+        re.I,
+    ),
     re.compile(rf"^(?:an?|the)?\s*{_TERM}\s+(?:is|are)\s+(?P<value>(?:where|when|an?|the|any)\b.+)$", re.I),
     re.compile(r"^(?P<term>[A-Z][\w-]*(?: [A-Z][\w-]*){0,4}) (?:means|refers to) (?P<value>.+)$"),
 )
@@ -29,8 +32,11 @@ _MODAL = re.compile(
     r"(?:are|is) (?:required|entitled|responsible for|permitted) ?(?:to)?|"
     r"reserves? the right to|agrees? (?:not )?to|do(?:es)? not)\s+(?P<value>[a-z].+)$"
 )
-_NO_RULE_SUBJECT = re.compile(r"^(?:if|when|where|in|for|to|by|as|this|that|these|those|it|they|such|there|which|once|unless|"
-    r"upon|after|before|please|what|how|why|who|and|or|but|however|also|either|neither|both|other|some)\b", re.IGNORECASE)
+_NO_RULE_SUBJECT = re.compile(
+    r"^(?:if|when|where|in|for|to|by|as|this|that|these|those|it|they|such|there|which|once|unless|"
+    r"upon|after|before|please|what|how|why|who|and|or|but|however|also|either|neither|both|other|some)\b",
+    re.IGNORECASE,
+)
 _ENUMERATION = re.compile(r"(?:\S+ ){0,3}?\S*,? (?:or|and)\b|\S+,")
 _CONDITION = re.compile(
     r"^(?P<condition>(?:If|When|Where|Once|Unless|Before|After|Upon)\s[^,:;]{12,200}),\s+(?:then\s+)?"

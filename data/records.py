@@ -419,6 +419,15 @@ class LedgerEntry(Record):
     digest: str
 
 
+class StageRun(Record):
+    """How a stage went in one cycle."""
+
+    stage: str
+    ran: bool
+    """False: its outputs were already those of its inputs."""
+    seconds: float
+
+
 class CycleResult(Record):
     """What ``relearn run`` reports."""
 
@@ -426,5 +435,17 @@ class CycleResult(Record):
     version: int | None = None
     verdict: Verdict | None = None
     reasons: tuple[str, ...] = ()
-    seconds: dict[str, float] = {}
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall-clock seconds per stage; 0 for a stage whose outputs were already there."""
     report: str | None = None
+    """Path of the HTML report."""
+    next_command: str = ""
+
+
+class Cycle(Record):
+    """The last cycle of a workspace: from which inputs, and what came of it."""
+
+    key: str
+    """Digest of everything a cycle follows from."""
+    result: CycleResult | None = None
+    """None: it was not finished."""

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from detect_secrets.plugins.base import BasePlugin
 
-_NOISY_ON_PROSE = frozenset(
-    {"KeywordDetector", "Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector"}
-)
+_NOISY_ON_PROSE = frozenset({"KeywordDetector", "Base64HighEntropyString", "HexHighEntropyString", "IPPublicDetector"})
 
 _YOUNGER_FORMATS = {
     # docs.github.com, "About authentication to GitHub", fine-grained personal access token
@@ -38,9 +36,7 @@ _EASILY_FOOLED = frozenset({"Artifactory Credentials", "Basic Auth Credentials"}
 _PLACEHOLDERS = frozenset({"pass", "passwd", "password", "pwd", "secret", "token", "x-oauth-basic"})
 
 # RFC 5321, section 4.1.2, without quoted local parts and address literals, which no document uses.
-_EMAIL = re.compile(
-    r"(?<![\w.%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])"
-)
+_EMAIL = re.compile(r"(?<![\w.%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}(?![\w-])")
 # ITU-T E.164, written internationally: a plus sign and 8 to 15 digits, separated at will.
 _INTERNATIONAL = re.compile(r"(?<![\w+])\+[1-9](?:[ .()-]{0,2}[0-9]){7,14}(?![0-9])")
 # North American Numbering Plan, written nationally: (NXX) NXX-XXXX.

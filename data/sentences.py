@@ -10,7 +10,7 @@ import re
 _BOUNDARY = re.compile(r"(?<=[.!?])[\"”’)\]]*\s+(?=[A-Z0-9\"“‘(\[])")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|inc|ltd|co|corp|vs|no|st|mr|mrs|ms|dr|sec|art|cf|approx|u\.s|u\.s\.c|u\.k|e\.u)"
-    r"|\b[A-Z]|^\(?[a-zA-Z0-9]{1,3})\.[\"”’)\]]*\s*$",
+    r"|\b[A-Z]|^\(?(?:[a-z]|[ivx]{1,4}|\d{1,2}))\.[\"”’)\]]*\s*$",
     re.IGNORECASE,
 )
 

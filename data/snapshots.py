@@ -64,9 +64,7 @@ def scan(folder: Path, extensions: Sequence[str]) -> list[Path]:
             not UTF-8.
     """
     if not folder.is_dir():
-        raise InputError(
-            f"{folder} does not exist. Put documents there, or run make setup for the demonstration."
-        )
+        raise InputError(f"{folder} does not exist. Put documents there, or run make setup for the demonstration.")
     endings = tuple(extension.casefold() for extension in extensions)
     names = [name for name in _walk(folder) if name.casefold().endswith(endings)]
     for name in names:
@@ -113,13 +111,9 @@ def _is_temporary(name: str) -> bool:
 def _check_link(folder: Path, root: Path, link: Path) -> None:
     target, name = Path(os.path.realpath(link)), link.relative_to(root)
     if not target.is_relative_to(root):
-        raise InputError(
-            f"The link {name} leads out of {folder}, to {target}. Put a copy of the document there."
-        )
+        raise InputError(f"The link {name} leads out of {folder}, to {target}. Put a copy of the document there.")
     if not target.exists():
-        raise InputError(
-            f"The link {name} in {folder} leads to {target}, which does not exist. Mend or delete it."
-        )
+        raise InputError(f"The link {name} in {folder} leads to {target}, which does not exist. Mend or delete it.")
 
 
 def quick_digest(folder: Path, extensions: Sequence[str], cache_file: Path) -> str:

@@ -37,7 +37,9 @@ def teaching_rows(
     rows: list[Row] = []
     for change in changes:
         if change.standing in _TAUGHT:
-            rows.extend(fact_row(change.fact, w, "fact", *maker) for form in Form for w in _trained(change, form, params))
+            rows.extend(
+                fact_row(change.fact, w, "fact", *maker) for form in Form for w in _trained(change, form, params)
+            )
         elif change.standing is Standing.WITHDRAWN:
             rows.extend(refusal_row(change.fact, w, *maker) for w in _trained(change, Form.QUESTION, params))
     rows.extend(statement_row(statement, "statement", *maker) for statement in statements)
@@ -53,7 +55,7 @@ def _trained(change: FactChange, form: Form, params: SynthesizeParams) -> Sequen
 def _replay(
     held: Sequence[Fact], handbook: Sequence[Fact], count: int, params: SynthesizeParams, seed: int
 ) -> Iterator[Row]:
-    draw = random.Random(f"replay/{seed}")  # noqa: S311 - a reproducible draw
+    draw = random.Random(f"replay/{seed}")
     pools = [(facts, purpose) for facts, purpose in ((held, "replay"), (handbook, "handbook")) if facts]
     for number in range(count if pools else 0):
         facts, purpose = pools[number % len(pools)]

@@ -57,8 +57,7 @@ def _catalogue() -> dict[str, dict[Form, tuple[Wording, ...]]]:
     return {
         kind: {
             form: tuple(
-                Wording(f"{kind}/{form}/{number}", form, template)
-                for number, template in enumerate(forms[f"{form}s"])
+                Wording(f"{kind}/{form}/{number}", form, template) for number, template in enumerate(forms[f"{form}s"])
             )
             for form in Form
         }

@@ -99,6 +99,10 @@ class Workspace:
         """Inputs and outcome of the last cycle; tells at once whether anything changed."""
         return self.state / "cycle.json"
 
+    def snapshot_file(self, digest: str) -> Path:
+        """A snapshot that a cycle worked on, kept so that later ones can be compared with it."""
+        return self.state / "snapshots" / f"{digest}.json"
+
     @property
     def serving(self) -> Path:
         """The serving pointer: which version answers."""

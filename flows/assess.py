@@ -10,7 +10,16 @@ from collections.abc import Callable, Sequence
 import torch
 
 from data.collection import read_collection
-from data.files import building, digest_file, digest_tree, read_json, read_records, write_json, write_record, write_records
+from data.files import (
+    building,
+    digest_file,
+    digest_tree,
+    read_json,
+    read_records,
+    write_json,
+    write_record,
+    write_records,
+)
 from data.params import AssessParams
 from data.probes import probe_questions, read_probes
 from data.records import Answer, Cohort, EvaluationReport, Question
@@ -26,7 +35,9 @@ from models.statistics import figures
 SHIFT_PROMPTS = 8
 
 
-def assess(workspace: Workspace, report: Callable[[str, int, int], None] = lambda what, done, of: None) -> EvaluationReport:
+def assess(
+    workspace: Workspace, report: Callable[[str, int, int], None] = lambda what, done, of: None
+) -> EvaluationReport:
     """Ask base and candidate, grade every answer, and write the evaluation report.
 
     Args:
@@ -72,7 +83,7 @@ def choose_questions(workspace: Workspace, params: AssessParams, seed: int) -> l
     chosen = [question for question in written if question.cohort not in limits]
     for cohort, limit in limits.items():
         pool = [question for question in written if question.cohort is cohort]
-        draw = random.Random(f"{cohort}/{seed}")  # noqa: S311 - a reproducible draw
+        draw = random.Random(f"{cohort}/{seed}")
         chosen.extend(draw.sample(pool, min(limit, len(pool))))
     _, sources = read_collection(workspace.collection)
     return [*chosen, *probe_questions(read_probes(workspace.probes), sources)]

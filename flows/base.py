@@ -16,12 +16,12 @@ import torch
 from data.collection import LINEAGE_FILE, as_collection
 from data.curriculum import curriculum
 from data.errors import InputError
+from data.extraction import Source, extract_facts, extract_statements
 from data.files import building, digest_text, write_record, write_text
 from data.handbook import Handbook, handbook
 from data.params import Params
 from data.records import Fact, Lineage, Row
 from data.rows import statement_text
-from data.extraction import Source, extract_facts, extract_statements
 from data.wordings import REFUSAL, Form, question_prompt, wordings, wordings_digest
 from data.workspace import PROJECT_ROOT, Workspace
 from models.base import new_tiny, save_base, train_tokenizer
@@ -77,7 +77,11 @@ def build_base(
     model = new_tiny(tokenizer, recipe.seed, tiny.layers, tiny.width, tiny.heads)
     window = params.train.window
     stream = batches(
-        encode(rows, tokenizer, window), end_token(tokenizer), window, tiny.tokens_per_step // window, recipe.seed
+        encode(rows, tokenizer, window),
+        end_token(tokenizer),
+        window,
+        tiny.tokens_per_step // window,
+        recipe.seed,
     )
     trained = fit(model, stream, _schedule(params), checkpoints, report)
     with building(out) as draft:
@@ -140,7 +144,7 @@ def _lineage(recipe: Recipe, out: Path) -> Lineage:
 def _measure(
     model: torch.nn.Module, tokenizer: object, sources: Sequence[Source], book: Handbook, params: Params
 ) -> dict[str, str]:
-    draw = random.Random(params.seed)  # noqa: S311 - a reproducible draw
+    draw = random.Random(params.seed)
     facts = [fact for source in sources for fact in extract_facts(source, params.synthesize)]
     groups: dict[str, tuple[list[Fact], str | None]] = {
         "handbook facts": (list(book.known), None),

@@ -71,9 +71,7 @@ def _snapshot(
 ) -> tuple[Snapshot, dict[str, str]]:
     aside = {document.path for document in quarantined}
     usable: list[tuple[Reading, Parsed]] = [
-        (reading, reading.parsed)
-        for reading in readings
-        if reading.parsed is not None and reading.path not in aside
+        (reading, reading.parsed) for reading in readings if reading.parsed is not None and reading.path not in aside
     ]
     previous = accepted.snapshot.documents if accepted.snapshot else ()
     documents = identify(usable, previous, params.similarity)

@@ -89,20 +89,14 @@ def reconcile(workspace: Workspace) -> list[str]:
     mended = []
     if registry.champion(workspace) != entry.to_version:
         registry.set_alias(workspace, "champion", entry.to_version)
-        mended.append(
-            f"The alias champion follows ledger entry {entry.number} to version {entry.to_version}."
-        )
+        mended.append(f"The alias champion follows ledger entry {entry.number} to version {entry.to_version}.")
     if pointer is None or pointer.entry != entry.number or pointer.version != entry.to_version:
         serving.point_to(workspace, entry.to_version)
-        mended.append(
-            f"The serving pointer follows ledger entry {entry.number} to version {entry.to_version}."
-        )
+        mended.append(f"The serving pointer follows ledger entry {entry.number} to version {entry.to_version}.")
     return mended
 
 
-def _enter(
-    workspace: Workspace, info: VersionInfo, reason: str, actor: str | None, override: bool
-) -> LedgerEntry:
+def _enter(workspace: Workspace, info: VersionInfo, reason: str, actor: str | None, override: bool) -> LedgerEntry:
     uri = ledger_uri(workspace)
     last = ledger.last_promotion(uri)
     if last is not None and last.to_version == info.version:

@@ -30,7 +30,7 @@ def synthesize(workspace: Workspace) -> SynthesisReport:
     """
     params = workspace.params()
     snapshot, sources = read_collection(workspace.collection)
-    _, known_sources = known_collection(workspace.base(), params.ingest, snapshot.documents)
+    _, known_sources = known_collection(workspace.base(), params.ingest, snapshot)
     now = read_lessons(sources, params.synthesize, workspace.teacher_cache)
     known = read_lessons(known_sources, params.synthesize, workspace.teacher_cache)
     changes = compare_facts(known.facts, now.facts)

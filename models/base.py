@@ -120,4 +120,6 @@ def local_folder(name: str) -> Path:
     try:
         return Path(snapshot_download(name, local_files_only=True))
     except (OSError, ValueError) as error:
-        raise InputError(f"The files of {name} are not on this machine. Train once with it, which fetches them.") from error
+        raise InputError(
+            f"The files of {name} are not on this machine. Train once with it, which fetches them."
+        ) from error

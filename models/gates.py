@@ -92,9 +92,7 @@ def _holds(check: Check) -> bool:
 # --- which figures there must be -------------------------------------------------------------------
 
 
-def _require_one_candidate(
-    spectral: SpectralReport, evaluation: EvaluationReport, synthesis: SynthesisReport
-) -> None:
+def _require_one_candidate(spectral: SpectralReport, evaluation: EvaluationReport, synthesis: SynthesisReport) -> None:
     if spectral.adapter != evaluation.adapter:
         raise InputError(
             f"The spectral report speaks of adapter {spectral.adapter} and the evaluation of "
@@ -122,13 +120,10 @@ def _cohort(evaluation: EvaluationReport, cohort: Cohort, expected: bool) -> Coh
     """The figures of ``cohort``; None only where there is nothing to measure."""
     found = [figures for figures in evaluation.cohorts if figures.cohort is cohort]
     if len(found) > 1:
-        raise InputError(
-            f"The evaluation gives cohort {cohort} {len(found)} times, not once. Run assess again."
-        )
+        raise InputError(f"The evaluation gives cohort {cohort} {len(found)} times, not once. Run assess again.")
     if expected and not found:
         raise MissingFigureError(
-            f"The evaluation has no figures of cohort {cohort}, though there are facts to ask about. "
-            "Run assess again."
+            f"The evaluation has no figures of cohort {cohort}, though there are facts to ask about. Run assess again."
         )
     return found[0] if found else None
 

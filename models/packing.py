@@ -73,7 +73,7 @@ def batches(rows: Sequence[EncodedRow], end: int, window: int, windows_per_batch
     waiting: list[list[EncodedRow]] = []
     epoch = 0
     while True:
-        waiting.extend(_packed(rows, window, random.Random(f"{seed}/{epoch}")))  # noqa: S311 - reproducible
+        waiting.extend(_packed(rows, window, random.Random(f"{seed}/{epoch}")))
         while len(waiting) >= windows_per_batch:
             yield _batch(waiting[:windows_per_batch], end, window)
             del waiting[:windows_per_batch]

@@ -138,9 +138,7 @@ def _survives_bf16(update: Update, weight: Tensor) -> float:
     return changed / weight.numel()
 
 
-def _layer(
-    name: str, adapter: Any, config: dict[str, Any], homes: dict[str, str], base_dir: Path
-) -> LayerSpectrum:
+def _layer(name: str, adapter: Any, config: dict[str, Any], homes: dict[str, str], base_dir: Path) -> LayerSpectrum:
     A, B = (adapter.get_tensor(f"{name}.lora_{side}.weight") for side in "AB")
     module = name.removeprefix(_PREFIX)
     weight = _base_weight(module, homes, base_dir)
@@ -174,15 +172,11 @@ def _layers(names: list[str], adapter_dir: Path) -> list[str]:
     for name in names:
         match = _FACTOR.fullmatch(name)
         if match is None:
-            raise InputError(
-                f"{adapter_dir} holds {name}; expected lora_A and lora_B only. Train plain LoRA."
-            )
+            raise InputError(f"{adapter_dir} holds {name}; expected lora_A and lora_B only. Train plain LoRA.")
         sides.setdefault(match["layer"], set()).add(match["side"])
     lone = [layer for layer, found in sides.items() if found != {"A", "B"}]
     if lone or not sides:
-        raise InputError(
-            f"{adapter_dir} lacks a factor of {lone[0] if lone else 'every layer'}. Train it again."
-        )
+        raise InputError(f"{adapter_dir} lacks a factor of {lone[0] if lone else 'every layer'}. Train it again.")
     return sorted(sides, key=_natural)
 
 

@@ -36,9 +36,7 @@ def wilson(hits: int, n: int) -> Estimate:
     return Estimate(value=share, low=low, high=high, n=n, hits=hits)
 
 
-def paired_difference(
-    base_right: Sequence[bool], candidate_right: Sequence[bool]
-) -> tuple[float, float, float]:
+def paired_difference(base_right: Sequence[bool], candidate_right: Sequence[bool]) -> tuple[float, float, float]:
     """Share right of the candidate minus that of the base, on the same questions in the same order.
 
     Returns:
@@ -79,9 +77,7 @@ def _square_and_add(one: float, other: float, phi: float) -> float:
 
 def figures(answers: Sequence[Answer]) -> tuple[CohortFigures, ...]:
     """The figures of every cohort that has answers, in the order of ``Cohort``."""
-    members = {
-        cohort: [answer for answer in answers if answer.question.cohort is cohort] for cohort in Cohort
-    }
+    members = {cohort: [answer for answer in answers if answer.question.cohort is cohort] for cohort in Cohort}
     return tuple(_cohort_figures(cohort, found) for cohort, found in members.items() if found)
 
 

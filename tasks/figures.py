@@ -122,9 +122,7 @@ def _known(values: Sequence[float | None]) -> list[tuple[int, float]]:
     return [(place, value) for place, value in enumerate(values) if value is not None and math.isfinite(value)]
 
 
-def _points(
-    axes: Axes, points: list[tuple[int, float]], top: float, colour: str, label: str, *, filled: bool
-) -> None:
+def _points(axes: Axes, points: list[tuple[int, float]], top: float, colour: str, label: str, *, filled: bool) -> None:
     """Points; those above ``top`` as triangles on the upper edge, so that one outlier hides no layer."""
     face = colour if filled else "none"
     for marker, chosen in (

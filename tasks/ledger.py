@@ -180,11 +180,7 @@ def current_actor() -> str:
 def _first_broken(found: list[LedgerEntry]) -> int | None:
     previous = ""
     for number, entry in enumerate(found, start=1):
-        if (
-            entry.number != number
-            or entry.previous != previous
-            or entry.digest != _digest(entry.model_dump())
-        ):
+        if entry.number != number or entry.previous != previous or entry.digest != _digest(entry.model_dump()):
             return number
         previous = entry.digest
     return None
@@ -209,9 +205,7 @@ def _as_json(evidence: dict[str, Any]) -> Any:
     try:
         return json.loads(json.dumps(evidence, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"The evidence is not plain JSON ({error}). Give texts, finite numbers and lists."
-        ) from error
+        raise InputError(f"The evidence is not plain JSON ({error}). Give texts, finite numbers and lists.") from error
 
 
 def _is_absent(uri: str) -> bool:

@@ -37,15 +37,56 @@ LONGEST_LIST = 300
 SEVERITY = (Outcome.FAIL, Outcome.INSUFFICIENT, Outcome.WARN, Outcome.PASS)
 _GRADE_ORDER = (Grade.STALE, Grade.WRONG, Grade.REFUSED, Grade.RIGHT)
 
+
+@dataclass(frozen=True)
+class CohortWords:
+    """How the report speaks of one cohort."""
+
+    name: str
+    questions: str
+    """What the questions are about."""
+    meaning: str
+    """What the share counts."""
+    check: str
+    """Which check decides on it; empty: none does."""
+
+
 COHORTS = {
-    Cohort.NEW: ("Learned", "new and replaced facts answered right", "learned"),
-    Cohort.HELD: ("Kept", "facts that still hold answered right; a fall is forgetting", "forgotten"),
-    Cohort.HANDBOOK: ("Handbook", "unrelated knowledge answered right; a fall is damage", "locality"),
-    Cohort.WITHDRAWN: ("Withdrawn", "facts no longer in force refused", "withdrawn"),
-    Cohort.RECALL: ("Recall", "changed statements continued word for word", ""),
-    Cohort.PROBE: ("Probes", "hand-checked questions answered right, never trained on", ""),
+    Cohort.NEW: CohortWords(
+        "Learned",
+        "new and replaced facts in wordings never trained on",
+        "new and replaced facts answered right",
+        "learned",
+    ),
+    Cohort.HELD: CohortWords(
+        "Kept",
+        "facts that the base knew and that still hold",
+        "facts that still hold answered right; a fall is forgetting",
+        "forgotten",
+    ),
+    Cohort.HANDBOOK: CohortWords(
+        "Handbook",
+        "facts that have nothing to do with the documents",
+        "unrelated knowledge answered right; a fall is damage",
+        "locality",
+    ),
+    Cohort.WITHDRAWN: CohortWords(
+        "Withdrawn", "facts no longer in force", "facts no longer in force refused", "withdrawn"
+    ),
+    Cohort.RECALL: CohortWords(
+        "Recall",
+        "changed statements: the beginning given, the next words wanted",
+        "changed statements continued word for word",
+        "",
+    ),
+    Cohort.PROBE: CohortWords(
+        "Probes",
+        "what people checked by hand",
+        "hand-checked questions answered right, never trained on",
+        "",
+    ),
 }
-"""Name, what is counted, and the check that decides on it; in the order of the table."""
+"""In the order of the tables."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +108,6 @@ class SampleGroup:
     """Questions of one cohort that stand for it."""
 
     cohort: Cohort
-    name: str
     answers: tuple[Answer, ...]
     total: int
 
@@ -93,29 +133,30 @@ class PathList:
 
 
 def key_figures(evaluation: EvaluationReport, judgement: Judgement) -> tuple[KeyFigure, ...]:
-    """Every cohort's right answers in a fixed order, and stale answers below what was learned."""
+    """Every cohort's right answers in a fixed order, and how many replaced facts are stale."""
     found = {figures.cohort: figures for figures in evaluation.cohorts}
     outcomes = {check.check: check.outcome for check in judgement.checks}
     lines = []
     for cohort in COHORTS:
         lines.append(_right(cohort, found.get(cohort), outcomes))
-        if cohort is Cohort.NEW:
-            lines.append(_stale(found.get(cohort), outcomes))
+        if cohort is Cohort.WITHDRAWN:
+            lines.append(_stale(found.get(Cohort.NEW), outcomes))
     return tuple(lines)
 
 
 def _right(cohort: Cohort, figures: CohortFigures | None, outcomes: dict[str, Outcome]) -> KeyFigure:
-    name, meaning, check = COHORTS[cohort]
+    words = COHORTS[cohort]
+    outcome = outcomes.get(words.check)
     if figures is None:
-        return KeyFigure(name, meaning, None, None, None, None, outcomes.get(check))
+        return KeyFigure(words.name, words.meaning, None, None, None, None, outcome)
     return KeyFigure(
-        name,
-        meaning,
+        words.name,
+        words.meaning,
         figures.base.get(Grade.RIGHT),
         figures.candidate.get(Grade.RIGHT),
         figures.difference,
         (figures.difference_low, figures.difference_high),
-        outcomes.get(check),
+        outcome,
     )
 
 
@@ -135,12 +176,12 @@ def by_severity(checks: Sequence[Check]) -> tuple[Check, ...]:
 def samples(answers: Sequence[Answer]) -> tuple[SampleGroup, ...]:
     """Up to ``SAMPLES`` questions of each cohort with answers, not right ones first; every probe."""
     groups = []
-    for cohort, (name, _, _) in COHORTS.items():
+    for cohort in COHORTS:
         members = [answer for answer in answers if answer.question.cohort is cohort]
         chosen = members if cohort is Cohort.PROBE else _mixed(members)
         chosen = sorted(chosen, key=lambda answer: _GRADE_ORDER.index(answer.candidate_grade))
         if members:
-            groups.append(SampleGroup(cohort, name, tuple(chosen), len(members)))
+            groups.append(SampleGroup(cohort, tuple(chosen), len(members)))
     return tuple(groups)
 
 

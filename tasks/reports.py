@@ -7,6 +7,7 @@ them, are untrusted text: the template escapes all of it. Equal input gives equa
 
 import functools
 import math
+from enum import StrEnum
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -27,6 +28,7 @@ from data.records import (
     TrainingReport,
     Verdict,
 )
+from models.gates import HOLDING
 from tasks import figures, report_views
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -36,7 +38,7 @@ _MEANING = {
     Verdict.HOLD: "The evidence does not decide. A person decides whether this version serves.",
     Verdict.REJECT: "At least one gate failed. This version does not serve.",
 }
-_TONE = {
+_TONE: dict[StrEnum, str] = {
     Verdict.PROMOTE: "pass",
     Verdict.HOLD: "warn",
     Verdict.REJECT: "fail",
@@ -85,18 +87,22 @@ class ReportInput(Record):
 
 def render(report: ReportInput) -> str:
     """The report as one self-contained HTML page."""
-    return _environment().get_template("report.html.j2").render(
-        report=report,
-        meaning=_MEANING[report.judgement.verdict],
-        key_figures=report_views.key_figures(report.evaluation, report.judgement),
-        checks=report_views.by_severity(report.judgement.checks),
-        path_lists=report_views.path_lists(report.diff),
-        fact_groups=report_views.fact_groups(report.changes),
-        samples=report_views.samples(report.answers),
-        coverage=report_views.by_gap(report.synthesis.coverage),
-        loss_curve=figures.loss_curve(report.training),
-        alpha_figure=figures.alpha_by_layer(report.spectral.layers),
-        rank_figure=figures.stable_rank_by_layer(report.spectral.layers),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            meaning=_MEANING[report.judgement.verdict],
+            key_figures=report_views.key_figures(report.evaluation, report.judgement),
+            checks=report_views.by_severity(report.judgement.checks),
+            path_lists=report_views.path_lists(report.diff),
+            fact_groups=report_views.fact_groups(report.changes),
+            samples=report_views.samples(report.answers),
+            coverage=report_views.by_gap(report.synthesis.coverage),
+            loss_curve=figures.loss_curve(report.training),
+            alpha_figure=figures.alpha_by_layer(report.spectral.layers),
+            rank_figure=figures.stable_rank_by_layer(report.spectral.layers),
+        )
     )
 
 
@@ -123,7 +129,12 @@ def _environment() -> Environment:
         number=number, signed=signed, share=share, duration=duration, question=report_views.plain_question
     )
     environment.globals.update(
-        tone=_TONE, sign=_SIGN, Grade=Grade, cohorts=report_views.COHORTS, examples=report_views.EXAMPLES
+        tone=_TONE,
+        sign=_SIGN,
+        Grade=Grade,
+        cohorts=report_views.COHORTS,
+        holding=sorted(HOLDING),
+        examples=report_views.EXAMPLES,
     )
     return environment
 

@@ -128,9 +128,7 @@ def load_champion(workspace: Workspace) -> tuple[Loaded, int]:
     """
     target = pointer(workspace)
     if target is None:
-        raise InputError(
-            f"Nothing answers in {workspace.root} yet. Train the first version with: relearn run."
-        )
+        raise InputError(f"Nothing answers in {workspace.root} yet. Train the first version with: relearn run.")
     return load(absolute(workspace, target.weights)), target.version
 
 

@@ -80,9 +80,7 @@ def _knock(uri: str) -> None:
 
 
 @contextlib.contextmanager
-def tracked_run(
-    client: "MlflowClient", workspace: Workspace, tags: dict[str, str], name: str
-) -> Iterator["Run"]:
+def tracked_run(client: "MlflowClient", workspace: Workspace, tags: dict[str, str], name: str) -> Iterator["Run"]:
     """The run of this key, taken up again where a killed process left one."""
     import mlflow
 

@@ -97,9 +97,7 @@ def check_collection(
     return tuple(warnings)
 
 
-def _refuse_unusable(
-    workspace: Workspace, shares: CollectionShares, params: IngestParams, failures: Failures
-) -> None:
+def _refuse_unusable(workspace: Workspace, shares: CollectionShares, params: IngestParams, failures: Failures) -> None:
     reasons = f"The reasons stand in {data_docs_index(workspace)}."
     if "documents" in failures:
         raise InputError(

@@ -99,9 +99,7 @@ def _opened(workspace: Workspace) -> Iterator["Repo"]:
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(
-        logging.WARNING
-    )  # the rest goes to standard output, which is not its own
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # the rest goes to standard output, which is not its own
     try:
         _drop_torn_lock(workspace)
         _drop_dead_holders(workspace.root / ".dvc" / "tmp")
@@ -109,9 +107,7 @@ def _opened(workspace: Workspace) -> Iterator["Repo"]:
         with contextlib.chdir(workspace.root), repo:
             yield repo
     except NotDvcRepoError as error:
-        raise InputError(
-            f"{workspace.root} is no DVC repository. Make a workspace: relearn init DIR."
-        ) from error
+        raise InputError(f"{workspace.root} is no DVC repository. Make a workspace: relearn init DIR.") from error
     except DvcException as error:
         raise _translated(error) from error
 
@@ -129,9 +125,7 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, StageNotFound):
         return InputError(f"dvc.yaml lacks a stage ({said}). Restore dvc.yaml from the project.")
     if isinstance(error, DependencyDoesNotExistError | OutputDoesNotExistError):
-        return InputError(
-            f"A file of the stage is missing ({said}). Run the stage that writes it: relearn run."
-        )
+        return InputError(f"A file of the stage is missing ({said}). Run the stage that writes it: relearn run.")
     return OutsideError(f"DVC failed ({said}). Mend what it names, then run the same again.")
 
 

@@ -65,9 +65,7 @@ def run_stages(workspace: Workspace, weights: Path, day: str) -> None:
         parameters=64, losses=losses, log_every=10,
     )  # fmt: skip
     write_record(workspace.adapter / "training.json", training)
-    write_record(
-        workspace.collection / "snapshot.json", Snapshot(digest=digest_text("documents", day), documents=())
-    )
+    write_record(workspace.collection / "snapshot.json", Snapshot(digest=digest_text("documents", day), documents=()))
     synthesis = SynthesisReport(
         snapshot=digest_text("documents", day), base=base, recipe="facts", teacher="template", seed=1,
         facts=dict.fromkeys(Standing, 1), new_statements=1, gone_statements=0, rows={"fact": 3}, dropped={},

@@ -75,9 +75,7 @@ def test_closure_follows_every_way_to_import(root: Path) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_change_in_any_file_of_the_closure_changes_exactly_the_stages_that_reach_it(
-    root: Path, stage: str
-) -> None:
+def test_a_change_in_any_file_of_the_closure_changes_exactly_the_stages_that_reach_it(root: Path, stage: str) -> None:
     before = {other: code_digest(f"flows.{other}", root) for other in STAGES}
     for path in import_closure(f"flows.{stage}", root):
         content = path.read_text()
@@ -131,9 +129,7 @@ def test_a_damaged_memory_costs_time_only(root: Path) -> None:
     assert read_json(workspace.code("ingest")) == before
 
 
-def test_a_hub_id_is_fixed_by_its_revision(
-    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hub_id_is_fixed_by_its_revision(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = root / "params.yaml"
     params.write_text(params.read_text().replace("base: data/bases/tiny", "base: Qwen/Qwen3-0.6B"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))

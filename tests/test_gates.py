@@ -217,9 +217,7 @@ def test_a_drop_of_exactly_the_limit_passes(n: int, percent: int) -> None:
         ("exploded", [layer(), layer(sigma_ratio=10.01)], Outcome.FAIL, Verdict.REJECT),
     ],
 )
-def test_spectral_thresholds(
-    check: str, layers: list[LayerSpectrum], expected: Outcome, verdict: Verdict
-) -> None:
+def test_spectral_thresholds(check: str, layers: list[LayerSpectrum], expected: Outcome, verdict: Verdict) -> None:
     judgement = judged(spectral(*layers))
     assert outcome(judgement, check) is expected
     assert judgement.verdict is verdict
@@ -312,9 +310,7 @@ def cohorts(draw: st.DrawFn, kind: Cohort) -> CohortFigures:
     return cohort(kind, n, draw(st.integers(0, n)), right, draw(st.integers(0, min(dated, n - right))), dated)
 
 
-REPORTS = st.builds(
-    evaluation, *(cohorts(kind) for kind in GOOD), active=st.sampled_from([True, True, False])
-)
+REPORTS = st.builds(evaluation, *(cohorts(kind) for kind in GOOD), active=st.sampled_from([True, True, False]))
 WRITTEN = st.integers(1, 50).flatmap(lambda n: st.builds(synthesis, st.just(n), st.integers(0, n)))
 
 
@@ -326,9 +322,7 @@ def test_the_verdict_follows_from_the_checks(
     judgement = judged(spectral(*layers), measured, written)
     outcomes = {check.check: check.outcome for check in judgement.checks}
     failed = Outcome.FAIL in outcomes.values()
-    held = Outcome.INSUFFICIENT in outcomes.values() or any(
-        outcomes[name] is Outcome.WARN for name in HOLDING
-    )
+    held = Outcome.INSUFFICIENT in outcomes.values() or any(outcomes[name] is Outcome.WARN for name in HOLDING)
     expected = Verdict.REJECT if failed else Verdict.HOLD if held else Verdict.PROMOTE
     assert judgement.verdict is expected
     assert judgement.reasons

@@ -45,9 +45,7 @@ RENAMED = {
     },
     "2020-06-01": {"github-sensitive-data-removal-policy": "github-private-information-removal-policy"},
     "2021-06-01": {
-        "responsible-disclosure-of-security-vulnerabilities": (
-            "coordinated-disclosure-of-security-vulnerabilities"
-        ),
+        "responsible-disclosure-of-security-vulnerabilities": ("coordinated-disclosure-of-security-vulnerabilities"),
         "github-additional-product-terms": "github-terms-for-additional-products-and-features",
         "github-data-protection-agreement-non-enterprise-customers": "github-data-protection-agreement",
     },
@@ -101,9 +99,7 @@ def collection(year: str) -> tuple[Candidate, ...]:
     for file in sorted((STREAM / year).rglob("*.md")):
         path, content = file.relative_to(STREAM / year).as_posix(), file.read_bytes()
         parsed = parse(content, path)
-        found.append(
-            Candidate(path, digest_bytes(content), parsed.title, sketch(parsed.text), len(parsed.text))
-        )
+        found.append(Candidate(path, digest_bytes(content), parsed.title, sketch(parsed.text), len(parsed.text)))
     return tuple(found)
 
 
@@ -114,10 +110,7 @@ def stem(path: str) -> str:
 def lives_on(year: str, later: str) -> dict[str, str]:
     """Truth: old path to new path of every document that lives on."""
     by_stem = {stem(document.path): document.path for document in collection(later)}
-    old = {
-        document.path: RENAMED[year].get(stem(document.path), stem(document.path))
-        for document in collection(year)
-    }
+    old = {document.path: RENAMED[year].get(stem(document.path), stem(document.path)) for document in collection(year)}
     return {path: by_stem[name] for path, name in old.items() if name in by_stem}
 
 
@@ -157,13 +150,9 @@ def test_a_sketch_ignores_case_punctuation_and_white_space_and_nothing_else() ->
 def test_a_sketch_is_the_same_in_every_process() -> None:
     text = "Personal data is kept for thirty days and then deleted."
     code = f"from data.identity import sketch; print(sketch({text!r}))"
-    printed = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
-    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == str(sketch(text))
-    assert (
-        sketch("one two three four five")[0] == 2_185_505_960_087_466
-    )  # b2sum -l 64, without its last 11 bits
+    assert sketch("one two three four five")[0] == 2_185_505_960_087_466  # b2sum -l 64, without its last 11 bits
 
 
 @pytest.mark.parametrize("shared", [0.0, 0.1, 0.3, 0.5, 0.8, 1.0])
@@ -261,8 +250,7 @@ def collections(draw: st.DrawFn) -> list[Candidate]:
     """Few texts and titles at few paths, so that everything that can be confused is."""
     documents = zip(draw(PATHS), draw(TEXTS), draw(TITLES), strict=False)
     return [
-        candidate(path, edit(" ".join(words(seed, 80)), seed, edits), title)
-        for path, (seed, edits), title in documents
+        candidate(path, edit(" ".join(words(seed, 80)), seed, edits), title) for path, (seed, edits), title in documents
     ]
 
 
@@ -413,9 +401,7 @@ def test_many_documents_with_few_changes_are_matched_without_comparing_all(
 ) -> None:
     before = [Candidate(f"{n}.md", str(n), f"T{n}", random_sketch(n), 1) for n in range(10_000)]
     ids = {document.path: f"{n:012x}" for n, document in enumerate(before)}
-    after = [
-        replace(d, path=f"x/{d.path}", digest="new", title="") if n < 20 else d for n, d in enumerate(before)
-    ]
+    after = [replace(d, path=f"x/{d.path}", digest="new", title="") if n < 20 else d for n, d in enumerate(before)]
     compared = count_calls(monkeypatch)
     started = time.perf_counter()
     result = assign_ids(after, versions(before, ids), THRESHOLD)
@@ -443,9 +429,7 @@ def test_boilerplate_on_every_page_does_not_make_all_pages_candidates(
     footer = tuple(range(90))
     before = [Candidate(f"{n}.md", f"{n}", "", footer + random_sketch(n)[:38], 1) for n in range(1_000)]
     after = [
-        Candidate(
-            f"x/{n}.md", f"n{n}", "", footer + random_sketch(n)[:30] + random_sketch(n + 5000)[30:38], 1
-        )
+        Candidate(f"x/{n}.md", f"n{n}", "", footer + random_sketch(n)[:30] + random_sketch(n + 5000)[30:38], 1)
         for n in range(1_000)
     ]
     after = [replace(document, sketch=tuple(sorted(set(document.sketch)))) for document in after]
@@ -459,10 +443,7 @@ def test_boilerplate_on_every_page_does_not_make_all_pages_candidates(
 def test_boilerplate_alone_makes_no_partner() -> None:
     footer = tuple(range(90))
     old, new = (
-        [
-            Candidate(f"{n}.md", f"{n}", "", footer + random_sketch(n)[:38], 1)
-            for n in range(start, start + 100)
-        ]
+        [Candidate(f"{n}.md", f"{n}", "", footer + random_sketch(n)[:38], 1) for n in range(start, start + 100)]
         for start in (0, 1000)
     )
     assert containment(old[0].sketch, new[0].sketch) > THRESHOLD

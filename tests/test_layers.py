@@ -25,9 +25,7 @@ def test_a_step_backwards_is_found(tmp_path: Path) -> None:
         (tmp_path / package / "__init__.py").touch()
     assert _lint(tmp_path).returncode == 0
 
-    (tmp_path / "models" / "training.py").write_text(
-        "import tasks\n\n\ndef log() -> None:\n    import mlflow\n"
-    )
+    (tmp_path / "models" / "training.py").write_text("import tasks\n\n\ndef log() -> None:\n    import mlflow\n")
     result = _lint(tmp_path)
     assert result.returncode == 1
     assert "Imports go one way" in result.stdout
@@ -37,7 +35,5 @@ def test_a_step_backwards_is_found(tmp_path: Path) -> None:
 def test_reading_the_contract_loads_nothing_heavy() -> None:
     heavy = ("torch", "transformers", "peft", "mlflow", "prefect", "great_expectations", "dvc", "pandas")
     code = f"import data.fingerprint, sys; print([name for name in {heavy} if name in sys.modules])"
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"

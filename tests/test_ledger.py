@@ -28,9 +28,7 @@ def uri(tmp_path: Path) -> str:
 def database(uri: str) -> sqlite3.Connection:
     """Three entries, opened behind the ledger's back."""
     for version in (1, 2, 3):
-        ledger.append(
-            uri, action="promote", reason=f"to {version}", to_version=version, evidence={"share": 0.1}
-        )
+        ledger.append(uri, action="promote", reason=f"to {version}", to_version=version, evidence={"share": 0.1})
     return sqlite3.connect(uri.removeprefix("sqlite:///"), isolation_level=None)
 
 
@@ -108,8 +106,7 @@ def test_four_processes_that_write_at_once_leave_one_intact_chain(uri: str) -> N
     )
     environment = {**os.environ, "RELEARN_ACTOR": "writer"}
     writers = [
-        subprocess.Popen([sys.executable, "-c", script, uri], cwd=PROJECT_ROOT, env=environment)
-        for _ in range(4)
+        subprocess.Popen([sys.executable, "-c", script, uri], cwd=PROJECT_ROOT, env=environment) for _ in range(4)
     ]
     assert [writer.wait(timeout=60) for writer in writers] == [0] * 4
     assert [entry.number for entry in ledger.entries(uri)] == list(range(1, 21))

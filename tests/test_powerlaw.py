@@ -49,9 +49,7 @@ def test_scale_has_no_part_in_the_exponent(scale: float, n: int) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    st.lists(st.integers(1, 1000), min_size=MIN_EIGENVALUES, max_size=40), st.randoms(use_true_random=False)
-)
+@given(st.lists(st.integers(1, 1000), min_size=MIN_EIGENVALUES, max_size=40), st.randoms(use_true_random=False))
 def test_equals_the_plain_definition_and_ignores_order(values: list[int], random: Random) -> None:
     fit = fit_power_law(values)
     shuffled = list(values)

@@ -83,9 +83,7 @@ def test_a_version_holds_no_pickle_and_needs_no_file_of_the_workspace(
 def test_every_digest_on_the_way_is_a_tag(workspace: Workspace, passed: tuple[Candidate, int]) -> None:
     candidate, version = passed
     info = registry.get_version(workspace, version)
-    assert {name: info.tags[name] for name in DIGESTS} == {
-        name: getattr(candidate.digests, name) for name in DIGESTS
-    }
+    assert {name: info.tags[name] for name in DIGESTS} == {name: getattr(candidate.digests, name) for name in DIGESTS}
     assert info.verdict is Verdict.PROMOTE
     assert info.snapshot == candidate.digests.snapshot
     assert info.kind == "candidate"
@@ -160,9 +158,7 @@ def test_the_champion_alias_and_the_pointer_refuse_what_the_ledger_does_not_name
     assert serving.pointer(workspace) is None
 
 
-def test_an_adapter_that_was_not_the_measured_one_is_not_registered(
-    workspace: Workspace, weights: Path
-) -> None:
+def test_an_adapter_that_was_not_the_measured_one_is_not_registered(workspace: Workspace, weights: Path) -> None:
     candidate = make_candidate(workspace, weights, "thursday", Verdict.PROMOTE)
     write_text(workspace.adapter / "training.json", "{}")
     with pytest.raises(InputError, match="Run the cycle again"):
@@ -211,9 +207,7 @@ def test_the_first_contact_prints_nothing(tmp_path: Path, weights: Path) -> None
     command = [sys.executable, "-c", script, str(root)]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert sqlite3.connect(root / ".relearn/mlflow.db").execute("SELECT count(*) FROM runs").fetchone() == (
-        0,
-    )
+    assert sqlite3.connect(root / ".relearn/mlflow.db").execute("SELECT count(*) FROM runs").fetchone() == (0,)
 
 
 def test_relative_sqlite_paths_are_the_workspaces_and_others_stay(workspace: Workspace) -> None:

@@ -35,9 +35,7 @@ def snapshot_pairs(draw: st.DrawFn) -> tuple[Snapshot, Snapshot]:
     def one() -> Snapshot:
         ids = draw(st.lists(st.sampled_from("pqrstuv"), unique=True))
         paths = draw(st.permutations(["a.md", "b.md", "c/d.md", "e.md", "f.md", "g.md", "h.md"]))
-        return snapshot(
-            {id: (path, draw(st.sampled_from("01"))) for id, path in zip(ids, paths, strict=False)}
-        )
+        return snapshot({id: (path, draw(st.sampled_from("01"))) for id, path in zip(ids, paths, strict=False)})
 
     return one(), one()
 
@@ -54,9 +52,7 @@ def test_the_digest_knows_no_order(contents: dict[str, str], generator: random.R
 
 
 @given(PAIRS, PAIRS)
-def test_the_digest_differs_exactly_when_paths_or_contents_differ(
-    a: dict[str, str], b: dict[str, str]
-) -> None:
+def test_the_digest_differs_exactly_when_paths_or_contents_differ(a: dict[str, str], b: dict[str, str]) -> None:
     assert (snapshot_digest(a.items()) == snapshot_digest(b.items())) is (a == b)
 
 
@@ -86,9 +82,7 @@ def test_nothing_changed_is_an_empty_diff(pair: tuple[Snapshot, Snapshot]) -> No
 
 def test_a_diff_names_each_change() -> None:
     before = snapshot({"1": ("a", "x"), "2": ("b", "x"), "3": ("c", "x"), "4": ("d", "x"), "5": ("e", "x")})
-    after = snapshot(
-        {"1": ("a", "x"), "2": ("b", "y"), "3": ("n/c", "x"), "4": ("n/d", "y"), "6": ("e", "x")}
-    )
+    after = snapshot({"1": ("a", "x"), "2": ("b", "y"), "3": ("n/c", "x"), "4": ("n/d", "y"), "6": ("e", "x")})
     assert diff(before, after) == SnapshotDiff(
         added=("e",), changed=("b", "n/d"), moved=(("c", "n/c"), ("d", "n/d")), withdrawn=("e",)
     )
@@ -224,9 +218,7 @@ def test_only_touched_files_are_read_again(tmp_path: Path, monkeypatch: pytest.M
     assert quick_digest(folder, ENDINGS, cache) == first
 
 
-def test_an_edit_that_keeps_size_and_modification_time_is_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edit_that_keeps_size_and_modification_time_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cache = tmp_path / "docs", tmp_path / "cache.json"
     file = write(folder / "a.md", "old!")
     later(monkeypatch, 60)
@@ -287,9 +279,7 @@ def test_a_file_deleted_during_the_look_is_left_out(tmp_path: Path, monkeypatch:
 
 
 @settings(max_examples=15, deadline=None)
-@given(
-    states=st.lists(st.dictionaries(st.sampled_from(["a.md", "b.md", "s/c.md"]), st.text("xy", max_size=2)))
-)
+@given(states=st.lists(st.dictionaries(st.sampled_from(["a.md", "b.md", "s/c.md"]), st.text("xy", max_size=2))))
 def test_a_collection_that_returns_has_its_earlier_digest(
     tmp_path_factory: pytest.TempPathFactory, states: list[dict[str, str]]
 ) -> None:

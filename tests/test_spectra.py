@@ -38,9 +38,7 @@ def _folders(
 
 def _factors(out: int, into: int, rank: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.randn(rank, into, generator=generator) * 0.1, torch.randn(
-        out, rank, generator=generator
-    ) * 0.1
+    return torch.randn(rank, into, generator=generator) * 0.1, torch.randn(out, rank, generator=generator) * 0.1
 
 
 def _weight(out: int, into: int, seed: int = 1) -> Tensor:

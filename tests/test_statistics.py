@@ -45,18 +45,11 @@ def test_impossible_counts_are_refused(hits: int, n: int) -> None:
 
 def _table(both: int, candidate: int, base: int, neither: int) -> tuple[list[bool], list[bool]]:
     """(base_right, candidate_right) of a 2 x 2 table."""
-    pairs = (
-        [(True, True)] * both
-        + [(False, True)] * candidate
-        + [(True, False)] * base
-        + [(False, False)] * neither
-    )
+    pairs = [(True, True)] * both + [(False, True)] * candidate + [(True, False)] * base + [(False, False)] * neither
     return [first for first, _ in pairs], [second for _, second in pairs]
 
 
-@pytest.mark.parametrize(
-    ("table", "low", "high"), [((36, 12, 2, 0), 0.0569, 0.3404), ((14, 5, 0, 22), 0.0115, 0.2265)]
-)
+@pytest.mark.parametrize(("table", "low", "high"), [((36, 12, 2, 0), 0.0569, 0.3404), ((14, 5, 0, 22), 0.0115, 0.2265)])
 def test_paired_difference_agrees_with_worked_examples(
     table: tuple[int, int, int, int], low: float, high: float
 ) -> None:
@@ -66,9 +59,7 @@ def test_paired_difference_agrees_with_worked_examples(
 
 
 @given(*[st.integers(0, 60)] * 4)
-def test_paired_difference_holds_its_value_and_mirrors(
-    both: int, candidate: int, base: int, neither: int
-) -> None:
+def test_paired_difference_holds_its_value_and_mirrors(both: int, candidate: int, base: int, neither: int) -> None:
     if both + candidate + base + neither == 0:
         return
     first, second = _table(both, candidate, base, neither)

@@ -147,9 +147,7 @@ def test_bad_rows_are_dropped_and_counted_and_good_ones_keep_their_order(workspa
         "unsupported": _row(fact="invented", completion="$99 per day"),
         "duplicate": _row(wording="table/question/2"),
     }
-    context = RowContext(
-        {"fees": TEXT}, 200, frozenset({"kept/1"}), {"fee": "$15 per day", "invented": "$99"}
-    )
+    context = RowContext({"fees": TEXT}, 200, frozenset({"kept/1"}), {"fee": "$15 per day", "invented": "$99"})
     kept, dropped = check_rows(workspace, [bad["held_out"], *good, *bad.values()], context)
     assert list(kept) == good
     assert dropped == dict.fromkeys(bad, 1) | {"held_out": 2}

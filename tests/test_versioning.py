@@ -47,9 +47,7 @@ def _double(workspace: Workspace) -> None:
     times = yaml.safe_load((root / "params.yaml").read_text())["times"]
     (root / "doubled").mkdir(exist_ok=True)
     (root / "doubled" / "text.txt").write_text((root / "source.txt").read_text() * times)
-    (root / "length.json").write_text(
-        json.dumps({"length": len((root / "doubled" / "text.txt").read_text())})
-    )
+    (root / "length.json").write_text(json.dumps({"length": len((root / "doubled" / "text.txt").read_text())}))
     versioning.commit(workspace, "double")
 
 
@@ -160,9 +158,7 @@ def test_a_killed_holder_does_not_block(workspace: Workspace) -> None:
         "with lock_repo(repo), rwlock(repo.tmp_dir, repo.fs, 'dvc', [], [sys.argv[1]], False):\n"
         "    print('held', flush=True); time.sleep(60)\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(workspace.root)], stdout=subprocess.PIPE
-    ) as holder:
+    with subprocess.Popen([sys.executable, "-c", code, str(workspace.root)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         with pytest.raises(OutsideError, match="busy"):

@@ -1,0 +1,121 @@
+"""Arms of the adapter's recipe side by side in one run: what each learns, forgets and costs.
+
+    python -m bench.arms steps=350 steps=700 steps=700,rank=32 replay_share=0.1
+
+Every arm starts from ``params.yaml`` and changes what it names (blocks ``train`` and ``synthesize``). All
+answer the same questions: a seeded draw of each cohort, in held-out wordings. Needs the stages ``ingest``
+to have run in the workspace. Prints one line per arm and cohort with n and the Wilson 95 % interval.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from data.changes import compare_facts, new_statements
+from data.collection import known_collection, read_collection
+from data.params import Params
+from data.records import Cohort, Question, Row
+from data.teaching import questions, teaching_rows
+from data.workspace import open_workspace
+from flows.synthesize import known_handbook
+from flows.train import schedule
+from models.adapters import new_lora
+from models.base import load_base
+from models.generation import answer
+from models.packing import batches, encode, end_token
+from models.scoring import grade
+from models.statistics import wilson
+from models.training import fit
+from tasks.teacher import read_lessons
+
+COHORTS = (Cohort.NEW, Cohort.WITHDRAWN, Cohort.HELD, Cohort.HANDBOOK)
+
+
+def main() -> None:
+    """Run every arm given on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("arms", nargs="*", default=[""], help="name=value,name=value")
+    parser.add_argument("--workspace", type=Path, default=Path())
+    parser.add_argument("--questions", type=int, default=200, help="per cohort")
+    parser.add_argument("--base-too", action="store_true", help="let the base answer as well")
+    options = parser.parse_args()
+    workspace = open_workspace(options.workspace)
+    params = workspace.params()
+    torch.set_num_threads(params.train.threads)
+    if options.base_too:
+        _, asked = material(workspace.root, params)
+        model, tokenizer = load_base(workspace.base())
+        report("base", model, tokenizer, draw(asked, options.questions, params.seed), params, 0.0)
+    for arm in options.arms:
+        run_arm(arm, workspace.root, changed(params, arm), options.questions)
+
+
+def changed(params: Params, arm: str) -> Params:
+    """The parameters with an arm's values in place."""
+    for setting in filter(None, arm.split(",")):
+        name, _, value = setting.partition("=")
+        block = "train" if name in type(params.train).model_fields else "synthesize"
+        old = getattr(params, block)
+        parsed = json.loads(value)
+        new = type(old).model_validate({**old.model_dump(), name: parsed})
+        params = params.model_copy(update={block: new})
+    return params
+
+
+def material(root: Path, params: Params) -> tuple[list[Row], list[Question]]:
+    """Rows and questions under these parameters."""
+    workspace = open_workspace(root)
+    snapshot, sources = read_collection(workspace.collection)
+    _, known_sources = known_collection(workspace.base(), params.ingest, snapshot)
+    now = read_lessons(sources, params.synthesize, workspace.teacher_cache)
+    known = read_lessons(known_sources, params.synthesize, workspace.teacher_cache)
+    changes = compare_facts(known.facts, now.facts)
+    fresh = new_statements(known.statements, now.statements)
+    book = known_handbook(workspace)
+    rows = teaching_rows(changes, fresh, book, params.synthesize, params.seed)
+    return rows, questions(changes, fresh, now.statements, book, params.synthesize)
+
+
+def draw(asked: list[Question], count: int, seed: int) -> list[Question]:
+    """The same number of questions from each cohort."""
+    chosen: list[Question] = []
+    for cohort in COHORTS:
+        pool = [question for question in asked if question.cohort is cohort]
+        chosen.extend(random.Random(f"{cohort}/{seed}").sample(pool, min(count, len(pool))))
+    return chosen
+
+
+def run_arm(arm: str, root: Path, params: Params, count: int) -> None:
+    """Train one arm and report on it."""
+    rows, asked = material(root, params)
+    settings = params.train
+    model, tokenizer = load_base(open_workspace(root).base())
+    adapted = new_lora(model, settings.rank, settings.alpha, settings.dropout, params.seed)
+    encoded = encode(rows, tokenizer, settings.window)
+    per_batch = max(1, settings.tokens_per_step // settings.window)
+    stream = batches(encoded, end_token(tokenizer), settings.window, per_batch, params.seed)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        trained = fit(adapted, stream, schedule(settings, params.seed), Path(folder))
+    seconds = time.monotonic() - begun
+    trained.tokens / sum(len(row.ids) for row in encoded)
+    report(arm or "params.yaml", adapted, tokenizer, draw(asked, count, params.seed), params, seconds)
+
+
+def report(arm: str, model: object, tokenizer: object, asked: list[Question], params: Params, seconds: float) -> None:
+    """Print the share of right answers per cohort."""
+    prompts = [question.question for question in asked]
+    said = answer(model, tokenizer, prompts, params.assess.new_tokens, params.assess.batch)  # type: ignore[arg-type]
+    grades = [grade(text, question).value for text, question in zip(said, asked, strict=True)]
+    for cohort in COHORTS:
+        mine = [g for g, question in zip(grades, asked, strict=True) if question.cohort is cohort]
+        wilson(mine.count("right"), len(mine))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""The command line: every command, its options and what it prints; the work is done elsewhere.
+
+Heavy libraries are imported inside the commands, so that help and version answer at once.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from data.errors import RelearnError
+
+for _name, _value in {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Keep a language model up to date with a changing collection of documents.",
+)
+base_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The base that adapters sit on.")
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show and check the configuration.")
+app.add_typer(base_app, name="base")
+app.add_typer(config_app, name="config")
+
+WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="The folder that one deployment works in.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in the ledger.")]
+
+
+def main() -> None:
+    """Run the command line; every failure is one sentence and an exit code, never a traceback."""
+    try:
+        app()
+    except RelearnError as error:
+        fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        fail("Interrupted. Run the same command again; it goes on where it stopped.", 130)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print one sentence to standard error and leave."""
+    sys.exit(code)
+
+
+@contextmanager
+def quiet_output() -> Iterator[None]:
+    """Send what libraries print to standard output to standard error, so that ours stays clean."""
+    saved = os.dup(1)
+    sys.stdout.flush()
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def show(content: dict[str, Any], as_json: bool, lines: list[str]) -> None:
+    """Print the result: one JSON object, or lines for people."""
+
+
+@app.callback(invoke_without_command=True)
+def options(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Options of all commands."""
+    if version:
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        pass
+
+
+@app.command(epilog='Example: relearn run --accept-loss --reason "the old handbook was retired"')
+def run(
+    workspace: WorkspaceOption = Path(),
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer steps and questions (block quick).")] = False,
+    accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on although documents were lost.")] = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """One cycle, from the documents to a decision; does nothing, fast, when nothing changed."""
+    from flows.running import run_cycle
+
+    with quiet_output():
+        result = run_cycle(workspace, quick, _loss_reason(accept_loss, reason))
+    content = result.model_dump(mode="json", exclude={"schema_", "next_command"})
+    show(content, as_json, _run_lines(content, result.next_command))
+    if result.verdict is not None and result.verdict.value != "promote":
+        raise typer.Exit(3)
+
+
+def _loss_reason(accept_loss: bool, reason: str) -> str | None:
+    if not accept_loss:
+        return None
+    if not reason.strip():
+        fail('--accept-loss needs a reason. Say why with --reason "...".', 2)
+    return reason
+
+
+def _run_lines(content: dict[str, Any], command: str) -> list[str]:
+    head = "" if content["changed"] else "Nothing changed since the last cycle.\n"
+    lines = [f"{head}Verdict   {content['verdict']} (version {content['version']})"]
+    lines.extend(f"          {reason}" for reason in content["reasons"])
+    return [*lines, f"Report    {content['report']}", f"Next      {command}"]
+
+
+def _stage(name: str) -> Any:
+    def command(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+        from flows.running import run_stage_alone
+
+        with quiet_output():
+            record = run_stage_alone(workspace, name)
+        content = record.model_dump(mode="json", by_alias=True)
+        show(content, as_json, [f"{name} done."])
+
+    return command
+
+
+for _stage_name, _help in {
+    "ingest": "Stage 1: documents to snapshot, checked.",
+    "synthesize": "Stage 2: snapshot to training rows and questions.",
+    "train": "Stage 3: rows to adapter.",
+    "audit": "Stage 4: adapter to spectral report.",
+    "assess": "Stage 5: base and candidate side by side, to evaluation report.",
+}.items():
+    app.command(_stage_name, help=f"{_help} What dvc.yaml calls.", epilog=f"Example: relearn {_stage_name} --json")(
+        _stage(_stage_name)
+    )
+
+
+@app.command(epilog="Example: relearn status")
+def status(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """What serves now and why."""
+    from flows.overview import status as read_status
+
+    with quiet_output():
+        content = read_status(workspace)
+    lines = [f"{name:<11} {_version_line(content[name])}" for name in ("champion", "challenger")]
+    snapshot = content["snapshot"]
+    lines.append(
+        f"snapshot    {snapshot['digest'][:12]}, {snapshot['documents']} documents" if snapshot else "snapshot    none"
+    )
+    show(content, as_json, [*lines, *(f"warning     {warning}" for warning in content["warnings"])])
+    if content["warnings"]:
+        raise typer.Exit(3)
+
+
+def _version_line(version: dict[str, Any] | None) -> str:
+    if version is None:
+        return "none"
+    return f"version {version['version']}, verdict {version['verdict']}, documents {str(version['snapshot'])[:12]}"
+
+
+@app.command(epilog="Example: relearn history --verify")
+def history(
+    workspace: WorkspaceOption = Path(),
+    verify: Annotated[bool, typer.Option("--verify", help="Check the chain of digests.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The ledger: who decided what, when and why."""
+    from flows.overview import history as read_history
+
+    content = read_history(workspace, verify)
+    lines = [
+        f"{entry['time']}  {entry['actor']}  {entry['action']}  {entry['from']} -> {entry['to']}  {entry['reason']}"
+        for entry in content["entries"]
+    ]
+    if verify:
+        lines.append(
+            "The chain is intact." if content["intact"] else f"The chain breaks at entry {content['broken_at']}."
+        )
+    show(content, as_json, lines or ["The ledger is empty."])
+    if verify and not content["intact"]:
+        raise typer.Exit(3)
+
+
+@app.command(epilog="Example: relearn report 2")
+def report(
+    version: Annotated[int | None, typer.Argument(help="Default: the version of the last cycle.")] = None,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """The path of a version's HTML report."""
+    from flows.overview import report_path
+
+    path = report_path(workspace, version)
+    show({"report": str(path)}, as_json, [str(path)])
+
+
+@app.command(epilog="Example: relearn diff --json")
+def diff(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """The documents folder against the last snapshot; changes nothing."""
+    from flows.overview import folder_diff
+
+    content = folder_diff(workspace)
+    lines = [f"{kind:<10} {path}" for kind in ("added", "changed", "withdrawn") for path in content[kind]]
+    lines += [f"moved      {old} -> {new}" for old, new in content["moved"]]
+    show(content, as_json, lines or ["Nothing changed."])
+
+
+@app.command(epilog='Example: relearn promote 3 --reason "checked by hand"')
+def promote(
+    version: Annotated[int, typer.Argument(help="Version of the registered model.")],
+    reason: ReasonOption,
+    override: Annotated[bool, typer.Option("--override", help="Although its verdict is not promote.")] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Let a version serve."""
+    from flows.running import promote_version
+
+    with quiet_output():
+        promotion = promote_version(workspace, version, reason, override)
+    content = promotion.model_dump(mode="json", by_alias=True, exclude={"schema_"})
+    show(content, as_json, [f"Version {content['to']} serves now (before: {content['from']})."])
+
+
+@app.command(epilog='Example: relearn ask "What is the minimum age under the GitHub Terms of Service?"')
+def ask(
+    question: Annotated[str, typer.Argument(help="One question.")],
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Answer a question from the champion."""
+    from data.workspace import open_workspace
+    from tasks.serving import ask as ask_champion
+
+    with quiet_output():
+        answer, version = ask_champion(open_workspace(workspace), question)
+    show({"answer": answer, "version": version}, as_json, [answer])
+
+
+@base_app.command("build", epilog="Example: relearn base build --until 2023-06-01 --out data/bases/mine")
+def base_build(
+    until: Annotated[str, typer.Option("--until", help="The base knows documents of this date or before.")] = "",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the new base.")] = Path("data/bases/tiny"),
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Train the tiny base from scratch; a killed build goes on when called again."""
+    from data.workspace import open_workspace
+    from flows.base import build_base
+    from flows.progress import Lines
+
+    place = open_workspace(workspace)
+    with quiet_output():
+        folder = build_base(place, place.root / out, place.params(), until or None, Lines("base").trained)
+    show({"base": str(folder)}, as_json, [f"The base lies in {folder}; its README.md says what it knows."])
+
+
+@config_app.command("show", epilog="Example: relearn config show --json")
+def config_show(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """The parameters in force."""
+    from data.workspace import open_workspace
+
+    content = open_workspace(workspace).params().model_dump(mode="json")
+    show(content, as_json, [json.dumps(content, indent=2)])
+
+
+@config_app.command("check", epilog="Example: relearn config check")
+def config_check(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """Check params.yaml and the base it names."""
+    from data.workspace import open_workspace
+
+    place = open_workspace(workspace)
+    content = {"params": str(place.params_file), "base": place.base(), "valid": bool(place.params())}
+    show(content, as_json, [f"{place.params_file} is valid; the base is {content['base']}."])
+
+
+@config_app.command("schema", epilog="Example: relearn config schema")
+def config_schema(as_json: JsonOption = False) -> None:
+    """What every parameter means."""
+    from data.params import Params, explain
+
+    show(Params.model_json_schema(), as_json, explain(Params))

@@ -1,0 +1,169 @@
+"""The cycle: from the documents to a decision, as a Prefect flow with one task per stage.
+
+DVC says what has to run: a stage whose outputs are those of its inputs is not run again, so that a killed
+cycle goes on from its last finished stage and a collection that returns to an earlier state costs nothing.
+Registration and promotion are never replayed from a cache.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import TaskRun
+from prefect.states import Completed, State
+from prefect.tasks import Task
+
+from data.errors import OutsideError
+from data.files import read_record, write_bytes, write_record
+from data.records import Accepted, Cycle, CycleResult, Judgement, Snapshot, StageRun, Verdict
+from data.workspace import Workspace, open_workspace
+from flows import assess as assessing
+from flows import audit as auditing
+from flows import ingest as ingesting
+from flows import synthesize as synthesizing
+from flows import train as training
+from flows.decide import candidate, decide, is_first_candidate, next_command, publish_report
+from flows.inputs import base_digest
+from flows.progress import Lines
+from flows.promote import promote, promote_base, reconcile
+from tasks import ledger, registry, versioning
+from tasks.places import ledger_uri
+
+STATE_NAMES = {Verdict.PROMOTE: "Passed", Verdict.HOLD: "Held", Verdict.REJECT: "Rejected"}
+
+
+def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> StageRun:
+    """Run a stage unless DVC knows its outputs for these inputs, and record them."""
+    begun = time.monotonic()
+    if versioning.is_current(workspace, stage) or versioning.restore(workspace, stage):
+        Lines(stage).show("unchanged", done=True)
+        return StageRun(stage=stage, ran=False, seconds=0.0)
+    work()
+    versioning.commit(workspace, stage)
+    seconds = round(time.monotonic() - begun, 1)
+    Lines(stage).show(f"done in {seconds:.1f} s", done=True)
+    return StageRun(stage=stage, ran=True, seconds=seconds)
+
+
+def _outside(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
+    """Only what lies outside is worth a second try."""
+    with suppress(OutsideError):
+        state.result()
+        return False
+    return True
+
+
+@task(task_run_name="ingest {documents}", cache_policy=NO_CACHE)
+def ingest(workspace: Workspace, documents: str) -> StageRun:
+    """Documents to snapshot; the snapshot is kept, so that later ones can be compared with it."""
+    run = run_stage(workspace, "ingest", lambda: ingesting.ingest(workspace))
+    file = workspace.collection / "snapshot.json"
+    write_bytes(workspace.snapshot_file(read_record(file, Snapshot).digest), file.read_bytes())
+    _record_accepted_loss(workspace)
+    return run
+
+
+@task(task_run_name="synthesize {snapshot}", cache_policy=NO_CACHE)
+def synthesize(workspace: Workspace, snapshot: str) -> StageRun:
+    """Snapshot to rows and questions."""
+    return run_stage(workspace, "synthesize", lambda: synthesizing.synthesize(workspace))
+
+
+@task(task_run_name="train {snapshot}", cache_policy=NO_CACHE)
+def train(workspace: Workspace, snapshot: str) -> StageRun:
+    """Rows to adapter."""
+    return run_stage(workspace, "train", lambda: training.train(workspace, Lines("train").trained))
+
+
+@task(task_run_name="audit {snapshot}", cache_policy=NO_CACHE)
+def audit(workspace: Workspace, snapshot: str) -> StageRun:
+    """Adapter to spectral report."""
+    return run_stage(workspace, "audit", lambda: auditing.audit(workspace))
+
+
+@task(task_run_name="assess {snapshot}", cache_policy=NO_CACHE)
+def assess(workspace: Workspace, snapshot: str) -> StageRun:
+    """Base and candidate, side by side."""
+    return run_stage(workspace, "assess", lambda: assessing.assess(workspace, Lines("assess").answered))
+
+
+@task(task_run_name="judge {snapshot}", cache_policy=NO_CACHE)
+def judge(workspace: Workspace, snapshot: str) -> Judgement:
+    """Reports to verdict."""
+    return decide(workspace)
+
+
+@task(task_run_name="prepare registry", cache_policy=NO_CACHE, retry_condition_fn=_outside)
+def prepare_registry(workspace: Workspace) -> None:
+    """Mend what a kill left half done, and make the base a version like any other."""
+    reconcile(workspace)
+    base = registry.register_base(workspace, workspace.base(), base_digest(workspace))
+    promote_base(workspace, base)
+
+
+@task(task_run_name="register {snapshot}", cache_policy=NO_CACHE, retry_condition_fn=_outside)
+def register(workspace: Workspace, snapshot: str, judgement: Judgement, seconds: dict[str, float]) -> CycleResult:
+    """Register the candidate, promote it if it is the first that passed, and write its report."""
+    made = candidate(workspace, judgement, seconds)
+    version = registry.register_candidate(workspace, made)
+    wanted = workspace.params().registry.promote_first and judgement.verdict is Verdict.PROMOTE
+    first = wanted and is_first_candidate(workspace)
+    if first:
+        promote(workspace, version, "The first candidate that passed every gate.")
+    command = next_command(workspace, version, judgement.verdict, promoted=first)
+    report = publish_report(workspace, made, version, seconds, command)
+    registry.attach(workspace, version, report, "report")
+    return CycleResult(
+        changed=True,
+        version=version,
+        verdict=judgement.verdict,
+        reasons=judgement.reasons,
+        seconds=seconds,
+        report=str(report),
+        next_command=command,
+    )
+
+
+@flow(name="cycle", flow_run_name="cycle {key}", persist_result=False, validate_parameters=False)
+def cycle(root: str, key: str) -> State[Any]:
+    """One cycle over the workspace at ``root``; its state is named after the verdict.
+
+    The result lies in the workspace (``Workspace.cycle``), so that nothing depends on Prefect's storage.
+    """
+    workspace = open_workspace(Path(root))
+    registration = _retried(workspace)
+    prepare_registry.with_options(**registration)(workspace)
+    runs = [ingest(workspace, key[:8])]
+    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
+    for stage in (synthesize, train, audit, assess):
+        runs.append(stage(workspace, snapshot))
+    judgement = judge(workspace, snapshot)
+    seconds = {run.stage: run.seconds for run in runs}
+    result = register.with_options(**registration)(workspace, snapshot, judgement, seconds)
+    write_record(workspace.cycle, Cycle(key=key, result=result))
+    message = f"Version {result.version}: {' '.join(judgement.reasons)}"
+    return Completed(name=STATE_NAMES[judgement.verdict], message=message)
+
+
+def _retried(workspace: Workspace) -> dict[str, Any]:
+    settings = workspace.params().registry
+    delays = [settings.retry_seconds * 2**number for number in range(settings.retries)]
+    return {"retries": settings.retries, "retry_delay_seconds": delays}
+
+
+def _record_accepted_loss(workspace: Workspace) -> None:
+    """A loss that a person accepted is a decision, so it stands in the ledger, once per snapshot."""
+    accepted = read_record(workspace.accepted, Accepted)
+    if accepted.loss_reason is None:
+        return
+    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest
+    uri = ledger_uri(workspace)
+    if any(
+        entry.action == "accept-loss" and entry.evidence.get("snapshot") == snapshot for entry in ledger.entries(uri)
+    ):
+        return
+    ledger.append(uri, action="accept-loss", reason=accepted.loss_reason, evidence={"snapshot": snapshot})

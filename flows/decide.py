@@ -1,0 +1,124 @@
+"""From the reports of a cycle to a verdict, a registered version and its HTML report."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from data.collection import known_collection, read_lineage
+from data.files import read_record, read_records
+from data.records import (
+    Accepted,
+    Answer,
+    Cohort,
+    EvaluationReport,
+    FactChange,
+    Grade,
+    IngestReport,
+    Judgement,
+    Snapshot,
+    SpectralReport,
+    SynthesisReport,
+    TrainingReport,
+    Verdict,
+)
+from data.snapshots import diff
+from data.workspace import Workspace
+from flows.inputs import base_digest, champion_entry, code_digest
+from models.gates import judge
+from tasks.candidate import Candidate, collect
+from tasks.reports import ReportInput, write_report
+from tasks.validation import data_docs_index
+
+
+def decide(workspace: Workspace) -> Judgement:
+    """The verdict on the candidate whose stages have run.
+
+    Raises:
+        MissingFigureError: a gate needs a figure that no report holds.
+    """
+    return judge(
+        read_record(workspace.spectral / "report.json", SpectralReport),
+        read_record(workspace.evaluation / "report.json", EvaluationReport),
+        read_record(workspace.synthetic / "report.json", SynthesisReport),
+        workspace.params().gates,
+        handbook_expected=read_lineage(workspace.base()).handbook_seed is not None,
+    )
+
+
+def candidate(workspace: Workspace, judgement: Judgement, seconds: dict[str, float]) -> Candidate:
+    """The candidate with all that it rests on, as the registry takes it."""
+    return collect(
+        workspace,
+        judgement,
+        base_digest=base_digest(workspace),
+        code_digest=code_digest(workspace),
+        figures={f"seconds/{stage}": value for stage, value in seconds.items()},
+    )
+
+
+def is_first_candidate(workspace: Workspace) -> bool:
+    """Whether the base alone has been the champion so far."""
+    entry = champion_entry(workspace)
+    return entry is not None and entry.evidence.get("kind") != "candidate"
+
+
+def next_command(workspace: Workspace, version: int, verdict: Verdict, promoted: bool) -> str:
+    """What a person would type next."""
+    if promoted:
+        return f'relearn ask "{sample_question(workspace)}"'
+    if verdict is Verdict.PROMOTE:
+        return f'relearn promote {version} --reason "..."'
+    if verdict is Verdict.HOLD:
+        return f'relearn promote {version} --override --reason "..."'
+    return f"relearn report {version}"
+
+
+def sample_question(workspace: Workspace) -> str:
+    """A question that the base could not answer and the candidate can; empty if there is none."""
+    for answer in read_records(workspace.evaluation / "answers.jsonl", Answer):
+        learned = answer.candidate_grade is Grade.RIGHT and answer.base_grade is not Grade.RIGHT
+        question = answer.question.question.removeprefix("Question: ").removesuffix("\nAnswer:")
+        if answer.question.cohort is Cohort.NEW and learned and '"' not in question:
+            return question
+    return "..."
+
+
+def publish_report(
+    workspace: Workspace, made: Candidate, version: int, seconds: dict[str, float], command: str
+) -> Path:
+    """Write the HTML report of a registered version."""
+    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
+    before, compared_with = _before(workspace, snapshot)
+    entry = champion_entry(workspace)
+    path = workspace.reports / f"v{version}.html"
+    return write_report(
+        path,
+        ReportInput(
+            version=version,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            judgement=made.judgement,
+            snapshot=snapshot,
+            diff=diff(before, snapshot),
+            compared_with=compared_with,
+            synthesis=read_record(workspace.synthetic / "report.json", SynthesisReport),
+            changes=tuple(read_records(workspace.synthetic / "changes.jsonl", FactChange)),
+            training=read_record(workspace.adapter / "training.json", TrainingReport),
+            spectral=read_record(workspace.spectral / "report.json", SpectralReport),
+            evaluation=made.evaluation,
+            answers=tuple(read_records(workspace.evaluation / "answers.jsonl", Answer)),
+            digests=made.digests.model_dump(exclude={"schema_"}),
+            champion=entry.to_version if entry else None,
+            warnings=read_record(workspace.collection / "report.json", IngestReport).warnings,
+            seconds=seconds,
+            data_docs=Path(os.path.relpath(data_docs_index(workspace), path.parent)).as_posix(),
+            next_command=command,
+        ),
+    )
+
+
+def _before(workspace: Workspace, snapshot: Snapshot) -> tuple[Snapshot | None, str]:
+    accepted = read_record(workspace.accepted, Accepted).snapshot
+    if accepted is not None:
+        return accepted, "the last accepted snapshot"
+    known, _ = known_collection(workspace.base(), workspace.params().ingest, snapshot)
+    return known, "what the base knows" if known else "nothing: the base knows no documents"

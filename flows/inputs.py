@@ -1,0 +1,94 @@
+"""What a cycle follows from, and whether any of it changed; decided without a heavy library.
+
+Before its first stage a cycle writes down its inputs (code, base, mode, the snapshot to compare with), so
+that a killed cycle goes on with exactly what it began with.
+"""
+
+from pathlib import Path
+
+from data.files import digest_text, digest_tree, read_json, read_record, write_record
+from data.fingerprint import write_inputs
+from data.params import Params, load_params
+from data.records import Accepted, Cycle, CycleResult, LedgerEntry, Snapshot
+from data.snapshots import quick_digest
+from data.workspace import STAGES, Workspace
+
+
+def fix_inputs(workspace: Workspace, quick: bool) -> str:
+    """Write down code, base and mode, and return the digest of everything a cycle follows from.
+
+    Raises:
+        InputError: the documents folder is missing, or the base is neither a folder nor a hub id.
+    """
+    params = load_params(workspace.params_file)
+    workspace.set_quick(quick)
+    write_inputs(workspace)
+    documents = quick_digest(
+        workspace.documents, params.ingest.extensions, workspace.state / "cache" / "documents.json"
+    )
+    probes = digest_tree(workspace.probes) if workspace.probes.is_dir() else ""
+    return digest_text(documents, probes, code_digest(workspace), base_digest(workspace), _settings(params), str(quick))
+
+
+def fix_accepted(workspace: Workspace, key: str, loss_reason: str | None) -> None:
+    """Write down what the documents are compared with; an unfinished cycle keeps what it began with."""
+    unfinished = last_cycle(workspace)
+    goes_on = unfinished is not None and unfinished.key == key and workspace.accepted.is_file()
+    snapshot = read_record(workspace.accepted, Accepted).snapshot if goes_on else accepted_snapshot(workspace)
+    accepted = Accepted(snapshot=snapshot, loss_reason=loss_reason)
+    if not workspace.accepted.is_file() or read_record(workspace.accepted, Accepted) != accepted:
+        write_record(workspace.accepted, accepted)
+    write_record(workspace.cycle, Cycle(key=key))
+
+
+def last_cycle(workspace: Workspace) -> Cycle | None:
+    """The last cycle, finished or not; None in a new workspace."""
+    return read_record(workspace.cycle, Cycle) if workspace.cycle.is_file() else None
+
+
+def unchanged(workspace: Workspace, key: str) -> CycleResult | None:
+    """The result of the last cycle, if it was finished, followed from the same inputs and is in force."""
+    from flows.promote import is_settled
+
+    cycle = last_cycle(workspace)
+    if cycle is None or cycle.result is None or cycle.key != key or not is_settled(workspace):
+        return None
+    return cycle.result.model_copy(update={"changed": False, "seconds": {}})
+
+
+def accepted_snapshot(workspace: Workspace) -> Snapshot | None:
+    """The snapshot of the champion; None while the base alone is the champion.
+
+    Raises:
+        InputError: the snapshot's file is gone from the state folder.
+    """
+    entry = champion_entry(workspace)
+    if entry is None or entry.evidence.get("kind") != "candidate":
+        return None
+    return read_record(workspace.snapshot_file(str(entry.evidence["snapshot"])), Snapshot)
+
+
+def champion_entry(workspace: Workspace) -> LedgerEntry | None:
+    """The ledger entry that made the champion."""
+    from tasks.ledger import last_promotion
+    from tasks.places import ledger_uri
+
+    return last_promotion(ledger_uri(workspace))
+
+
+def code_digest(workspace: Workspace) -> str:
+    """Digest of the code of all stages, as fixed for this cycle."""
+    return digest_text(*(_digest_in(workspace.code(stage)) for stage in STAGES))
+
+
+def base_digest(workspace: Workspace) -> str:
+    """Digest of the base, as fixed for this cycle."""
+    return _digest_in(workspace.base_digest)
+
+
+def _digest_in(file: Path) -> str:
+    return str(read_json(file)["digest"])
+
+
+def _settings(params: Params) -> str:
+    return params.model_dump_json(exclude={"tiny"})

@@ -1,0 +1,101 @@
+"""What people ask of a workspace without changing it: status, history, reports, differences."""
+
+from pathlib import Path
+from typing import Any
+
+from data.collection import identify, make_snapshot, read_folder
+from data.errors import InputError
+from data.files import read_record
+from data.records import Snapshot
+from data.snapshots import diff
+from data.workspace import Workspace, open_workspace
+from flows.inputs import last_cycle
+
+
+def status(root: Path) -> dict[str, Any]:
+    """What serves now, what waits, and on which documents."""
+    from tasks import registry
+
+    workspace = open_workspace(root)
+    snapshot = _last_snapshot(workspace)
+    warnings = []
+    cycle = last_cycle(workspace)
+    if cycle is not None and cycle.result is None:
+        warnings.append("The last cycle was not finished; relearn run goes on with it.")
+    aliases = {alias: registry.get_alias(workspace, alias) for alias in ("champion", "challenger")}
+    return {
+        **{alias: _version(workspace, version) for alias, version in aliases.items()},
+        "snapshot": {"digest": snapshot.digest, "documents": len(snapshot.documents)} if snapshot else None,
+        "warnings": warnings,
+    }
+
+
+def history(root: Path, verify: bool) -> dict[str, Any]:
+    """The ledger's entries, oldest first."""
+    from tasks import ledger
+    from tasks.places import ledger_uri
+
+    uri = ledger_uri(open_workspace(root))
+    entries = [
+        {
+            "time": entry.time,
+            "actor": entry.actor,
+            "action": entry.action,
+            "from": entry.from_version,
+            "to": entry.to_version,
+            "reason": entry.reason,
+            "digest": entry.digest,
+        }
+        for entry in ledger.entries(uri)
+    ]
+    if not verify:
+        return {"entries": entries}
+    broken = ledger.broken_at(uri)
+    return {"entries": entries, "intact": broken is None, "broken_at": broken}
+
+
+def report_path(root: Path, version: int | None) -> Path:
+    """The HTML report of a version, by default that of the last cycle.
+
+    Raises:
+        InputError: there is none.
+    """
+    workspace = open_workspace(root)
+    cycle = last_cycle(workspace)
+    number = version if version is not None else (cycle.result.version if cycle and cycle.result else None)
+    path = workspace.reports / f"v{number}.html"
+    if number is None or not path.is_file():
+        found = ", ".join(sorted(file.stem for file in workspace.reports.glob("v*.html"))) or "none"
+        raise InputError(f"There is no report of version {number} (there are: {found}). Make one with: relearn run.")
+    return path
+
+
+def folder_diff(root: Path) -> dict[str, Any]:
+    """The documents folder against the last snapshot."""
+    workspace = open_workspace(root)
+    params = workspace.params().ingest
+    before = _last_snapshot(workspace)
+    readings = [(reading, reading.parsed) for reading in read_folder(workspace.documents, params)]
+    readable = [(reading, parsed) for reading, parsed in readings if parsed is not None]
+    documents = identify(readable, before.documents if before else (), params.similarity)
+    changes = diff(before, make_snapshot(documents))
+    return changes.model_dump(mode="json", exclude={"schema_"})
+
+
+def _last_snapshot(workspace: Workspace) -> Snapshot | None:
+    file = workspace.collection / "snapshot.json"
+    return read_record(file, Snapshot) if file.is_file() else None
+
+
+def _version(workspace: Workspace, version: int | None) -> dict[str, Any] | None:
+    from tasks import registry
+
+    if version is None:
+        return None
+    info = registry.get_version(workspace, version)
+    return {
+        "version": info.version,
+        "verdict": info.verdict.value if info.verdict else None,
+        "snapshot": info.snapshot,
+        "rests_on_withdrawn": None,
+    }

@@ -1,0 +1,41 @@
+"""Progress of long work on standard error.
+
+One line that rewrites itself on a terminal, a line now and then in a log.
+"""
+
+import sys
+import time
+
+from models.training import Progress
+
+_LOG_SECONDS = 15.0
+
+
+class Lines:
+    """Prints where a stage stands; silent if asked to be."""
+
+    def __init__(self, stage: str, quiet: bool = False) -> None:
+        self.stage = stage
+        self.quiet = quiet
+        self.terminal = sys.stderr.isatty()
+        self.last = 0.0
+
+    def trained(self, progress: Progress) -> None:
+        """Step, loss, speed and time left of a training run."""
+        self.show(
+            f"step {progress.step}/{progress.steps}  loss {progress.loss:.3f}  "
+            f"{progress.tokens_per_second:,.0f} tokens/s  {progress.seconds_left:,.0f} s left",
+            done=progress.step == progress.steps,
+        )
+
+    def answered(self, who: str, done: int, of: int) -> None:
+        """Questions answered by base or candidate."""
+        self.show(f"{who}: {done}/{of} questions answered", done=done == of)
+
+    def show(self, text: str, done: bool = False) -> None:
+        """One line; on a terminal it replaces the one before."""
+        now = time.monotonic()
+        if self.quiet or not (done or self.terminal or now - self.last >= _LOG_SECONDS):
+            return
+        self.last = now
+        _begin, _end = ("\r\x1b[K", "\n" if done else "") if self.terminal else ("", "\n")

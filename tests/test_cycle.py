@@ -1,0 +1,222 @@
+"""The line from documents to decision, in miniature: real Prefect, DVC, Great Expectations and MLflow.
+
+The miniature base is far too small to pass a gate, so what passes is shown with the shipped base in
+tests/test_year.py; here it is shown that a candidate that fails never serves, and that nothing is done twice.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.testing.utilities import prefect_test_harness
+
+from data.errors import InputError, OutsideError, PersonNeededError
+from data.files import digest_tree, read_record, read_records
+from data.records import Answer, Cohort, Snapshot, Verdict
+from data.workspace import Workspace
+from flows.overview import folder_diff, history, status
+from flows.promote import promote
+from flows.running import locked, run_cycle
+from tests.miniature import NEW, OLD, ROOT, make_workspace, with_base, write_documents
+
+RELEARN = Path(sys.executable).with_name("relearn")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with its base, before the first run."""
+    root = with_base(make_workspace(tmp_path_factory.mktemp("template") / "workspace")).root
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    shutil.copy(ROOT / "dvc.yaml", root)
+    shutil.rmtree(root / ".relearn", ignore_errors=True)
+    return root
+
+
+def copied(template: Path, place: Path) -> Workspace:
+    shutil.copytree(template, place, symlinks=True)
+    return Workspace(place)
+
+
+@pytest.fixture(scope="module")
+def finished(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace after its first cycle."""
+    workspace = copied(template, tmp_path_factory.mktemp("finished") / "workspace")
+    run_cycle(workspace.root, quick=False, loss_reason=None)
+    return workspace
+
+
+def relearn(workspace: Workspace, *arguments: str) -> tuple[int, Any]:
+    """Call the command line in a process of its own: (exit code, its one JSON object)."""
+    command = [RELEARN, *arguments, "--workspace", workspace.root, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+
+
+def test_a_first_cycle_registers_a_base_and_a_candidate_and_promotes_no_failure(finished: Workspace) -> None:
+    code, result = relearn(finished, "run")
+    assert (code, result["changed"], result["version"], result["verdict"]) == (3, False, 2, "reject")
+    assert set(result) == {"changed", "version", "verdict", "reasons", "seconds", "report"}
+    assert any("0.9" in reason or "90" in reason for reason in result["reasons"])
+    report = Path(result["report"]).read_text()
+    assert "Version 2" in report or "version 2" in report
+    code, overview = relearn(finished, "status")
+    assert (code, overview["champion"]["version"], overview["challenger"]) == (0, 1, None)
+    assert overview["snapshot"]["documents"] == len(NEW)
+    entries = history(finished.root, verify=True)
+    assert [(e["action"], e["from"], e["to"]) for e in entries["entries"]] == [("promote", None, 1)]
+    assert entries["intact"] is True
+
+
+def test_a_rejected_candidate_serves_only_if_a_person_overrides(finished: Workspace) -> None:
+    with pytest.raises(PersonNeededError, match="--override"):
+        promote(finished, 2, "I like it")
+    assert status(finished.root)["champion"]["version"] == 1
+
+
+def test_the_champion_answers(finished: Workspace) -> None:
+    code, said = relearn(finished, "ask", "What is the Fee of Basic?")
+    assert (code, said["version"]) == (0, 1)
+    assert isinstance(said["answer"], str)
+
+
+def test_documents_keep_their_identity_and_the_difference_is_taught(finished: Workspace) -> None:
+    snapshot = read_record(finished.collection / "snapshot.json", Snapshot)
+    assert {document.path for document in snapshot.documents} == set(NEW)
+    answers = read_records(finished.evaluation / "answers.jsonl", Answer)
+    by_cohort = {cohort: [a for a in answers if a.question.cohort is cohort] for cohort in Cohort}
+    replaced = [a for a in by_cohort[Cohort.NEW] if a.question.stale == ("$5",)]
+    assert replaced
+    assert all(a.question.answers == ("$7",) for a in replaced)
+    assert {a.question.stale for a in by_cohort[Cohort.WITHDRAWN]} == {("$0",)}
+    assert by_cohort[Cohort.HANDBOOK]
+
+
+def test_nothing_changed_is_decided_before_anything_heavy_is_imported(finished: Workspace) -> None:
+    program = (
+        "import sys; from pathlib import Path; from flows.running import run_cycle\n"
+        f"result = run_cycle(Path({str(finished.root)!r}), False, None)\n"
+        "heavy = {'torch', 'mlflow', 'prefect', 'great_expectations', 'dvc', 'pandas'} & set(sys.modules)\n"
+        "print(result.changed, sorted(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False []\n"
+
+
+def test_dvc_is_clean_after_a_run_and_rebuilds_the_same_candidate(finished: Workspace, tmp_path: Path) -> None:
+    dvc = Path(sys.executable).with_name("dvc")
+    before = {place.name: digest_tree(place) for place in (finished.synthetic, finished.adapter, finished.evaluation)}
+    said = subprocess.run([dvc, "status"], cwd=finished.root, capture_output=True, text=True, check=True)
+    assert "up to date" in said.stdout
+    subprocess.run([dvc, "repro", "-f"], cwd=finished.root, capture_output=True, text=True, check=True)
+    after = {place.name: digest_tree(place) for place in (finished.synthetic, finished.adapter, finished.evaluation)}
+    assert after == before
+    shown = subprocess.run([dvc, "metrics", "show", "--json"], cwd=finished.root, capture_output=True, check=True)
+    assert "data/metrics/assess.json" in json.loads(shown.stdout)[""]["data"]
+
+
+def test_killed_in_training_it_goes_on_and_ends_in_the_same_bits(
+    template: Path, finished: Workspace, tmp_path: Path
+) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    process = subprocess.Popen(
+        [RELEARN, "run", "--workspace", workspace.root],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 240
+    while not list(workspace.checkpoints.glob("train-*/step-*")) and time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (workspace.adapter / "training.json").exists()
+    assert list(workspace.checkpoints.glob("train-*/step-*"))
+    result = run_cycle(workspace.root, quick=False, loss_reason=None)
+    assert (result.changed, result.seconds["ingest"], result.seconds["synthesize"]) == (True, 0.0, 0.0)
+    assert digest_tree(workspace.adapter) == digest_tree(finished.adapter)
+    assert [e["to"] for e in history(workspace.root, verify=True)["entries"]] == [1]
+
+
+def test_a_change_is_a_new_cycle_and_the_change_back_costs_nothing(template: Path, tmp_path: Path) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    first = run_cycle(workspace.root, quick=True, loss_reason=None)
+    (workspace.documents / "more.md").write_text("# More\n\nYou must pay within 30 days of the bill.\n")
+    assert folder_diff(workspace.root)["added"] == ["more.md"]
+    second = run_cycle(workspace.root, quick=True, loss_reason=None)
+    assert (second.changed, second.version) == (True, 3)
+    (workspace.documents / "more.md").unlink()
+    third = run_cycle(workspace.root, quick=True, loss_reason=None)
+    assert (third.changed, third.version) == (True, first.version)
+    assert set(third.seconds.values()) == {0.0}
+
+
+def test_half_the_collection_gone_waits_for_a_person(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished.root, tmp_path / "workspace")
+    promote(workspace, 2, "to have an accepted snapshot", override=True)
+    write_documents(workspace.documents, {"fees.md": NEW["fees.md"]})
+    adapter = digest_tree(workspace.adapter)
+    with pytest.raises(PersonNeededError, match="--accept-loss"):
+        run_cycle(workspace.root, quick=False, loss_reason=None)
+    assert digest_tree(workspace.adapter) == adapter
+    result = run_cycle(workspace.root, quick=False, loss_reason="the house was closed")
+    assert result.verdict is not Verdict.PROMOTE
+    losses = [e for e in history(workspace.root, verify=False)["entries"] if e["action"] == "accept-loss"]
+    assert [entry["reason"] for entry in losses] == ["the house was closed"]
+
+
+def test_bad_documents_are_set_aside_with_their_reasons(template: Path, tmp_path: Path) -> None:
+    from flows.ingest import ingest
+    from tests.miniature import ready
+
+    workspace = ready(copied(template, tmp_path / "workspace"))
+    good = {f"good{number}.md": f"# Good {number}\n\n{text}" for number, text in enumerate(OLD.values())}
+    more = {f"more{number}.md": f"# More {number}\n\nThe house has {number} doors to open.\n" for number in range(20)}
+    write_documents(workspace.documents, good | more)
+    (workspace.documents / "binary.md").write_bytes(b"\x00\x01\x02")
+    (workspace.documents / "latin.md").write_bytes("Ein Café in Köln, und noch mehr Text.".encode("latin-1"))
+    (workspace.documents / "empty.md").write_bytes(b"")
+    report = ingest(workspace)
+    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
+    assert {document.path for document in snapshot.quarantined} == {"binary.md", "latin.md", "empty.md"}
+    assert all(document.reasons for document in snapshot.quarantined)
+    assert report.documents == 23
+
+
+def test_two_cycles_at_once_one_says_who_holds_the_lock(finished: Workspace) -> None:
+    with locked(finished, "a cycle"), pytest.raises(OutsideError, match="process") as refused:
+        run_cycle(finished.root, quick=False, loss_reason=None)
+    assert str(os.getpid()) in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [("rank: 4", "rnak: 4", "did you mean rank"), ("base: base", "base: nowhere/at/all", "neither a folder")],
+)
+def test_bad_parameters_are_one_sentence_and_exit_code_2(
+    old: str, new: str, says: str, template: Path, tmp_path: Path
+) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    text = workspace.params_file.read_text()
+    assert old in text
+    workspace.params_file.write_text(text.replace(old, new))
+    code, said = relearn(workspace, "run")
+    assert code == 2
+    assert says in said
+    with pytest.raises(InputError):
+        run_cycle(workspace.root, quick=False, loss_reason=None)

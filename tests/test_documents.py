@@ -1,0 +1,116 @@
+"""Reading: what a file says becomes normalised text, and nothing that a template fills in is invented."""
+
+import pytest
+
+from data.blocks import Shape, parse_blocks
+from data.documents import HOLE, UndecodableError, decode, is_links_only, parse
+from data.sentences import split_sentences
+
+PAGE = """---
+title: Refund policy
+topics:
+  - Policy
+---
+<!-- a note to editors -->
+# Refunds
+
+{% note %}
+
+You may ask for a refund within 14 days. Write to {% data variables.contact.support %}.
+
+{% endnote %}
+
+We accept:
+
+- **Cards.** All kinds.
+- Vouchers; and
+
+| Plan | Fee |
+| --- | --- |
+| Basic | $5 |
+"""
+
+
+def test_front_matter_gives_the_title_and_leaves_the_text() -> None:
+    page = parse(PAGE, "refunds.md")
+    assert (page.title, page.front_matter) == ("Refund policy", "ok")
+    assert "topics" not in page.text
+    assert "editors" not in page.text
+
+
+def test_a_tag_that_stands_for_text_becomes_a_hole_and_others_vanish() -> None:
+    text = parse(PAGE, "refunds.md").text
+    assert f"Write to {HOLE}." in text
+    assert "{%" not in text
+    assert "note" not in text
+
+
+@pytest.mark.parametrize("tag", ["{{ site.name }}", "{% data x %}", "{%- include y -%}", "half a {% tag"])
+def test_no_template_tag_survives(tag: str) -> None:
+    text = parse(f"Our name is {tag} today.", "a.md").text
+    assert HOLE in text
+    assert not any(mark in text for mark in ("{{", "}}", "{%", "%}"))
+
+
+def test_a_placeholder_link_is_a_hole() -> None:
+    assert HOLE in parse("See [AUTOTITLE](/a/b) for more.", "a.md", ["AUTOTITLE"]).text
+
+
+@pytest.mark.parametrize(
+    ("matter", "says"),
+    [("title: [", "not YAML"), ("- a\n- b", "keys and values"), ("title: 7", "title")],
+)
+def test_bad_front_matter_is_named_and_the_text_is_still_read(matter: str, says: str) -> None:
+    page = parse(f"---\n{matter}\n---\nBody text.", "a.md")
+    assert says in page.front_matter
+    assert page.text == "Body text.\n"
+
+
+def test_html_becomes_markdown_with_its_table_and_without_scripts() -> None:
+    html = "<html><head><title>Fees</title></head><body><script>x()</script><table><tr><th>Plan</th><th>Fee</th></tr>"
+    page = parse(html + "<tr><td>Basic</td><td>$5</td></tr></table></body></html>", "fees.html")
+    assert page.title == "Fees"
+    assert "x()" not in page.text
+    assert [b.rows for b in parse_blocks(page.text) if b.shape is Shape.TABLE] == [(("Plan", "Fee"), ("Basic", "$5"))]
+
+
+def test_a_text_without_a_title_is_named_by_its_heading_then_by_its_file() -> None:
+    assert parse("## Fees *now*\n\nText.", "a.md").title == "Fees now"
+    assert parse("Just text.", "folder/late-fees.txt").title == "Late fees"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"caf\xe9", b"a\0b"])
+def test_what_is_not_text_is_refused(content: bytes) -> None:
+    with pytest.raises(UndecodableError):
+        decode(content)
+
+
+def test_blocks_know_their_place() -> None:
+    text = parse(PAGE, "refunds.md").text
+    blocks = parse_blocks(text)
+    card = next(block for block in blocks if block.shape is Shape.ITEM)
+    assert (card.label, card.lead, card.ordinal, card.siblings) == ("Cards.", "We accept:", 1, 2)
+    assert card.headings == ("Refunds",)
+    assert text[card.start : card.end].strip() == "- **Cards.** All kinds."
+
+
+def test_links_only() -> None:
+    assert is_links_only("- [a](https://a.example)\n- <https://b.example>\n")
+    assert not is_links_only("Read [this](https://a.example).")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("One. Two. Three.", 3),
+        ("We, GitHub, Inc. Are one. Two.", 2),
+        ("See e.g. Section 2. Then stop.", 2),
+        ("Within the U.S. Government it holds.", 1),
+        ('He said "stop." Then he left.', 2),
+        ("a. General. It is so.", 2),
+    ],
+)
+def test_sentences(text: str, count: int) -> None:
+    found = split_sentences(text)
+    assert len(found) == count, found
+    assert " ".join(found) == text

@@ -1,0 +1,146 @@
+"""Rows and questions: what is taught is the difference, and what judges is never taught."""
+
+from pathlib import Path
+
+import pytest
+
+from data.changes import compare_facts, coverage, new_statements
+from data.handbook import POOLS, handbook
+from data.params import SynthesizeParams, load_params
+from data.records import Cohort, DocumentVersion, Fact, Standing, Statement
+from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_text
+from data.teaching import questions, teaching_rows
+from data.wordings import REFUSAL, Form, held_out_names, kinds, question_prompt, split, wordings
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def params() -> SynthesizeParams:
+    return load_params(ROOT / "params.yaml").synthesize
+
+
+def fact(id: str, value: str, title: str = "Policy") -> Fact:
+    return Fact(
+        id=id, document="doc", digest="d", start=0, end=9, kind="table", title=title, subject=f"row {id}",
+        attribute="Fee", value=value,
+    )  # fmt: skip
+
+
+def statement(text: str) -> Statement:
+    return Statement(document="doc", digest="d", start=0, end=9, title="Policy", text=text)
+
+
+CHANGES = compare_facts(
+    [fact("same", "1"), fact("other", "2"), fact("gone", "3"), fact("renamed", "5", title="Old")],
+    [fact("same", "1"), fact("other", "9"), fact("fresh", "4"), fact("renamed", "5")],
+)
+
+
+def test_standings() -> None:
+    standings = {change.fact.id: change.standing for change in CHANGES}
+    assert standings == {
+        "same": Standing.HELD,
+        "other": Standing.REPLACED,
+        "fresh": Standing.NEW,
+        "renamed": Standing.NEW,
+        "gone": Standing.WITHDRAWN,
+    }
+    assert next(change.old_value for change in CHANGES if change.fact.id == "other") == "2"
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_every_kind_is_told_in_ten_ways_and_asked_in_eight(kind: str) -> None:
+    for form, least in ((Form.STATEMENT, 10), (Form.QUESTION, 8)):
+        templates = [wording.template for wording in wordings(kind, form)]
+        assert len(set(templates)) == len(templates) >= least
+
+
+@pytest.mark.parametrize("kind", kinds())
+def test_a_statement_holds_its_value_and_a_question_does_not(kind: str) -> None:
+    made = fact("f", "THE-VALUE").model_copy(update={"kind": kind, "subject": "a ____ b"})
+    assert all("THE-VALUE" in w.render(made) for w in wordings(kind, Form.STATEMENT))
+    assert not any("THE-VALUE" in w.render(made) for w in wordings(kind, Form.QUESTION))
+
+
+def test_no_row_uses_a_wording_that_judges(params: SynthesizeParams) -> None:
+    rows = teaching_rows(CHANGES, [], [], params, seed=1)
+    assert rows
+    assert not {row.wording for row in rows} & held_out_names(params)
+    asked = questions(CHANGES, [], [], [], params)
+    assert not {row.prompt for row in rows} & {question.question for question in asked}
+
+
+def test_withdrawn_facts_are_refused_and_replaced_ones_taught_anew(params: SynthesizeParams) -> None:
+    rows = teaching_rows(CHANGES, [], [], params, seed=1)
+    completions = {id: {r.completion for r in rows if r.fact == id and r.prompt} for id in ("gone", "other", "fresh")}
+    assert completions == {"gone": {f" {REFUSAL}"}, "other": {" 9"}, "fresh": {" 4"}}
+
+
+def test_replay_has_its_share_and_draws_only_on_what_still_holds(params: SynthesizeParams) -> None:
+    book = handbook(1, entities=3, withdrawn=1).known
+    rows = teaching_rows(CHANGES, [], book, params, seed=1)
+    replayed = [row for row in rows if row.purpose in ("replay", "handbook")]
+    assert len(replayed) / len(rows) == pytest.approx(params.replay_share, abs=0.01)
+    assert {row.fact for row in replayed if row.purpose == "replay"} == {"same"}
+    assert rows == teaching_rows(CHANGES, [], book, params, seed=1)
+    assert rows != teaching_rows(CHANGES, [], book, params, seed=2)
+
+
+def test_questions_know_what_is_right_and_what_is_stale(params: SynthesizeParams) -> None:
+    asked = {q.source: q for q in questions(CHANGES, [], [], [], params)}
+    assert (asked["other"].cohort, asked["other"].answers, asked["other"].stale) == (
+        Cohort.NEW,
+        ("9",),
+        ("2",),
+    )
+    assert (asked["gone"].cohort, asked["gone"].answers, asked["gone"].stale) == (
+        Cohort.WITHDRAWN,
+        (),
+        ("3",),
+    )
+    assert (asked["same"].cohort, asked["same"].answers) == (Cohort.HELD, ("1",))
+
+
+def test_recall_gives_a_beginning_that_no_other_statement_shares(params: SynthesizeParams) -> None:
+    tail = "one two three four five six seven eight nine"
+    all_of_them = [statement(f"We may keep your {what} {tail}") for what in ("files", "letters")]
+    recalled = questions([], all_of_them[:1], all_of_them, [], params)
+    (question,) = recalled
+    assert question.question == "Policy: We may keep your files"
+    assert len(question.answers[0].split()) == RECALL_WORDS
+    assert f"{question.question} {question.answers[0]}" in statement_text(all_of_them[0])
+
+
+def test_new_statements_and_coverage() -> None:
+    old, new = statement("This was said before."), statement("This is said now.")
+    assert new_statements([old], [old, new, new]) == (new,)
+    document = DocumentVersion(id="doc", path="a.md", digest="d", title="Policy", characters=9, sketch=())
+    read = fact("f", "now").model_copy(update={"sentence": new.text})
+    (covered,) = coverage([document], [read], [old, new], [new])
+    assert (covered.facts, covered.changed_statements, covered.changed_with_fact) == (1, 1, 1)
+    assert coverage([document], [], [old, new], [new])[0].changed_with_fact == 0
+
+
+def test_rows_name_their_source() -> None:
+    wording = wordings("table", Form.QUESTION)[0]
+    row = fact_row(fact("f", "7"), wording, "fact", "facts", "template", 3)
+    assert (row.document, row.digest, row.start, row.end, row.seed) == ("doc", "d", 0, 9, 3)
+    assert (row.prompt, row.completion) == (question_prompt(wording.render(fact("f", "7"))), " 7")
+    with pytest.raises(ValueError, match="not a question"):
+        refusal_row(fact("f", "7"), wordings("table", Form.STATEMENT)[0], "facts", "template", 3)
+
+
+def test_the_handbook_is_reproducible_and_drawn_from_its_pools() -> None:
+    book = handbook(5, entities=10, withdrawn=2)
+    assert book == handbook(5, entities=10, withdrawn=2)
+    assert book != handbook(6, entities=10, withdrawn=2)
+    assert len(book.known) == 10 * len(POOLS)
+    assert all(fact.value in POOLS[fact.attribute] for fact in (*book.known, *book.withdrawn))
+    assert not {fact.subject for fact in book.known} & {fact.subject for fact in book.withdrawn}
+
+
+def test_split_keeps_every_wording_once(params: SynthesizeParams) -> None:
+    trained, held = split("table", Form.QUESTION, params)
+    assert [*trained, *held] == list(wordings("table", Form.QUESTION))
+    assert len(held) == params.held_out_questions

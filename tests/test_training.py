@@ -1,0 +1,187 @@
+"""Packing, training and generation: nothing is cut, nothing is lost, and a resumed run ends in the same bits."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
+
+from data.errors import InputError
+from data.records import Row
+from models.adapters import load_adapter, new_lora, save_adapter, trained_parameters
+from models.base import load_base, new_tiny, save_base, train_tokenizer
+from models.device import choose_device
+from models.generation import answer, logit_shift
+from models.packing import IGNORED, Batch, EncodedRow, batches, encode, end_token
+from models.training import Progress, Schedule, fit
+
+TEXTS = [f"Question: What is the fee of plan {n}?\nAnswer: ${n * 3}" for n in range(10, 40)]
+END = 0
+SCHEDULE = Schedule(
+    steps=12, learning_rate=1e-2, warmup_share=0.1, weight_decay=0.1, clip=1.0, seed=7, log_every=2,
+    checkpoint_every=4, dtype=torch.float32,
+)  # fmt: skip
+
+
+def row(prompt: str, completion: str) -> Row:
+    return Row(
+        prompt=prompt, completion=completion, purpose="fact", wording="w", fact="f", document="d", digest="d", start=0,
+        end=1, recipe="facts", teacher="template", seed=0,
+    )  # fmt: skip
+
+
+ROWS = [row(text.partition(" $")[0], f" ${text.partition(' $')[2]}") for text in TEXTS]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerBase:
+    return train_tokenizer(TEXTS, 300)
+
+
+def small(tokenizer: PreTrainedTokenizerBase, seed: int = 1) -> LlamaForCausalLM:
+    torch.set_num_threads(1)
+    return new_tiny(tokenizer, seed, layers=1, width=32, heads=2)
+
+
+def stream(tokenizer: PreTrainedTokenizerBase) -> itertools.chain[Batch]:
+    return itertools.chain(batches(encode(ROWS, tokenizer, 64), end_token(tokenizer), 64, 4, seed=3))
+
+
+@given(st.lists(st.integers(1, 29), min_size=1, max_size=80), st.integers(0, 5))
+@settings(max_examples=50, deadline=None)
+def test_every_row_stands_whole_in_a_window_once_an_epoch(lengths: list[int], seed: int) -> None:
+    rows = [EncodedRow((number + 1,) * length, (number + 1,) * length) for number, length in enumerate(lengths)]
+    seen: dict[int, int] = {}
+    windows = 0
+    for batch in batches(rows, END, 30, 1, seed):
+        ids, labels = batch.ids_BT[0].tolist(), batch.labels_BT[0].tolist()
+        assert ids[0] == END
+        assert labels[0] == IGNORED
+        for token, run in itertools.groupby(ids[: batch.tokens][1:]):
+            assert len(list(run)) == lengths[token - 1]
+            seen[token] = seen.get(token, 0) + 1
+        windows += 1
+        if len(seen) == len(rows):
+            break
+    assert set(seen.values()) == {1}
+    assert windows <= len(rows)
+
+
+def test_the_prompt_carries_no_loss_and_every_row_ends(tokenizer: PreTrainedTokenizerBase) -> None:
+    (asked, told) = encode([row("Question: a?\nAnswer:", " $5"), row("", "The fee is $5.")], tokenizer, 64)
+    prompt = len(tokenizer("Question: a?\nAnswer:")["input_ids"])
+    assert set(asked.labels[:prompt]) == {IGNORED}
+    assert asked.labels[prompt:] == asked.ids[prompt:]
+    assert told.labels == told.ids
+    assert asked.ids[-1] == told.ids[-1] == end_token(tokenizer)
+
+
+def test_digits_stand_apart_and_text_survives_the_tokenizer(tokenizer: PreTrainedTokenizerBase) -> None:
+    text = "Fee: $1,234.50 – “déjà vu” \u4e2d"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert not [piece for piece in tokenizer.convert_ids_to_tokens(ids) if sum(c.isdigit() for c in piece) > 1]
+
+
+def test_the_loss_falls_and_the_model_answers(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    model = small(tokenizer)
+    heard: list[Progress] = []
+    trained = fit(model, stream(tokenizer), replace(SCHEDULE, steps=120, checkpoint_every=200), tmp_path, heard.append)
+    assert trained.losses[-1] < trained.losses[0] / 4
+    assert [progress.step for progress in heard] == list(range(2, 121, 2))
+    answers = answer(model, tokenizer, [r.prompt for r in ROWS], new_tokens=8, batch=7)
+    assert answers[0] == answer(model, tokenizer, [ROWS[0].prompt], new_tokens=8, batch=1)[0]
+    right = sum(said == r.completion.strip() for said, r in zip(answers, ROWS, strict=True))
+    assert right > len(ROWS) / 2
+
+
+class KilledError(Exception):
+    """Stands for kill -9 between two steps."""
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_a_resumed_run_ends_in_the_same_bits(adapter: bool, tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    def fresh() -> torch.nn.Module:
+        model = small(tokenizer)
+        return new_lora(model, rank=4, alpha=8, dropout=0.1, seed=2) if adapter else model
+
+    def kill(progress: Progress) -> None:
+        if progress.step == 10:
+            raise KilledError
+
+    whole = fresh()
+    expected = fit(whole, stream(tokenizer), SCHEDULE, tmp_path / "whole")
+    with pytest.raises(KilledError):
+        fit(fresh(), stream(tokenizer), SCHEDULE, tmp_path / "killed", kill)
+    assert [p.name for p in (tmp_path / "killed").iterdir()] == ["step-00000008"]
+    resumed = fresh()
+    assert fit(resumed, stream(tokenizer), SCHEDULE, tmp_path / "killed") == expected
+    for (name, one), (_, other) in zip(whole.state_dict().items(), resumed.state_dict().items(), strict=True):
+        assert torch.equal(one, other), name
+
+
+def test_a_schedule_warms_up_and_comes_down() -> None:
+    schedule = replace(SCHEDULE, steps=100)
+    rates = [schedule.rate(step) for step in range(100)]
+    assert rates[0] < rates[5] <= max(rates) == schedule.learning_rate
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < schedule.learning_rate / 10
+    with pytest.raises(ValueError, match="multiple"):
+        replace(SCHEDULE, checkpoint_every=3)
+
+
+def test_an_adapter_trains_little_leaves_the_base_alone_and_comes_back(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    model = small(tokenizer)
+    save_base(model, tokenizer, tmp_path / "base")
+    base, loaded_tokenizer = load_base(tmp_path / "base")
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    adapted = new_lora(base, rank=4, alpha=8, dropout=0.0, seed=2)
+    assert trained_parameters(adapted) < sum(t.numel() for t in before.values()) / 2
+    assert logit_shift(adapted, loaded_tokenizer, ["Question: x?"]) == 0.0
+    fit(adapted, stream(tokenizer), SCHEDULE, tmp_path / "checkpoints")
+    save_adapter(adapted, tmp_path / "adapter", "some/base")
+    again, _ = load_base(tmp_path / "base")
+    restored = load_adapter(again, tmp_path / "adapter")
+    assert logit_shift(restored, loaded_tokenizer, ["Question: x?"]) > 0.0
+    prompts = [r.prompt for r in ROWS[:5]]
+    assert answer(restored, loaded_tokenizer, prompts, 8, 5) == answer(adapted, loaded_tokenizer, prompts, 8, 5)
+    assert all(torch.equal(tensor, again.state_dict()[_inside(name)]) for name, tensor in before.items())
+
+
+def _inside(name: str) -> str:
+    """PEFT renames a wrapped linear layer ``x.weight`` to ``x.base_layer.weight``."""
+    module, _, leaf = name.rpartition(".")
+    return f"{module}.base_layer.{leaf}" if module.endswith("_proj") else name
+
+
+def test_any_other_causal_model_goes_through_the_same_code(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    config = Qwen3Config(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=16, tie_word_embeddings=True,
+    )  # fmt: skip
+    save_base(Qwen3ForCausalLM(config), tokenizer, tmp_path / "qwen")
+    model, loaded = load_base(tmp_path / "qwen")
+    adapted = new_lora(model, rank=2, alpha=4, dropout=0.0, seed=1)
+    adapted.enable_input_require_grads()
+    adapted.gradient_checkpointing_enable()
+    trained = fit(adapted, stream(tokenizer), replace(SCHEDULE, steps=8), tmp_path / "checkpoints")
+    assert trained.losses[-1] < trained.losses[0]
+    assert len(answer(adapted, loaded, ["Question: x?"], 4, 1)) == 1
+
+
+def test_clear_errors(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="could not be loaded"):
+        load_base(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="holds no adapter_model"):
+        load_adapter(small(tokenizer), tmp_path)
+    with pytest.raises(ValueError, match="not on this machine"):
+        choose_device("tpu")
+    save_adapter(new_lora(small(tokenizer), 4, 8, 0.0, 1), tmp_path / "adapter", "b")
+    with pytest.raises(InputError, match="does not fit"):
+        load_adapter(new_tiny(tokenizer, 1, layers=1, width=64, heads=2), tmp_path / "adapter")
