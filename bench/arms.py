@@ -110,7 +110,7 @@ def run_arm(arm: str, root: Path, params: Params, count: int) -> None:
 def report(arm: str, model: object, tokenizer: object, asked: list[Question], params: Params, seconds: float) -> None:
     """Print the share of right answers per cohort."""
     prompts = [question.question for question in asked]
-    said = answer(model, tokenizer, prompts, params.assess.new_tokens, params.assess.batch)  # type: ignore[arg-type]
+    said = answer(model, tokenizer, prompts, params.assess.new_tokens, params.assess.batch)
     grades = [grade(text, question).value for text, question in zip(said, asked, strict=True)]
     for cohort in COHORTS:
         mine = [g for g, question in zip(grades, asked, strict=True) if question.cohort is cohort]

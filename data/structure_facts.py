@@ -123,7 +123,7 @@ def _section_number(path: Sequence[str]) -> str:
 
 
 def _body(blocks: Sequence[Block], heading: int) -> list[Block]:
-    body = []
+    body: list[Block] = []
     for block in blocks[heading + 1 :]:
         if block.shape is Shape.HEADING:
             return body if block.level <= blocks[heading].level else []

@@ -118,9 +118,9 @@ def _recalls(statements: Sequence[Statement], in_force: Sequence[Statement]) -> 
     for statement in statements:
         text = statement_text(statement).split(" ")
         least = len(statement.title.split(" ")) + _MIN_BEGINNING_WORDS
-        unique = (n for n in range(least, len(text) - RECALL_WORDS + 1) if beginnings[tuple(text[:n])] == 1)
-        length = next(unique, None)
-        if length is not None:
+        lengths = range(least, len(text) - RECALL_WORDS + 1)
+        length = next((n for n in lengths if beginnings[tuple(text[:n])] == 1), 0)
+        if length:
             yield Question(
                 id=f"recall/{statement.document}/{statement.start}/{length}/{len(text)}",
                 cohort=Cohort.RECALL,

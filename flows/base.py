@@ -155,7 +155,7 @@ def _measure(
     for name, (group, fixed) in groups.items():
         chosen = draw.sample(group, min(CARD_QUESTIONS, len(group)))
         asked = [question_prompt(draw.choice(wordings(f.kind, Form.QUESTION)).render(f)) for f in chosen]
-        said = answer(model, tokenizer, asked, params.assess.new_tokens, params.assess.batch)  # type: ignore[arg-type]
+        said = answer(model, tokenizer, asked, params.assess.new_tokens, params.assess.batch)
         hits = sum(normalise(a) == normalise(fixed or f.value) for a, f in zip(said, chosen, strict=True))
         figure = wilson(hits, len(chosen))
         card[name] = f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}], n = {figure.n}"

@@ -24,7 +24,7 @@ def status(root: Path) -> dict[str, Any]:
         warnings.append("The last cycle was not finished; relearn run goes on with it.")
     aliases = {alias: registry.get_alias(workspace, alias) for alias in ("champion", "challenger")}
     return {
-        **{alias: _version(workspace, version) for alias, version in aliases.items()},
+        **{alias: _version(workspace, version, snapshot) for alias, version in aliases.items()},
         "snapshot": {"digest": snapshot.digest, "documents": len(snapshot.documents)} if snapshot else None,
         "warnings": warnings,
     }
@@ -87,7 +87,7 @@ def _last_snapshot(workspace: Workspace) -> Snapshot | None:
     return read_record(file, Snapshot) if file.is_file() else None
 
 
-def _version(workspace: Workspace, version: int | None) -> dict[str, Any] | None:
+def _version(workspace: Workspace, version: int | None, now: Snapshot | None) -> dict[str, Any] | None:
     from tasks import registry
 
     if version is None:
@@ -97,5 +97,13 @@ def _version(workspace: Workspace, version: int | None) -> dict[str, Any] | None
         "version": info.version,
         "verdict": info.verdict.value if info.verdict else None,
         "snapshot": info.snapshot,
-        "rests_on_withdrawn": None,
+        "rests_on_withdrawn": _rests_on_withdrawn(workspace, info.snapshot, now),
     }
+
+
+def _rests_on_withdrawn(workspace: Workspace, digest: str | None, now: Snapshot | None) -> bool | None:
+    """Whether a version learned from a document that is no longer in force; None where it is not on record."""
+    file = workspace.snapshot_file(digest) if digest else None
+    if now is None or file is None or not file.is_file():
+        return None
+    return bool(diff(read_record(file, Snapshot), now).withdrawn)

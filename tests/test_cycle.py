@@ -62,7 +62,7 @@ def finished(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Worksp
 
 def relearn(workspace: Workspace, *arguments: str) -> tuple[int, Any]:
     """Call the command line in a process of its own: (exit code, its one JSON object)."""
-    command = [RELEARN, *arguments, "--workspace", workspace.root, "--json"]
+    command = [str(RELEARN), *arguments, "--workspace", str(workspace.root), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import identity
-from data.documents import parse
+from data.documents import decode, parse
 from data.errors import InputError
 from data.files import digest_bytes, digest_text
 from data.identity import SKETCH_SIZE, Candidate, assign_ids, containment, similarity, sketch
@@ -98,7 +98,7 @@ def collection(year: str) -> tuple[Candidate, ...]:
     found = []
     for file in sorted((STREAM / year).rglob("*.md")):
         path, content = file.relative_to(STREAM / year).as_posix(), file.read_bytes()
-        parsed = parse(content, path)
+        parsed = parse(decode(content), path)
         found.append(Candidate(path, digest_bytes(content), parsed.title, sketch(parsed.text), len(parsed.text)))
     return tuple(found)
 

@@ -1,0 +1,94 @@
+"""The command line is an interface: examples, exit codes, one JSON object, nothing heavy for a help text."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from data.params import Params, explain, load_params
+from data.records import Verdict
+from data.workspace import with_quick
+from flows.cli import app
+
+ROOT = Path(__file__).parent.parent
+HEAVY = {"torch", "transformers", "mlflow", "prefect", "great_expectations", "dvc", "pandas", "sqlalchemy", "rich"}
+
+
+def commands() -> list[list[str]]:
+    group = get_command(app)
+    names: list[list[str]] = []
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        names.extend([[name, sub] for sub in inner] if inner else [[name]])
+    return names
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_every_command_shows_an_example_that_is_its_own(command: list[str]) -> None:
+    said = CliRunner().invoke(app, [*command, "--help"]).output
+    assert f"Example: relearn {' '.join(command)}" in said
+    assert "--json" in said
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"]])
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        f"import sys; sys.argv = ['relearn', *{arguments!r}]\n"
+        "from flows.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as left:\n    assert not left.code, left.code\n"
+        f"assert not {HEAVY!r} & set(sys.modules), {HEAVY!r} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "relearn" in done.stdout
+
+
+def relearn(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    program = Path(sys.executable).with_name("relearn")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, check=False, cwd="/")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["run"], 2, "no params.yaml"),
+        (["run", "--workspace", "/nowhere"], 2, "no params.yaml"),
+        (["ask", "x", "--workspace", str(ROOT / "tests")], 2, "no params.yaml"),
+        (["run", "--accept-loss", "--workspace", str(ROOT)], 2, "needs a reason"),
+        (["base", "build", "--until", "yesterday", "--workspace", str(ROOT), "--out", "/nowhere"], 2, "not a date"),
+    ],
+)
+def test_failures_are_one_sentence_and_an_exit_code(arguments: list[str], code: int, says: str) -> None:
+    done = relearn(*arguments)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_json_is_one_object_on_standard_output() -> None:
+    done = relearn("config", "check", "--json", "--workspace", str(ROOT))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["valid"] is True
+
+
+def test_every_parameter_is_explained() -> None:
+    lines = explain(Params)
+    assert len(lines) > 50
+    assert not [line for line in lines if line.endswith(("None", ": "))]
+
+
+def test_quick_changes_what_it_names_and_nothing_else() -> None:
+    params = load_params(ROOT / "params.yaml")
+    quick = with_quick(params)
+    assert quick.train.steps == params.quick.steps
+    assert quick.assess.held_questions == params.quick.held_questions
+    assert quick.train.model_copy(update={"steps": params.train.steps}) == params.train
+    assert (quick.gates, quick.synthesize, quick.ingest) == (params.gates, params.synthesize, params.ingest)
+
+
+def test_verdicts_are_what_the_documentation_says() -> None:
+    assert {verdict.value for verdict in Verdict} == {"promote", "hold", "reject"}

@@ -1,0 +1,79 @@
+"""With the shipped base and real policies: a candidate passes, is promoted by the cycle, and answers.
+
+The base knows the policies of June 2023; here one new document of 2024 joins them, and one is edited.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import yaml
+from prefect.testing.utilities import prefect_test_harness
+
+from data.files import read_record, read_records
+from data.records import Answer, Cohort, EvaluationReport, Grade, Snapshot, Standing, SynthesisReport, Verdict
+from data.workspace import Workspace
+from flows.overview import history, status
+from flows.running import run_cycle
+from tasks.serving import ask
+from tests.miniature import ROOT
+
+STREAM = ROOT / "data" / "streams" / "site-policy"
+ADDED = "privacy-policies/github-subprocessors.md"
+EDITED = "acceptable-use-policies/github-appeal-and-reinstatement.md"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    root = tmp_path_factory.mktemp("year") / "workspace"
+    root.mkdir()
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["train"].update({"steps": 160, "tokens_per_step": 2048})
+    params["assess"].update({"held_questions": 60, "handbook_questions": 60, "recall_statements": 10})
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    shutil.copy(ROOT / "dvc.yaml", root)
+    workspace = Workspace(root)
+    shutil.copytree(STREAM / "2023-06-01", workspace.documents)
+    for path in (ADDED, EDITED):
+        shutil.copy(STREAM / "2024-06-01" / path, workspace.documents / path)
+    shutil.copytree(ROOT / "data" / "probes", workspace.probes)
+    return workspace
+
+
+def test_the_first_candidate_passes_and_serves(workspace: Workspace) -> None:
+    result = run_cycle(workspace.root, quick=False, loss_reason=None)
+    evaluation = read_record(workspace.evaluation / "report.json", EvaluationReport)
+    figures = {cohort.cohort: cohort for cohort in evaluation.cohorts}
+    assert result.verdict is Verdict.PROMOTE, result.reasons
+    assert figures[Cohort.NEW].candidate[Grade.RIGHT].value >= 0.9
+    assert figures[Cohort.NEW].base[Grade.RIGHT].value <= 0.1
+    assert figures[Cohort.PROBE].n == 165
+    assert [(e["from"], e["to"]) for e in history(workspace.root, verify=True)["entries"]] == [(None, 1), (1, 2)]
+    assert status(workspace.root)["champion"]["version"] == 2
+    answers = read_records(workspace.evaluation / "answers.jsonl", Answer)
+    learned = next(
+        a
+        for a in answers
+        if a.question.cohort is Cohort.NEW and a.candidate_grade is Grade.RIGHT and a.base != a.candidate
+    )
+    question = learned.question.question.removeprefix("Question: ").removesuffix("\nAnswer:")
+    assert ask(workspace, question) == (learned.candidate, 2)
+
+
+def test_only_what_changed_is_taught(workspace: Workspace) -> None:
+    synthesis = read_record(workspace.synthetic / "report.json", SynthesisReport)
+    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
+    changed = {coverage.path for coverage in synthesis.coverage if coverage.changed_statements}
+    assert changed == {ADDED, EDITED}
+    assert len(snapshot.documents) == len(list((STREAM / "2023-06-01").rglob("*.md"))) + 1
+    assert synthesis.facts[Standing.NEW] > 70
+    assert synthesis.facts[Standing.HELD] > 1000
