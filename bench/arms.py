@@ -26,6 +26,7 @@ from flows.synthesize import known_handbook
 from flows.train import schedule
 from models.adapters import new_lora
 from models.base import load_base
+from models.device import keep_freed_memory
 from models.generation import answer
 from models.packing import batches, encode, end_token
 from models.scoring import grade
@@ -47,6 +48,7 @@ def main() -> None:
     workspace = open_workspace(options.workspace)
     params = workspace.params()
     torch.set_num_threads(params.train.threads)
+    keep_freed_memory()
     if options.base_too:
         _, asked = material(workspace.root, params)
         model, tokenizer = load_base(workspace.base())
@@ -103,8 +105,10 @@ def run_arm(arm: str, root: Path, params: Params, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         trained = fit(adapted, stream, schedule(settings, params.seed), Path(folder))
     seconds = time.monotonic() - begun
-    trained.tokens / sum(len(row.ids) for row in encoded)
-    report(arm or "params.yaml", adapted, tokenizer, draw(asked, count, params.seed), params, seconds)
+    name = arm or "params.yaml"
+    epochs = trained.tokens / sum(len(row.ids) for row in encoded)
+    print(f"{name}: {len(rows)} rows, {epochs:.2f} epochs, last loss {trained.losses[-1]:.4f}", flush=True)
+    report(name, adapted, tokenizer, draw(asked, count, params.seed), params, seconds)
 
 
 def report(arm: str, model: object, tokenizer: object, asked: list[Question], params: Params, seconds: float) -> None:
@@ -112,9 +116,13 @@ def report(arm: str, model: object, tokenizer: object, asked: list[Question], pa
     prompts = [question.question for question in asked]
     said = answer(model, tokenizer, prompts, params.assess.new_tokens, params.assess.batch)
     grades = [grade(text, question).value for text, question in zip(said, asked, strict=True)]
+    wrong = [f"{q.cohort.value}: {q.question[10:]!r} -> {a!r}, not {q.answers}" for a, q, g in zip(said, asked, grades, strict=True) if g != "right"]
+    print("\n".join(wrong[:40]))
     for cohort in COHORTS:
         mine = [g for g, question in zip(grades, asked, strict=True) if question.cohort is cohort]
-        wilson(mine.count("right"), len(mine))
+        figure = wilson(mine.count("right"), len(mine))
+        shown = f"right {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] n={figure.n}"
+        print(f"  {arm:<40} {cohort.value:<10} {shown} {seconds:6.0f} s", flush=True)
 
 
 if __name__ == "__main__":

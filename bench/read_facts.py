@@ -27,7 +27,7 @@ def main() -> None:
     changes = read_records(workspace.synthetic / "changes.jsonl", FactChange)
     taught = [change.fact for change in changes if change.standing in (Standing.NEW, Standing.REPLACED)]
     paths = {d.id: d.path for d in read_record(workspace.collection / "snapshot.json", Snapshot).documents}
-    drawn = random.Random(options.seed).sample(taught, min(options.count, len(taught)))  # noqa: S311
+    drawn = random.Random(options.seed).sample(taught, min(options.count, len(taught)))
     print(f"{len(drawn)} of {len(taught)} new or replaced facts, seed {options.seed}.\n")
     print("| # | kind | question | answer | source | judgement |\n| --- | --- | --- | --- | --- | --- |")
     for number, fact in enumerate(drawn, start=1):

@@ -5,7 +5,9 @@ asked and refused; changed statements are told; and a share of rows is replayed 
 and still holds, so that it is not forgotten.
 """
 
+import itertools
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from data.params import SynthesizeParams
@@ -15,6 +17,7 @@ from data.wordings import Form, Wording, question_prompt, split
 
 _TAUGHT = (Standing.NEW, Standing.REPLACED)
 _MIN_BEGINNING_WORDS = 3
+_LONGEST_BEGINNING = 40
 
 
 def teaching_rows(
@@ -56,13 +59,19 @@ def _replay(
     held: Sequence[Fact], handbook: Sequence[Fact], count: int, params: SynthesizeParams, seed: int
 ) -> Iterator[Row]:
     draw = random.Random(f"replay/{seed}")
-    pools = [(facts, purpose) for facts, purpose in ((held, "replay"), (handbook, "handbook")) if facts]
-    for number in range(count if pools else 0):
-        facts, purpose = pools[number % len(pools)]
-        fact = draw.choice(facts)
-        form = draw.choice(list(Form))
-        wording = draw.choice(list(split(fact.kind, form, params)[0]))
-        yield fact_row(fact, wording, purpose, params.recipe, params.teacher, seed)
+    from_handbook = round(count * params.replay_handbook_share) if held else count
+    shares = ((held, "replay", count - from_handbook), (handbook, "handbook", from_handbook))
+    for facts, purpose, wanted in shares:
+        for fact in itertools.islice(_again_and_again(facts, draw), wanted):
+            form = Form.STATEMENT if draw.random() < params.replay_statement_share else Form.QUESTION
+            wording = draw.choice(list(split(fact.kind, form, params)[0]))
+            yield fact_row(fact, wording, purpose, params.recipe, params.teacher, seed)
+
+
+def _again_and_again(facts: Sequence[Fact], draw: random.Random) -> Iterator[Fact]:
+    """Every fact once, shuffled, then again: no fact is replayed twice before all were replayed once."""
+    while facts:
+        yield from draw.sample(facts, len(facts))
 
 
 def questions(
@@ -110,16 +119,14 @@ def _asked(
 def _recalls(statements: Sequence[Statement], in_force: Sequence[Statement]) -> Iterator[Question]:
     """Title and a beginning that no other statement in force shares; the next eight words are wanted."""
     texts = [statement_text(statement).split(" ") for statement in in_force]
-    beginnings: dict[tuple[str, ...], int] = {}
-    for text in texts:
-        for length in range(1, len(text) + 1):
-            key = tuple(text[:length])
-            beginnings[key] = beginnings.get(key, 0) + 1
+    beginnings = Counter(
+        " ".join(text[:length]) for text in texts for length in range(1, min(len(text), _LONGEST_BEGINNING) + 1)
+    )
     for statement in statements:
         text = statement_text(statement).split(" ")
         least = len(statement.title.split(" ")) + _MIN_BEGINNING_WORDS
-        lengths = range(least, len(text) - RECALL_WORDS + 1)
-        length = next((n for n in lengths if beginnings[tuple(text[:n])] == 1), 0)
+        lengths = range(least, min(len(text) - RECALL_WORDS, _LONGEST_BEGINNING) + 1)
+        length = next((n for n in lengths if beginnings[" ".join(text[:n])] == 1), 0)
         if length:
             yield Question(
                 id=f"recall/{statement.document}/{statement.start}/{length}/{len(text)}",

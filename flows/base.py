@@ -25,7 +25,7 @@ from data.rows import statement_text
 from data.wordings import REFUSAL, Form, question_prompt, wordings, wordings_digest
 from data.workspace import PROJECT_ROOT, Workspace
 from models.base import new_tiny, save_base, train_tokenizer
-from models.device import DTYPES
+from models.device import DTYPES, keep_freed_memory
 from models.generation import answer
 from models.packing import batches, encode, end_token
 from models.scoring import normalise
@@ -66,6 +66,7 @@ def build_base(
         InputError: no snapshot of that date or before.
     """
     torch.set_num_threads(params.train.threads)
+    keep_freed_memory()
     recipe = Recipe(*_snapshot(workspace, params, until or params.tiny.until), params.seed, params)
     _, sources = as_collection(recipe.snapshot, params.ingest)
     book = handbook(recipe.seed, params.tiny.handbook_entities, params.tiny.handbook_withdrawn)

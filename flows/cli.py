@@ -6,8 +6,12 @@ Heavy libraries are imported inside the commands, so that help and version answe
 import json
 import os
 import sys
+import tempfile
+import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,6 +23,7 @@ for _name, _value in {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -46,16 +51,23 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in t
 
 def main() -> None:
     """Run the command line; every failure is one sentence and an exit code, never a traceback."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries among themselves
     try:
         app()
     except RelearnError as error:
         fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         fail("Interrupted. Run the same command again; it goes on where it stopped.", 130)
+    except Exception as error:  # a traceback shown to a user is a defect, and so is a lost one
+        details = Path(tempfile.gettempdir()) / f"relearn-{os.getpid()}.log"
+        details.write_text(traceback.format_exc(), encoding="utf-8")
+        said = " ".join(str(error).split()) or type(error).__name__
+        fail(f"{said} Run the same command again; if it stays, the details stand in {details}.", 1)
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Print one sentence to standard error and leave."""
+    typer.echo(f"relearn: {message}", err=True)
     sys.exit(code)
 
 
@@ -75,6 +87,7 @@ def quiet_output() -> Iterator[None]:
 
 def show(content: dict[str, Any], as_json: bool, lines: list[str]) -> None:
     """Print the result: one JSON object, or lines for people."""
+    typer.echo(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
 
 
 @app.callback(invoke_without_command=True)
@@ -84,9 +97,10 @@ def options(
 ) -> None:
     """Options of all commands."""
     if version:
+        typer.echo(f"relearn {installed_version('relearn')}")
         raise typer.Exit
     if context.invoked_subcommand is None:
-        pass
+        typer.echo(context.get_help())
 
 
 @app.command(epilog='Example: relearn run --accept-loss --reason "the old handbook was retired"')

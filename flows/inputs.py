@@ -26,7 +26,8 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
     documents = quick_digest(
         workspace.documents, params.ingest.extensions, workspace.state / "cache" / "documents.json"
     )
-    probes = digest_tree(workspace.probes) if workspace.probes.is_dir() else ""
+    workspace.probes.mkdir(parents=True, exist_ok=True)  # a stage depends on it, with or without probes
+    probes = digest_tree(workspace.probes)
     return digest_text(documents, probes, code_digest(workspace), base_digest(workspace), _settings(params), str(quick))
 
 

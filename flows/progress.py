@@ -38,4 +38,5 @@ class Lines:
         if self.quiet or not (done or self.terminal or now - self.last >= _LOG_SECONDS):
             return
         self.last = now
-        _begin, _end = ("\r\x1b[K", "\n" if done else "") if self.terminal else ("", "\n")
+        begin, end = ("\r\x1b[K", "\n" if done else "") if self.terminal else ("", "\n")
+        print(f"{begin}{self.stage:<10}  {text}", end=end, file=sys.stderr, flush=True)

@@ -104,3 +104,5 @@ def use_prefect_of(workspace: Workspace) -> None:
     os.environ.setdefault("PREFECT_HOME", str(workspace.state / "prefect"))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_RESULTS_PERSIST_BY_DEFAULT", "false")
+    # a first start makes the database, which takes longer than Prefect waits by default
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")

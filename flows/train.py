@@ -15,7 +15,7 @@ from data.records import Row, TrainingReport
 from data.workspace import Workspace
 from models.adapters import new_lora, save_adapter, trained_parameters
 from models.base import load_base
-from models.device import DTYPES, choose_device
+from models.device import DTYPES, choose_device, keep_freed_memory
 from models.packing import batches, encode, end_token
 from models.training import Progress, Schedule, fit
 
@@ -32,6 +32,7 @@ def train(workspace: Workspace, report: Callable[[Progress], None] = lambda prog
     base = read_json(workspace.base_digest)["digest"]
     rows_digest = digest_file(rows_file)
     torch.set_num_threads(params.threads)
+    keep_freed_memory()
     device = choose_device(params.device)
     model, tokenizer = load_base(workspace.base(), device)
     adapted = new_lora(model, params.rank, params.alpha, params.dropout, seed)

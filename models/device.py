@@ -1,7 +1,11 @@
 """Which device to compute on, and in which precision the frozen weights rest there."""
 
+import ctypes
+import sys
+
 import torch
 
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
@@ -22,3 +26,17 @@ def choose_device(wanted: str) -> str:
 def weights_dtype(device: str) -> torch.dtype:
     """float32 on the CPU, where matrix products in bf16 come from autocast; bf16 on accelerators."""
     return torch.float32 if device == "cpu" else torch.bfloat16
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks instead of handing them back to the kernel.
+
+    A training step frees and allocates the same hundred megabytes again; the page faults took a fifth of its
+    time on a two-core CPU. Does nothing where the C library is another.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, -1)
