@@ -34,7 +34,7 @@ from models.statistics import wilson
 from models.training import fit
 from tasks.teacher import read_lessons
 
-COHORTS = (Cohort.NEW, Cohort.WITHDRAWN, Cohort.HELD, Cohort.HANDBOOK)
+COHORTS = (Cohort.NEW, Cohort.RESTATED, Cohort.WITHDRAWN, Cohort.HELD, Cohort.HANDBOOK)
 
 
 def main() -> None:
@@ -116,8 +116,12 @@ def report(arm: str, model: object, tokenizer: object, asked: list[Question], pa
     prompts = [question.question for question in asked]
     said = answer(model, tokenizer, prompts, params.assess.new_tokens, params.assess.batch)
     grades = [grade(text, question).value for text, question in zip(said, asked, strict=True)]
-    wrong = [f"{q.cohort.value}: {q.question[10:]!r} -> {a!r}, not {q.answers}" for a, q, g in zip(said, asked, grades, strict=True) if g != "right"]
-    print("\n".join(wrong[:40]))
+    wrong = [
+        f"{q.cohort.value}: {q.question[10:]!r} -> {a!r}, not {q.answers}"
+        for a, q, g in zip(said, asked, grades, strict=True)
+        if g != "right"
+    ]
+    print("\n".join(wrong[:3]))
     for cohort in COHORTS:
         mine = [g for g, question in zip(grades, asked, strict=True) if question.cohort is cohort]
         figure = wilson(mine.count("right"), len(mine))

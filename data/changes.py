@@ -1,6 +1,6 @@
 """How the facts and statements of a snapshot stand against what the base knows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 
 from data.records import Coverage, DocumentVersion, Fact, FactChange, Standing, Statement
 
@@ -8,19 +8,28 @@ from data.records import Coverage, DocumentVersion, Fact, FactChange, Standing, 
 def compare_facts(known: Iterable[Fact], current: Iterable[Fact]) -> tuple[FactChange, ...]:
     """Every fact of either side once, with its standing; current facts first, in their order.
 
-    A fact whose document changed its title is asked for by another name, so it counts as new.
+    A fact is asked for under its title and heading. Where only these changed, what it says is no news, and the
+    old way to ask for it is not taught as withdrawn either, since what it says still holds.
     """
     before = {fact.id: fact for fact in known}
     now = {fact.id: fact for fact in current}
-    changes = [_compared(before.get(id), fact) for id, fact in now.items()]
-    withdrawn = (fact for id, fact in before.items() if id not in now)
-    return (*changes, *(FactChange(standing=Standing.WITHDRAWN, fact=fact) for fact in withdrawn))
+    said_before = {_said(fact) for fact in before.values()}
+    said_now = {_said(fact) for fact in now.values()}
+    changes = [_compared(before.get(id), fact, said_before) for id, fact in now.items()]
+    gone = (fact for id, fact in before.items() if id not in now and _said(fact) not in said_now)
+    return (*changes, *(FactChange(standing=Standing.WITHDRAWN, fact=fact) for fact in gone))
 
 
-def _compared(before: Fact | None, now: Fact) -> FactChange:
+def _said(fact: Fact) -> tuple[str, ...]:
+    """What a fact says, wherever it says it; capitals are no difference."""
+    place = (fact.sentence,) if fact.sentence else (fact.subject, fact.attribute)
+    return (fact.kind, fact.value.casefold(), *(part.casefold() for part in place))
+
+
+def _compared(before: Fact | None, now: Fact, said_before: Set[tuple[str, ...]]) -> FactChange:
     if before is None or before.title != now.title:
-        return FactChange(standing=Standing.NEW, fact=now)
-    if before.value != now.value:
+        return FactChange(standing=Standing.RESTATED if _said(now) in said_before else Standing.NEW, fact=now)
+    if before.value.casefold() != now.value.casefold():
         return FactChange(standing=Standing.REPLACED, fact=now, old_value=before.value)
     return FactChange(standing=Standing.HELD, fact=now)
 

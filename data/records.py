@@ -115,10 +115,12 @@ class Standing(StrEnum):
 
     NEW = "new"
     """The base has never seen it."""
+    RESTATED = "restated"
+    """The base knows the same statement under another title, heading or place."""
     REPLACED = "replaced"
     """The base knows another value."""
     WITHDRAWN = "withdrawn"
-    """The base knows it and no document states it any longer."""
+    """The base knows it and no document states it any longer, anywhere."""
     HELD = "held"
     """The base knows it and it still holds."""
 
@@ -156,6 +158,8 @@ class Cohort(StrEnum):
 
     NEW = "new"
     """New and replaced facts, asked in held-out wordings."""
+    RESTATED = "restated"
+    """Facts whose statement the base knows under another title, heading or place, in held-out wordings."""
     HELD = "held"
     """Facts the base knew that still hold, in the same held-out wordings."""
     WITHDRAWN = "withdrawn"

@@ -15,7 +15,7 @@ from data.records import Cohort, Fact, FactChange, Question, Row, Standing, Stat
 from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_row, statement_text
 from data.wordings import Form, Wording, question_prompt, split
 
-_TAUGHT = (Standing.NEW, Standing.REPLACED)
+_TAUGHT = (Standing.NEW, Standing.RESTATED, Standing.REPLACED)
 _MIN_BEGINNING_WORDS = 3
 _LONGEST_BEGINNING = 40
 
@@ -97,6 +97,8 @@ def _fact_questions(change: FactChange, params: SynthesizeParams) -> Iterator[Qu
         yield from _asked(fact, Cohort.WITHDRAWN, (), (fact.value,), params)
     elif change.standing is Standing.HELD:
         yield from _asked(fact, Cohort.HELD, (fact.value,), (), params)
+    elif change.standing is Standing.RESTATED:
+        yield from _asked(fact, Cohort.RESTATED, (fact.value,), (), params)
     else:
         stale = (change.old_value,) if change.old_value is not None else ()
         yield from _asked(fact, Cohort.NEW, (fact.value,), stale, params)

@@ -58,6 +58,12 @@ COHORTS = {
         "new and replaced facts answered right",
         "learned",
     ),
+    Cohort.RESTATED: CohortWords(
+        "Restated",
+        "facts whose statement the base knows under another title, heading or place",
+        "facts known under another title, heading or place answered right",
+        "",
+    ),
     Cohort.HELD: CohortWords(
         "Kept",
         "facts that the base knew and that still hold",
@@ -199,7 +205,7 @@ def fact_groups(changes: Sequence[FactChange]) -> tuple[FactGroup, ...]:
     """Replaced, new and withdrawn facts with examples spread over the documents; held ones are counted."""
     return tuple(
         _fact_group(standing, [change for change in changes if change.standing is standing])
-        for standing in (Standing.REPLACED, Standing.NEW, Standing.WITHDRAWN)
+        for standing in (Standing.REPLACED, Standing.NEW, Standing.RESTATED, Standing.WITHDRAWN)
     )
 
 

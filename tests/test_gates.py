@@ -111,7 +111,7 @@ def without(*kinds: Cohort) -> EvaluationReport:
 def synthesis(changed: int = 100, covered: int = 60, **facts: int) -> SynthesisReport:
     documents = (Coverage(document="d", path="d.md", title="D", facts=1, statements=changed,
                           changed_statements=changed, changed_with_fact=covered),)  # fmt: skip
-    counts = {Standing.NEW: 30, Standing.REPLACED: 20, Standing.WITHDRAWN: 20, Standing.HELD: 300}
+    counts = {Standing.NEW: 30, Standing.RESTATED: 9, Standing.REPLACED: 20, Standing.WITHDRAWN: 20, Standing.HELD: 300}
     return SynthesisReport(
         snapshot="s", base="base", recipe="facts", teacher="template", seed=1, new_statements=changed,
         gone_statements=0, rows={}, dropped={}, coverage=documents, rows_digest="r",

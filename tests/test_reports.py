@@ -172,7 +172,13 @@ def coverage() -> tuple[Coverage, ...]:
 
 
 def report(**changes: Any) -> ReportInput:
-    standings = {Standing.NEW: 180, Standing.REPLACED: 42, Standing.WITHDRAWN: 53, Standing.HELD: 2}
+    standings = {
+        Standing.NEW: 180,
+        Standing.RESTATED: 12,
+        Standing.REPLACED: 42,
+        Standing.WITHDRAWN: 53,
+        Standing.HELD: 2,
+    }
     given = {
         "version": 7,
         "created": "2024-06-01T06:12:00Z",
@@ -471,7 +477,7 @@ def test_samples_mix_right_and_wrong_show_every_probe_and_do_not_depend_on_order
 def test_key_figures_stand_beside_the_check_that_decides_on_them() -> None:
     given = report()
     lines = {line.name: line for line in key_figures(given.evaluation, given.judgement)}
-    assert list(lines) == ["Learned", "Kept", "Handbook", "Withdrawn", "Stale", "Recall", "Probes"]
+    assert list(lines) == ["Learned", "Restated", "Kept", "Handbook", "Withdrawn", "Stale", "Recall", "Probes"]
     assert lines["Kept"].outcome is Outcome.FAIL
     assert lines["Probes"].outcome is None
     stale = lines["Stale"]

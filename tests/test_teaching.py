@@ -43,10 +43,19 @@ def test_standings() -> None:
         "same": Standing.HELD,
         "other": Standing.REPLACED,
         "fresh": Standing.NEW,
-        "renamed": Standing.NEW,
+        "renamed": Standing.RESTATED,
         "gone": Standing.WITHDRAWN,
     }
     assert next(change.old_value for change in CHANGES if change.fact.id == "other") == "2"
+
+
+def test_what_stands_elsewhere_is_restated_and_not_withdrawn() -> None:
+    before = fact("old-place", "7").model_copy(update={"sentence": "The fee is 7.", "subject": "Part A"})
+    after = fact("new-place", "7").model_copy(update={"sentence": "The fee is 7.", "subject": "Part B"})
+    (change,) = compare_facts([before], [after])
+    assert (change.fact, change.standing) == (after, Standing.RESTATED)
+    other = after.model_copy(update={"sentence": "The fee is 7 in all."})
+    assert [c.standing for c in compare_facts([before], [other])] == [Standing.NEW, Standing.WITHDRAWN]
 
 
 @pytest.mark.parametrize("kind", kinds())
