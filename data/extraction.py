@@ -85,7 +85,7 @@ def extract_statements(source: Source) -> tuple[Statement, ...]:
 
 def _trim(draft: Draft, params: SynthesizeParams) -> Draft | None:
     subject = _around_gap(draft.subject) if GAP in draft.subject else draft.subject
-    value = _LOOSE_END.sub("", draft.value.strip(' "“”'))
+    value = _LOOSE_END.sub("", draft.value.strip(' "“”')).strip()
     parts = (subject, draft.attribute, value)
     too_long = words(value) > params.max_value_words or words(subject) > params.max_subject_words
     if (

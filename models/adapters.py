@@ -53,9 +53,12 @@ def trained_parameters(model: torch.nn.Module) -> int:
 def save_adapter(model: PeftModel, folder: Path, base: str) -> None:
     """Write the adapter as safetensors; ``base`` is how the parameters name the base.
 
-    PEFT notes the path that the base was loaded from, which differs between machines; the name does not.
+    PEFT notes the path that the base was loaded from, which differs between machines, and the target modules in
+    the order of a set, which differs between processes; equal adapters shall be equal files.
     """
     for config in model.peft_config.values():
         config.base_model_name_or_path = base
-    model.save_pretrained(str(folder), safe_serialization=True)
+        if isinstance(config, LoraConfig) and isinstance(config.target_modules, set):
+            config.target_modules = sorted(config.target_modules)
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty card
