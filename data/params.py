@@ -40,6 +40,7 @@ class SynthesizeParams(Block):
     held_out_questions: Count = Field(description="Question wordings per kind kept for the evaluation.")
     held_out_statements: Count = Field(description="Statement wordings per kind never trained on.")
     replay_share: Share = Field(description="Share of rows replayed from what the base knows.")
+    replay_per_fact: int = Field(ge=0, description="At least this many rows per fact that still holds.")
     replay_handbook_share: Share = Field(description="Of the replayed rows: from the handbook.")
     replay_statement_share: Share = Field(description="Of the replayed rows: told; the others are asked.")
 

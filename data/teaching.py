@@ -47,8 +47,14 @@ def teaching_rows(
             rows.extend(refusal_row(change.fact, w, *maker) for w in _trained(change, Form.QUESTION, params))
     rows.extend(statement_row(statement, "statement", *maker) for statement in statements)
     held = [change.fact for change in changes if change.standing is Standing.HELD]
-    count = round(len(rows) * params.replay_share / (1 - params.replay_share)) if params.replay_share < 1 else 0
-    return [*rows, *_replay(held, handbook, count, params, seed)]
+    return [*rows, *_replay(held, handbook, _replay_count(len(rows), len(held), params), params, seed)]
+
+
+def _replay_count(rows: int, held: int, params: SynthesizeParams) -> int:
+    """A share of all rows, and enough that a small change does not leave most of what holds unrehearsed."""
+    share = min(params.replay_share, 0.95)
+    least = held * params.replay_per_fact / (1 - min(params.replay_handbook_share, 0.95))
+    return round(max(rows * share / (1 - share), least if rows else 0))
 
 
 def _trained(change: FactChange, form: Form, params: SynthesizeParams) -> Sequence[Wording]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 
+from data.errors import PersonNeededError
 from data.files import building, digest_file, digest_text, read_json, read_records, write_json, write_record
 from data.params import Params, TrainParams
 from data.records import Row, TrainingReport
@@ -24,11 +25,17 @@ def train(workspace: Workspace, report: Callable[[Progress], None] = lambda prog
     """Train an adapter on the rows of the synthetic set.
 
     Raises:
-        InputError: the base cannot be loaded, or there is not one row.
+        InputError: the base cannot be loaded.
+        PersonNeededError: there is nothing to teach.
     """
     params, seed = workspace.params().train, workspace.params().seed
     rows_file = workspace.synthetic / "rows.jsonl"
     rows = read_records(rows_file, Row)
+    if not rows:
+        raise PersonNeededError(
+            "There is nothing to teach: the base knows all that the documents state. If it shall serve, promote "
+            'its version (relearn history shows it): relearn promote VERSION --reason "...".'
+        )
     base = read_json(workspace.base_digest)["digest"]
     rows_digest = digest_file(rows_file)
     torch.set_num_threads(params.threads)

@@ -198,6 +198,13 @@ def test_bad_documents_are_set_aside_with_their_reasons(template: Path, tmp_path
     assert report.documents == 23
 
 
+def test_documents_that_the_base_knows_teach_nothing(template: Path, tmp_path: Path) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    write_documents(workspace.documents, OLD)
+    with pytest.raises(PersonNeededError, match="nothing to teach"):
+        run_cycle(workspace.root, quick=False, loss_reason=None)
+
+
 def test_two_cycles_at_once_one_says_who_holds_the_lock(finished: Workspace) -> None:
     with locked(finished, "a cycle"), pytest.raises(OutsideError, match="process") as refused:
         run_cycle(finished.root, quick=False, loss_reason=None)

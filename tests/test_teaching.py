@@ -1,5 +1,6 @@
 """Rows and questions: what is taught is the difference, and what judges is never taught."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -88,12 +89,22 @@ def test_withdrawn_facts_are_refused_and_replaced_ones_taught_anew(params: Synth
 
 def test_replay_has_its_share_and_draws_only_on_what_still_holds(params: SynthesizeParams) -> None:
     book = handbook(1, entities=3, withdrawn=1).known
+    params = params.model_copy(update={"replay_per_fact": 0})
     rows = teaching_rows(CHANGES, [], book, params, seed=1)
     replayed = [row for row in rows if row.purpose in ("replay", "handbook")]
     assert len(replayed) / len(rows) == pytest.approx(params.replay_share, abs=0.01)
     assert {row.fact for row in replayed if row.purpose == "replay"} == {"same"}
     assert rows == teaching_rows(CHANGES, [], book, params, seed=1)
     assert rows != teaching_rows(CHANGES, [], book, params, seed=2)
+
+
+def test_a_small_change_still_rehearses_all_that_holds(params: SynthesizeParams) -> None:
+    held = [fact(f"held{number}", str(number)) for number in range(300)]
+    rows = teaching_rows(compare_facts(held, [*held, fact("fresh", "x")]), [], [], params, seed=1)
+    rehearsed = Counter(row.fact for row in rows if row.purpose == "replay")
+    assert len(rehearsed) == len(held)
+    assert min(rehearsed.values()) >= params.replay_per_fact
+    assert not teaching_rows(compare_facts(held, held), [], [], params, seed=1)
 
 
 def test_questions_know_what_is_right_and_what_is_stale(params: SynthesizeParams) -> None:
