@@ -22,15 +22,15 @@ def compare_facts(known: Iterable[Fact], current: Iterable[Fact]) -> tuple[FactC
 
 def _said(fact: Fact) -> tuple[str, ...]:
     """What a fact says, wherever it says it; capitals are no difference."""
-    place = (fact.sentence,) if fact.sentence else (fact.subject, fact.attribute)
+    place = (fact.sentence,) if fact.sentence else (fact.document, fact.subject, fact.attribute)
     return (fact.kind, fact.value.casefold(), *(part.casefold() for part in place))
 
 
 def _compared(before: Fact | None, now: Fact, said_before: Set[tuple[str, ...]]) -> FactChange:
+    if before is not None and before.value.casefold() != now.value.casefold():
+        return FactChange(standing=Standing.REPLACED, fact=now, old_value=before.value)
     if before is None or before.title != now.title:
         return FactChange(standing=Standing.RESTATED if _said(now) in said_before else Standing.NEW, fact=now)
-    if before.value.casefold() != now.value.casefold():
-        return FactChange(standing=Standing.REPLACED, fact=now, old_value=before.value)
     return FactChange(standing=Standing.HELD, fact=now)
 
 

@@ -4,11 +4,12 @@ The collection holds ``snapshot.json``, the normalised text of each document in 
 noticed in ``report.json``.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.documents import Parsed, UndecodableError, decode, parse
+from data.documents import READABLE, Parsed, UndecodableError, decode, parse
 from data.errors import InputError
 from data.extraction import Source
 from data.files import digest_bytes, digest_file, read_record, write_record, write_text
@@ -110,9 +111,11 @@ def as_collection(
 ) -> tuple[Snapshot, list[Source]]:
     """Read a folder of trusted documents straight into what a collection holds.
 
-    Unreadable files are left out. A document that continues one of ``others`` bears its id.
+    Every readable file counts, whatever this workspace takes in; unreadable ones are left out. A document that
+    continues one of ``others`` bears its id.
     """
-    readings = read_folder(folder, params)
+    everything = params.model_copy(update={"extensions": list(READABLE), "max_bytes": sys.maxsize})
+    readings = read_folder(folder, everything)
     readable = [(reading, reading.parsed) for reading in readings if reading.parsed is not None]
     documents = identify(readable, others, params.similarity)
     texts = {reading.path: parsed.text for reading, parsed in readable}

@@ -13,6 +13,8 @@ from pathlib import PurePosixPath
 
 import yaml
 
+READABLE = (".md", ".markdown", ".txt", ".html", ".htm")
+"""Endings of the files that there is a reader for."""
 HOLE = "\ufffc"
 """OBJECT REPLACEMENT CHARACTER: stands where a template tag stood for text."""
 
@@ -61,7 +63,7 @@ def decode(content: bytes) -> str:
         UndecodableError: not UTF-8, or it holds NUL characters.
     """
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UndecodableError(f"byte {error.start} is not UTF-8") from error
     if "\0" in text:

@@ -2,10 +2,10 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.errors import InputError
 
@@ -63,6 +63,14 @@ class TrainParams(Block):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="Where to train.")
     dtype: Literal["bfloat16", "float32"] = Field(description="Autocast type.")
     gradient_checkpointing: bool = Field(description="Recompute activations to save memory.")
+
+    @model_validator(mode="after")
+    def _intervals_fit(self) -> Self:
+        if self.checkpoint_every % self.log_every:
+            raise ValueError(f"checkpoint_every must be a multiple of log_every ({self.log_every})")
+        if self.steps < self.log_every:
+            raise ValueError(f"steps must be at least log_every ({self.log_every})")
+        return self
 
 
 class AssessParams(Block):
@@ -133,6 +141,13 @@ class Params(Block):
     quick: QuickParams
     tiny: TinyParams
 
+    @model_validator(mode="after")
+    def _short_runs_are_logged(self) -> Self:
+        for name, steps in (("quick", self.quick.steps), ("tiny", self.tiny.steps)):
+            if steps < self.train.log_every:
+                raise ValueError(f"{name}.steps must be at least train.log_every ({self.train.log_every})")
+        return self
+
 
 def load_params(path: Path) -> Params:
     """Read and check ``params.yaml``.
@@ -164,6 +179,8 @@ def _explain(entry: Any) -> str:
         return f"{place} is not a known key{hint}"
     if entry["type"] == "missing":
         return f"{place} is missing"
+    if entry["type"] == "value_error":
+        return f"{place}: {entry['ctx']['error']}" if place else str(entry["ctx"]["error"])
     return f"{place} is {entry['input']!r}: {entry['msg'][0].lower()}{entry['msg'][1:]}"
 
 

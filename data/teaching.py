@@ -68,16 +68,31 @@ def _replay(
     from_handbook = round(count * params.replay_handbook_share) if held else count
     shares = ((held, "replay", count - from_handbook), (handbook, "handbook", from_handbook))
     for facts, purpose, wanted in shares:
-        for fact in itertools.islice(_again_and_again(facts, draw), wanted):
-            form = Form.STATEMENT if draw.random() < params.replay_statement_share else Form.QUESTION
-            wording = draw.choice(list(split(fact.kind, form, params)[0]))
+        for fact, wording in itertools.islice(_rounds(facts, params, draw), wanted):
             yield fact_row(fact, wording, purpose, params.recipe, params.teacher, seed)
 
 
-def _again_and_again(facts: Sequence[Fact], draw: random.Random) -> Iterator[Fact]:
-    """Every fact once, shuffled, then again: no fact is replayed twice before all were replayed once."""
-    while facts:
-        yield from draw.sample(facts, len(facts))
+def _rounds(facts: Sequence[Fact], params: SynthesizeParams, draw: random.Random) -> Iterator[tuple[Fact, Wording]]:
+    """Every fact once, shuffled, then again in another wording, until all wordings are used up."""
+    left = [(fact, _deck(fact, params, draw)) for fact in facts]
+    while left:
+        draw.shuffle(left)
+        for fact, deck in left:
+            yield fact, deck.pop()
+        left = [(fact, deck) for fact, deck in left if deck]
+
+
+def _deck(fact: Fact, params: SynthesizeParams, draw: random.Random) -> list[Wording]:
+    """The trained wordings of a fact in a drawn order, told and asked in the wanted proportion."""
+    decks = {form: list(split(fact.kind, form, params)[0]) for form in Form}
+    for deck in decks.values():
+        draw.shuffle(deck)
+    order: list[Wording] = []
+    while any(decks.values()):
+        form = Form.STATEMENT if draw.random() < params.replay_statement_share else Form.QUESTION
+        deck = decks[form] or decks[Form.QUESTION] or decks[Form.STATEMENT]
+        order.append(deck.pop())
+    return order[::-1]
 
 
 def questions(

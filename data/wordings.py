@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from data.errors import InputError
 from data.files import digest_file
 from data.params import SynthesizeParams
 from data.prose_facts import GAP
@@ -79,6 +80,11 @@ def split(kind: str, form: Form, params: SynthesizeParams) -> tuple[Sequence[Wor
     """(wordings that new facts are trained in, wordings held out)."""
     all_wordings = wordings(kind, form)
     held = params.held_out_questions if form is Form.QUESTION else params.held_out_statements
+    if held >= len(all_wordings):
+        raise InputError(
+            f"{held} wordings are held out, but {kind} has only {len(all_wordings)} as a {form}. Lower "
+            f"synthesize.held_out_{form}s, or add wordings in {WORDINGS_FILE.name}."
+        )
     return all_wordings[:-held], all_wordings[-held:]
 
 

@@ -7,7 +7,6 @@ Registration and promotion are never replayed from a cache.
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from flows import audit as auditing
 from flows import ingest as ingesting
 from flows import synthesize as synthesizing
 from flows import train as training
-from flows.decide import candidate, decide, is_first_candidate, next_command, publish_report
+from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
 from flows.inputs import base_digest
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
@@ -51,10 +50,7 @@ def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> S
 
 def _outside(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
     """Only what lies outside is worth a second try."""
-    with suppress(OutsideError):
-        state.result()
-        return False
-    return True
+    return isinstance(state.result(raise_on_failure=False), OutsideError)
 
 
 @task(task_run_name="ingest {documents}", cache_policy=NO_CACHE)
@@ -111,10 +107,9 @@ def register(workspace: Workspace, snapshot: str, judgement: Judgement, seconds:
     made = candidate(workspace, judgement, seconds)
     version = registry.register_candidate(workspace, made)
     wanted = workspace.params().registry.promote_first and judgement.verdict is Verdict.PROMOTE
-    first = wanted and is_first_candidate(workspace)
-    if first:
+    if wanted and is_first_candidate(workspace):
         promote(workspace, version, "The first candidate that passed every gate.")
-    command = next_command(workspace, version, judgement.verdict, promoted=first)
+    command = next_command(workspace, version, judgement.verdict, promoted=is_champion(workspace, version))
     report = publish_report(workspace, made, version, seconds, command)
     registry.attach(workspace, version, report, "report")
     return CycleResult(

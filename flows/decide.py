@@ -23,7 +23,7 @@ from data.records import (
 )
 from data.snapshots import diff
 from data.workspace import Workspace
-from flows.inputs import base_digest, champion_entry, code_digest
+from flows.inputs import base_digest, champion_entry, code_digest, promoted_candidate
 from models.gates import judge
 from tasks.candidate import Candidate, collect
 from tasks.reports import ReportInput, write_report
@@ -57,9 +57,14 @@ def candidate(workspace: Workspace, judgement: Judgement, seconds: dict[str, flo
 
 
 def is_first_candidate(workspace: Workspace) -> bool:
-    """Whether the base alone has been the champion so far."""
+    """Whether no candidate was ever promoted; a rollback to the base is a decision and stays one."""
+    return promoted_candidate(workspace) is None
+
+
+def is_champion(workspace: Workspace, version: int) -> bool:
+    """Whether a version serves."""
     entry = champion_entry(workspace)
-    return entry is not None and entry.evidence.get("kind") != "candidate"
+    return entry is not None and entry.to_version == version
 
 
 def next_command(workspace: Workspace, version: int, verdict: Verdict, promoted: bool) -> str:

@@ -35,8 +35,11 @@ def fix_accepted(workspace: Workspace, key: str, loss_reason: str | None) -> Non
     """Write down what the documents are compared with; an unfinished cycle keeps what it began with."""
     unfinished = last_cycle(workspace)
     goes_on = unfinished is not None and unfinished.key == key and workspace.accepted.is_file()
-    snapshot = read_record(workspace.accepted, Accepted).snapshot if goes_on else accepted_snapshot(workspace)
-    accepted = Accepted(snapshot=snapshot, loss_reason=loss_reason)
+    before = read_record(workspace.accepted, Accepted) if goes_on else None
+    snapshot = before.snapshot if before else accepted_snapshot(workspace)
+    killed = before is not None and unfinished is not None and unfinished.result is None
+    reason = loss_reason or (before.loss_reason if before and killed else None)
+    accepted = Accepted(snapshot=snapshot, loss_reason=reason)
     if not workspace.accepted.is_file() or read_record(workspace.accepted, Accepted) != accepted:
         write_record(workspace.accepted, accepted)
     write_record(workspace.cycle, Cycle(key=key))
@@ -58,13 +61,13 @@ def unchanged(workspace: Workspace, key: str) -> CycleResult | None:
 
 
 def accepted_snapshot(workspace: Workspace) -> Snapshot | None:
-    """The snapshot of the champion; None while the base alone is the champion.
+    """The snapshot of the candidate that was promoted last; None if none ever was.
 
     Raises:
         InputError: the snapshot's file is gone from the state folder.
     """
-    entry = champion_entry(workspace)
-    if entry is None or entry.evidence.get("kind") != "candidate":
+    entry = promoted_candidate(workspace)
+    if entry is None:
         return None
     return read_record(workspace.snapshot_file(str(entry.evidence["snapshot"])), Snapshot)
 
@@ -75,6 +78,15 @@ def champion_entry(workspace: Workspace) -> LedgerEntry | None:
     from tasks.places import ledger_uri
 
     return last_promotion(ledger_uri(workspace))
+
+
+def promoted_candidate(workspace: Workspace) -> LedgerEntry | None:
+    """The last promotion of a candidate, whether or not it is still the champion."""
+    from tasks.ledger import PROMOTE, entries
+    from tasks.places import ledger_uri
+
+    promoted = (e for e in entries(ledger_uri(workspace)) if e.action == PROMOTE)
+    return max((e for e in promoted if e.evidence.get("kind") == "candidate"), key=lambda e: e.number, default=None)
 
 
 def code_digest(workspace: Workspace) -> str:

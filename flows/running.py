@@ -1,6 +1,7 @@
 """Running a cycle or one stage: the lock, the environment of the libraries, and whether there is anything to do."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from data.errors import OutsideError
+from data.errors import OutsideError, RelearnError
 from data.files import write_json
 from data.records import Cycle, CycleResult, Record
 from data.workspace import Workspace, open_workspace
@@ -36,6 +37,8 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None) -> CycleResult:
         use_prefect_of(workspace)
         from flows.cycle import cycle
 
+        for name in ("prefect.flow_runs", "prefect.task_runs"):
+            logging.getLogger(name).addFilter(_is_no_failure_of_ours)
         state = cycle(str(workspace.root), key, return_state=True)
         if state.is_failed() or state.is_crashed():
             state.result()
@@ -97,6 +100,11 @@ def _holder(note: Path) -> str:
         return f"The workspace is held by {holder['purpose']} (process {holder['pid']}) since {holder['since']}."
     except (OSError, ValueError, KeyError):
         return "The workspace is held by another process."
+
+
+def _is_no_failure_of_ours(record: logging.LogRecord) -> bool:
+    """Our failures are one sentence, said once at the end; Prefect keeps them as the run's state."""
+    return not (record.exc_info and isinstance(record.exc_info[1], RelearnError))
 
 
 def use_prefect_of(workspace: Workspace) -> None:

@@ -5,6 +5,8 @@ import sys
 
 import torch
 
+from data.errors import InputError
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
@@ -13,13 +15,13 @@ def choose_device(wanted: str) -> str:
     """``auto`` takes CUDA, then MPS, then the CPU.
 
     Raises:
-        ValueError: a device was asked for that this machine lacks.
+        InputError: a device was asked for that this machine lacks.
     """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if wanted == "auto":
         return next(name for name, there in present.items() if there)
     if not present.get(wanted, False):
-        raise ValueError(f"device {wanted!r} is not on this machine; set train.device to auto or cpu.")
+        raise InputError(f"device {wanted!r} is not on this machine; set train.device to auto or cpu.")
     return wanted
 
 

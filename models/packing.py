@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from data.errors import InputError
 from data.records import Row
 
 IGNORED = -100
@@ -59,10 +60,10 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     """The end-of-text token, which also opens every prompt.
 
     Raises:
-        ValueError: the tokenizer has none.
+        InputError: the tokenizer has none.
     """
     if not isinstance(tokenizer.eos_token_id, int):
-        raise ValueError("The tokenizer has no end-of-text token; set eos_token in its configuration.")
+        raise InputError("The tokenizer has no end-of-text token; set eos_token in its configuration.")
     return tokenizer.eos_token_id
 
 

@@ -20,8 +20,10 @@ from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.files import digest_tree, read_record, read_records
-from data.records import Answer, Cohort, Snapshot, Verdict
+from data.records import Accepted, Answer, Cohort, Snapshot, Verdict
 from data.workspace import Workspace
+from flows.decide import is_first_candidate
+from flows.inputs import accepted_snapshot, fix_accepted, fix_inputs
 from flows.overview import folder_diff, history, status
 from flows.promote import promote
 from flows.running import locked, run_cycle
@@ -136,14 +138,16 @@ def test_killed_in_training_it_goes_on_and_ends_in_the_same_bits(
     workspace = copied(template, tmp_path / "workspace")
     process = subprocess.Popen(
         [RELEARN, "run", "--workspace", workspace.root],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # so that Prefect's temporary server can be ended with it
+    )
     deadline = time.monotonic() + 240
     while not list(workspace.checkpoints.glob("train-*/step-*")) and time.monotonic() < deadline:
         if process.poll() is not None:
             break
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (workspace.adapter / "training.json").exists()
     assert list(workspace.checkpoints.glob("train-*/step-*"))
@@ -166,13 +170,33 @@ def test_a_change_is_a_new_cycle_and_the_change_back_costs_nothing(template: Pat
     assert set(third.seconds.values()) == {0.0}
 
 
+def test_a_rollback_to_the_base_is_not_undone_by_the_next_cycle(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished.root, tmp_path / "workspace")
+    assert is_first_candidate(workspace)
+    promote(workspace, 2, "to have been promoted once", override=True)
+    promote(workspace, 1, "back to the base")
+    assert not is_first_candidate(workspace)
+    accepted = accepted_snapshot(workspace)
+    assert accepted is not None
+    assert len(accepted.documents) == len(NEW)
+
+
+def test_a_kill_after_the_loss_was_accepted_keeps_the_acceptance(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished.root, tmp_path / "workspace")
+    key = fix_inputs(workspace, quick=False)
+    fix_accepted(workspace, key, "the house was closed")
+    fix_accepted(workspace, key, None)
+    assert read_record(workspace.accepted, Accepted).loss_reason == "the house was closed"
+
+
 def test_half_the_collection_gone_waits_for_a_person(finished: Workspace, tmp_path: Path) -> None:
     workspace = copied(finished.root, tmp_path / "workspace")
     promote(workspace, 2, "to have an accepted snapshot", override=True)
     write_documents(workspace.documents, {"fees.md": NEW["fees.md"]})
     adapter = digest_tree(workspace.adapter)
-    with pytest.raises(PersonNeededError, match="--accept-loss"):
-        run_cycle(workspace.root, quick=False, loss_reason=None)
+    code, said = relearn(workspace, "run")
+    assert code == 3
+    assert said.count("--accept-loss") == 1, said
     assert digest_tree(workspace.adapter) == adapter
     result = run_cycle(workspace.root, quick=False, loss_reason="the house was closed")
     assert result.verdict is not Verdict.PROMOTE

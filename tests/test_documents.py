@@ -85,6 +85,10 @@ def test_what_is_not_text_is_refused(content: bytes) -> None:
         decode(content)
 
 
+def test_a_byte_order_mark_is_no_text() -> None:
+    assert parse(decode(b"\xef\xbb\xbf# Fees\n\nText."), "a.md").title == "Fees"
+
+
 def test_blocks_know_their_place() -> None:
     text = parse(PAGE, "refunds.md").text
     blocks = parse_blocks(text)
