@@ -25,6 +25,13 @@ _FILLING_TAGS = {"data", "include", "render", "echo"}
 _LONE_TAG = re.compile(r"\{%|%\}|\{\{|\}\}")
 
 
+class _FrontMatterLoader(yaml.SafeLoader):
+    """YAML without merge keys, which multiply without bound; no title needs them."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Leave ``<<`` as the key that it is."""
+
+
 @dataclass(frozen=True)
 class Parsed:
     """A readable document."""
@@ -83,8 +90,17 @@ def _split_front_matter(text: str) -> tuple[dict[str, object], str, str]:
         return {}, "absent", text
     body = text[match.end() :]
     try:
-        metadata = yaml.safe_load(match.group(1))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        metadata = yaml.load(match.group(1), _FrontMatterLoader)  # noqa: S506 - it is a safe loader
+        str(metadata.get("title", "") if isinstance(metadata, dict) else "").encode()
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        TypeError,
+    ) as error:
         return {}, f"the front matter is not YAML ({' '.join(str(error).split())[:120]})", body
     if not isinstance(metadata, dict):
         return {}, "the front matter is not a list of keys and values", body

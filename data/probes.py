@@ -59,7 +59,7 @@ def read_probes(folder: Path) -> list[Probe]:
     """
     probes: dict[str, Probe] = {}
     for file in sorted(folder.glob("*.jsonl")):
-        for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
+        for number, line in enumerate(_read(file).split("\n"), start=1):
             if not line.strip():
                 continue
             try:
@@ -72,6 +72,13 @@ def read_probes(folder: Path) -> list[Probe]:
                 raise InputError(f"{file}, line {number}: the id {probe.id!r} is used twice. Give it another.")
             probes[probe.id] = probe
     return list(probes.values())
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{file} cannot be read as UTF-8 text ({error}). Mend or remove it.") from error
 
 
 def probe_questions(probes: Sequence[Probe], sources: Sequence[Source]) -> list[Question]:
@@ -87,7 +94,14 @@ def plain_collection(sources: Sequence[Source]) -> str:
 
 def holds(answer: ProbeAnswer, text: str) -> bool:
     """Whether one of the answer's quotes stands in ``text``, from ``plain_collection``."""
-    return any(_fold(evidence.quote) in text for evidence in (answer.evidence or {}).values())
+    return any(_stands(_fold(evidence.quote), text) for evidence in (answer.evidence or {}).values())
+
+
+def _stands(quote: str, text: str) -> bool:
+    """Whether a quote stands in a text as whole words; nothing stands nowhere."""
+    before = r"(?<!\w)" if quote[:1].isalnum() else ""
+    after = r"(?!\w)" if quote[-1:].isalnum() else ""
+    return bool(quote) and re.search(before + re.escape(quote) + after, text) is not None
 
 
 def _question(probe: Probe, text: str) -> Question:

@@ -126,6 +126,8 @@ def _without_enumerator(sentence: str) -> str:
 
 def _gaps(blocks: Sequence[Block], kind: str, pattern: re.Pattern[str]) -> Iterator[Draft]:
     for block, sentence in _sentences(blocks):
+        if GAP in sentence:  # a form to be filled in; which gap is meant could not be told
+            continue
         for match in pattern.finditer(sentence):
             subject = f"{sentence[: match.start()]}{GAP}{sentence[match.end() :]}"
             if words(subject) >= 4:

@@ -13,6 +13,8 @@ _ABBREVIATION = re.compile(
     r"|\b[A-Z]|^\(?(?:[a-z]|[ivx]{1,4}|\d{1,2}))\.[\"”’)\]]*\s*$",
     re.IGNORECASE,
 )
+_LONGEST_ABBREVIATION = 32
+"""Characters before a boundary that can belong to it; looking further back would be quadratic."""
 
 
 def split_sentences(text: str) -> list[str]:
@@ -20,10 +22,9 @@ def split_sentences(text: str) -> list[str]:
     sentences: list[str] = []
     begin = 0
     for match in _BOUNDARY.finditer(text):
-        piece = text[begin : match.end()]
-        if _ABBREVIATION.search(piece):
+        if _ABBREVIATION.search(text[max(begin, match.end() - _LONGEST_ABBREVIATION) : match.end()]):
             continue
-        sentences.append(piece.strip())
+        sentences.append(text[begin : match.end()].strip())
         begin = match.end()
     rest = text[begin:].strip()
     return [*sentences, rest] if rest else sentences

@@ -91,9 +91,18 @@ def lists(blocks: Sequence[Block]) -> Iterator[Draft]:
         if not _stands_alone(lead) or _label_and_text(block) is not None:
             continue
         sentences = split_sentences(block.text)
-        value = re.sub(r"(?:[;,.]|\s|;?\s+(?:and|or))+$", "", sentences[0])
-        if len(sentences) == 1 and words(value) >= 1:
+        value = without_tail(sentences[0]) if len(sentences) == 1 else ""
+        if value:
             yield Draft("listed", lead, ORDINALS[block.ordinal - 1], value, block, sentences[0])
+
+
+def without_tail(text: str) -> str:
+    """Without the punctuation and the conjunction that join a list item to the next."""
+    while True:
+        bare = text.rstrip(" ;,.").removesuffix(" and").removesuffix(" or")
+        if bare == text:
+            return text
+        text = bare
 
 
 def _stands_alone(lead: str) -> bool:

@@ -48,7 +48,7 @@ class Wording:
             subject=fact.subject,
             attribute=fact.attribute,
             value=said,
-            filled=fact.subject.replace(GAP, said),
+            filled=fact.subject.replace(GAP, said, 1),
         )
 
 

@@ -79,13 +79,17 @@ def next_command(workspace: Workspace, version: int, verdict: Verdict, promoted:
 
 
 def sample_question(workspace: Workspace) -> str:
-    """A question that the base could not answer and the candidate can; empty if there is none."""
-    for answer in read_records(workspace.evaluation / "answers.jsonl", Answer):
-        learned = answer.candidate_grade is Grade.RIGHT and answer.base_grade is not Grade.RIGHT
-        question = answer.question.question.removeprefix("Question: ").removesuffix("\nAnswer:")
-        if answer.question.cohort is Cohort.NEW and learned and '"' not in question:
-            return question
-    return "..."
+    """A short question that the base could not answer and the candidate can, from a table if there is one."""
+    learned = [
+        answer.question
+        for answer in read_records(workspace.evaluation / "answers.jsonl", Answer)
+        if answer.question.cohort is Cohort.NEW
+        and answer.candidate_grade is Grade.RIGHT
+        and answer.base_grade is not Grade.RIGHT
+        and '"' not in answer.question.question
+    ]
+    plainest = min(learned, key=lambda question: ("/table/" not in question.id, len(question.question)), default=None)
+    return plainest.question.removeprefix("Question: ").removesuffix("\nAnswer:") if plainest else "..."
 
 
 def publish_report(

@@ -118,3 +118,17 @@ def test_sentences(text: str, count: int) -> None:
     found = split_sentences(text)
     assert len(found) == count, found
     assert " ".join(found) == text
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "matter", ["a: !!bool x", "a: !!timestamp x", "a: !!int ''", 'title: "\\uD800"', "a: !!python/object:os.system x"]
+)
+def test_hostile_front_matter_is_named(matter: str) -> None:
+    assert parse(f"---\n{matter}\n---\nBody.", "a.md").front_matter.startswith("the front matter is not YAML")
+
+
+@pytest.mark.timeout(20)
+def test_merge_keys_in_front_matter_do_not_multiply() -> None:
+    bomb = "".join(f"a{i}: &a{i}\n  <<: [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))
+    assert parse(f"---\na0: &a0 {{k0: 1}}\n{bomb}---\nBody.", "a.md").text == "Body.\n"

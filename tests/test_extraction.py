@@ -149,3 +149,18 @@ def test_a_real_year_is_about_the_known_number_of_sentences(params: Params) -> N
     )
     assert abs(len(new - old) - 666) < 40
     assert abs(len(old - new) - 390) < 40
+
+
+def test_a_list_item_that_is_only_an_image_is_no_fact(params: Params) -> None:
+    text = "Follow these three steps:\n\n- ![i](j.png)\n- look; and\n"
+    assert [f.value for f in facts_of(text, params) if f.kind == "listed"] == ["look"]
+
+
+def test_a_form_with_blanks_is_not_taken_for_a_question(params: Params) -> None:
+    assert not [f for f in facts_of("Fill in ____ here and pay within 5 days of it.", params) if f.kind == "quantity"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("text", ["x" + "; and" * 9000, "e.g. A " * 9000, "- a" + " and," * 9000])
+def test_no_text_makes_a_reader_hang(text: str, params: Params) -> None:
+    facts_of(f"We name these three things:\n\n- {text}\n- two\n", params)

@@ -9,7 +9,7 @@ from data.collection import as_collection
 from data.errors import InputError
 from data.extraction import Source
 from data.params import load_params
-from data.probes import holds, plain_collection, probe_questions, read_probes
+from data.probes import Evidence, ProbeAnswer, holds, plain_collection, probe_questions, read_probes
 
 ROOT = Path(__file__).parent.parent
 STREAM = ROOT / "data" / "streams" / "site-policy"
@@ -75,3 +75,19 @@ def test_two_probes_cannot_share_an_id(tmp_path: Path) -> None:
 
 def test_no_probes_is_no_error(tmp_path: Path) -> None:
     assert read_probes(tmp_path / "absent") == []
+
+
+def test_a_quote_stands_as_whole_words_and_nothing_stands_nowhere(tmp_path: Path) -> None:
+    def answer(quote: str) -> ProbeAnswer:
+        return ProbeAnswer(answer="5", evidence={"v": Evidence(path="a.md", quote=quote)})
+
+    text = plain_collection([Source("i", "d", "T", "Pay in 15 days.")])
+    assert holds(answer("15 days"), text)
+    assert not holds(answer("5 days"), text)
+    assert not holds(answer("**"), text)
+
+
+def test_probes_that_are_not_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_bytes(b"\xff")
+    with pytest.raises(InputError, match="UTF-8"):
+        read_probes(tmp_path)
