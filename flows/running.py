@@ -38,7 +38,7 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None) -> CycleResult:
         from flows.cycle import cycle
 
         for name in ("prefect.flow_runs", "prefect.task_runs"):
-            logging.getLogger(name).addFilter(_is_no_failure_of_ours)
+            logging.getLogger(name).addFilter(_is_not_said_by_us)
         state = cycle(str(workspace.root), key, return_state=True)
         if state.is_failed() or state.is_crashed():
             state.result()
@@ -102,9 +102,10 @@ def _holder(note: Path) -> str:
         return "The workspace is held by another process."
 
 
-def _is_no_failure_of_ours(record: logging.LogRecord) -> bool:
+def _is_not_said_by_us(record: logging.LogRecord) -> bool:
     """Our failures are one sentence, said once at the end; Prefect keeps them as the run's state."""
-    return not (record.exc_info and isinstance(record.exc_info[1], RelearnError))
+    ours = record.exc_info is not None and isinstance(record.exc_info[1], RelearnError)
+    return not ours and not record.getMessage().startswith("Finished in state")
 
 
 def use_prefect_of(workspace: Workspace) -> None:

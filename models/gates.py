@@ -252,7 +252,7 @@ def _withdrawn(figures: CohortFigures | None, thresholds: GateParams) -> Check:
     refused = _figure(figures.candidate, Grade.RIGHT, Cohort.WITHDRAWN)
     wanted = thresholds.min_withdrawn_refused
     reason = f"Withdrawn facts are refused in {_shown(refused)}, at least {wanted:.1%} wanted"
-    if refused.n < thresholds.min_questions:
+    if refused.n < thresholds.min_questions and refused.hits < refused.n:
         return _too_few("withdrawn", reason, thresholds)
     outcome = _graded(True, _share(refused) >= wanted)
     return Check(check="withdrawn", outcome=outcome, reason=f"{reason}.")

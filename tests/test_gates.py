@@ -177,7 +177,8 @@ def test_reasons_give_the_figure_n_and_interval() -> None:
         ("locality", cohort(Cohort.HANDBOOK, 100, 97, 93), Outcome.FAIL),
         ("withdrawn", cohort(Cohort.WITHDRAWN, 40, 0, 20), Outcome.PASS),
         ("withdrawn", cohort(Cohort.WITHDRAWN, 40, 0, 19), Outcome.WARN),
-        ("withdrawn", cohort(Cohort.WITHDRAWN, 10, 0, 10), Outcome.INSUFFICIENT),
+        ("withdrawn", cohort(Cohort.WITHDRAWN, 10, 0, 10), Outcome.PASS),
+        ("withdrawn", cohort(Cohort.WITHDRAWN, 10, 0, 9), Outcome.INSUFFICIENT),
     ],
 )
 def test_evaluation_thresholds(check: str, cohorts: CohortFigures, expected: Outcome) -> None:

@@ -95,7 +95,7 @@ def test_the_run_holds_parameters_figures_curve_datasets_and_reports(
     candidate, version = passed
     info = registry.get_version(workspace, version)
     run = client.get_run(info.run)
-    assert run.data.params["train.rank"] == "16"
+    assert run.data.params["train.rank"] == str(workspace.params().train.rank)
     assert run.data.metrics["new/candidate/right"] == 0.9
     assert run.data.metrics["new/candidate/right/low"] == 0.6
     curve = [(point.step, point.value) for point in client.get_metric_history(info.run, "training/loss")]
