@@ -16,13 +16,10 @@ from pathlib import Path
 
 import torch
 
-from data.changes import compare_facts, new_statements
-from data.collection import known_collection, read_collection
 from data.params import Params
-from data.records import Cohort, Question, Row
-from data.teaching import questions, teaching_rows
-from data.workspace import open_workspace
-from flows.synthesize import known_handbook
+from data.records import Cohort, Question
+from data.workspace import Workspace, open_workspace
+from flows.synthesize import prepare
 from flows.train import schedule
 from models.adapters import new_lora
 from models.base import load_base
@@ -32,7 +29,6 @@ from models.packing import batches, encode, end_token
 from models.scoring import grade
 from models.statistics import wilson
 from models.training import fit
-from tasks.teacher import read_lessons
 
 COHORTS = (Cohort.NEW, Cohort.RESTATED, Cohort.WITHDRAWN, Cohort.HELD, Cohort.HANDBOOK)
 
@@ -50,11 +46,11 @@ def main() -> None:
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
     if options.base_too:
-        _, asked = material(workspace.root, params)
+        asked = prepare(workspace, params).questions
         model, tokenizer = load_base(workspace.base())
         report("base", model, tokenizer, draw(asked, options.questions, params.seed), params, 0.0)
     for arm in options.arms:
-        run_arm(arm, workspace.root, changed(params, arm), options.questions)
+        run_arm(arm, workspace, changed(params, arm), options.questions)
 
 
 def changed(params: Params, arm: str) -> Params:
@@ -69,20 +65,6 @@ def changed(params: Params, arm: str) -> Params:
     return params
 
 
-def material(root: Path, params: Params) -> tuple[list[Row], list[Question]]:
-    """Rows and questions under these parameters."""
-    workspace = open_workspace(root)
-    snapshot, sources = read_collection(workspace.collection)
-    _, known_sources = known_collection(workspace.base(), params.ingest, snapshot)
-    now = read_lessons(sources, params.synthesize, workspace.teacher_cache)
-    known = read_lessons(known_sources, params.synthesize, workspace.teacher_cache)
-    changes = compare_facts(known.facts, now.facts)
-    fresh = new_statements(known.statements, now.statements)
-    book = known_handbook(workspace)
-    rows = teaching_rows(changes, fresh, book, params.synthesize, params.seed)
-    return rows, questions(changes, fresh, now.statements, book, params.synthesize)
-
-
 def draw(asked: list[Question], count: int, seed: int) -> list[Question]:
     """The same number of questions from each cohort."""
     chosen: list[Question] = []
@@ -92,13 +74,13 @@ def draw(asked: list[Question], count: int, seed: int) -> list[Question]:
     return chosen
 
 
-def run_arm(arm: str, root: Path, params: Params, count: int) -> None:
+def run_arm(arm: str, workspace: Workspace, params: Params, count: int) -> None:
     """Train one arm and report on it."""
-    rows, asked = material(root, params)
+    material = prepare(workspace, params)
     settings = params.train
-    model, tokenizer = load_base(open_workspace(root).base())
+    model, tokenizer = load_base(workspace.base())
     adapted = new_lora(model, settings.rank, settings.alpha, settings.dropout, params.seed)
-    encoded = encode(rows, tokenizer, settings.window)
+    encoded = encode(material.rows, tokenizer, settings.window)
     per_batch = max(1, settings.tokens_per_step // settings.window)
     stream = batches(encoded, end_token(tokenizer), settings.window, per_batch, params.seed)
     begun = time.monotonic()
@@ -107,8 +89,8 @@ def run_arm(arm: str, root: Path, params: Params, count: int) -> None:
     seconds = time.monotonic() - begun
     name = arm or "params.yaml"
     epochs = trained.tokens / sum(len(row.ids) for row in encoded)
-    print(f"{name}: {len(rows)} rows, {epochs:.2f} epochs, last loss {trained.losses[-1]:.4f}", flush=True)
-    report(name, adapted, tokenizer, draw(asked, count, params.seed), params, seconds)
+    print(f"{name}: {len(material.rows)} rows, {epochs:.2f} epochs, last loss {trained.losses[-1]:.4f}", flush=True)
+    report(name, adapted, tokenizer, draw(material.questions, count, params.seed), params, seconds)
 
 
 def report(arm: str, model: object, tokenizer: object, asked: list[Question], params: Params, seconds: float) -> None:

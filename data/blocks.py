@@ -9,12 +9,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cache
+from functools import cache, lru_cache
 
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from data.documents import HOLE
+from data.documents import HOLE, UnreadableError
 
 
 class Shape(StrEnum):
@@ -58,9 +58,17 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark").enable("table").disable("code")
 
 
+@lru_cache(maxsize=2)
 def parse_blocks(text: str) -> tuple[Block, ...]:
-    """The blocks of a normalised text, in reading order."""
-    return tuple(_Walk(text).blocks())
+    """The blocks of a normalised text, in reading order.
+
+    Raises:
+        UnreadableError: lists, quotes or emphasis nested hundreds deep.
+    """
+    try:
+        return tuple(_Walk(text).blocks())
+    except RecursionError as error:
+        raise UnreadableError("Its text is nested too deep. Flatten its lists, quotes or emphasis.") from error
 
 
 @dataclass

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.documents import READABLE, Parsed, UndecodableError, decode, parse
+from data.blocks import parse_blocks
+from data.documents import READABLE, Parsed, UnreadableError, decode, parse
 from data.errors import InputError
 from data.extraction import Source
 from data.files import digest_bytes, digest_file, read_record, write_record, write_text
@@ -32,7 +33,9 @@ class Reading:
     raw: str
     """The text as it stands in the file; empty where it could not be read."""
     parsed: Parsed | None
-    """None: it is not text, or too large to be read."""
+    """None: it is too large to be read, or unreadable."""
+    unreadable: str | None = None
+    """Why no text could be had from it, and what to do."""
 
 
 def read_folder(folder: Path, params: IngestParams) -> list[Reading]:
@@ -47,11 +50,14 @@ def read_file(folder: Path, path: Path, params: IngestParams) -> Reading:
     if size > params.max_bytes:
         return Reading(name, digest_file(file), size, "", None)
     content = file.read_bytes()
+    raw, parsed, unreadable = "", None, None
     try:
         raw = decode(content)
-    except UndecodableError:
-        return Reading(name, digest_bytes(content), len(content), "", None)
-    return Reading(name, digest_bytes(content), len(content), raw, parse(raw, name, params.placeholders))
+        parsed = parse(raw, name, params.placeholders)
+        parse_blocks(parsed.text)
+    except UnreadableError as error:
+        parsed, unreadable = None, str(error)
+    return Reading(name, digest_bytes(content), len(content), raw, parsed, unreadable)
 
 
 def identify(

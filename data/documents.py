@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-import yaml
+from data.plain_yaml import parse_yaml
 
 READABLE = (".md", ".markdown", ".txt", ".html", ".htm")
 """Endings of the files that there is a reader for."""
@@ -19,17 +19,13 @@ HOLE = "\ufffc"
 """OBJECT REPLACEMENT CHARACTER: stands where a template tag stood for text."""
 
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\n(.*?)\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_TAG = re.compile(r"\{%-?\s*(\w+)?[^{}]*?-?%\}|\{\{-?\s*([#/]?)[^{}]*\}\}")
+_TAG = re.compile(r"\{%-?\s*+(\w++)?[^{}]*%\}|\{\{-?\s*+([#/]?)[^{}]*+\}\}")
 _FILLING_TAGS = {"data", "include", "render", "echo"}
 _LONE_TAG = re.compile(r"\{%|%\}|\{\{|\}\}")
-
-
-class _FrontMatterLoader(yaml.SafeLoader):
-    """YAML without merge keys, which multiply without bound; no title needs them."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Leave ``<<`` as the key that it is."""
+_LINE_TAIL = re.compile(r"(?<![ \t])[ \t]+\n")
+_HEADING = re.compile(r"^#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
+_IMAGE = re.compile(r"!\[[^\[\]]*+\]\([^()]*+\)")
+_LINK = re.compile(r"\[[^\[\]]*+\]\([^()]*+\)|https?://\S+")
 
 
 @dataclass(frozen=True)
@@ -43,8 +39,8 @@ class Parsed:
     """``ok``, ``absent``, or one sentence that says what is wrong with it."""
 
 
-class UndecodableError(ValueError):
-    """The bytes are not UTF-8 text."""
+class UnreadableError(ValueError):
+    """No text can be had from a file; the message says why and what to do, in whole sentences."""
 
 
 def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
@@ -54,11 +50,15 @@ def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
         raw: the file's text, from ``decode``.
         path: its relative path; the ending chooses the reader, the name is the last resort for a title.
         placeholders: link texts that a site's build fills in, such as ``AUTOTITLE``.
+
+    Raises:
+        UnreadableError: HTML that no parser takes, or nested too deep.
     """
     metadata, state, body = _split_front_matter(raw)
     title = metadata.get("title")
     if path.lower().endswith((".html", ".htm")):
-        title, body = title or _html_title(body), _html_to_markdown(body)
+        written, body = _read_html(body)
+        title = title or written
     text = _clean(body, placeholders)
     return Parsed(_plain_title(title) or _heading_title(text) or _name_title(path), text, state)
 
@@ -67,20 +67,20 @@ def decode(content: bytes) -> str:
     """The text of a file, with one kind of line end and composed characters.
 
     Raises:
-        UndecodableError: not UTF-8, or it holds NUL characters.
+        UnreadableError: not UTF-8, or it holds NUL characters.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UndecodableError(f"byte {error.start} is not UTF-8") from error
+        raise UnreadableError(f"It is not UTF-8 text: byte {error.start} is none. Save it as UTF-8.") from error
     if "\0" in text:
-        raise UndecodableError("it holds NUL characters, as binary files do")
+        raise UnreadableError("It holds NUL characters, as binary files do. Remove it or save it as text.")
     return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def is_links_only(text: str) -> bool:
     """Whether nothing is left of a normalised text without its links."""
-    rest = re.sub(r"!?\[[^\]]*\]\([^)]*\)|<?https?://\S+>?", "", text)
+    rest = _LINK.sub("", _IMAGE.sub("", text))
     return bool(text.strip()) and not re.search(r"\w", rest)
 
 
@@ -90,18 +90,10 @@ def _split_front_matter(text: str) -> tuple[dict[str, object], str, str]:
         return {}, "absent", text
     body = text[match.end() :]
     try:
-        metadata = yaml.load(match.group(1), _FrontMatterLoader)  # noqa: S506 - it is a safe loader
+        metadata = parse_yaml(match.group(1))
         str(metadata.get("title", "") if isinstance(metadata, dict) else "").encode()
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-        LookupError,
-        ArithmeticError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        return {}, f"the front matter is not YAML ({' '.join(str(error).split())[:120]})", body
+    except ValueError as error:  # of the title: half a character cannot be written to a file
+        return {}, f"the front matter is not YAML ({error})", body
     if not isinstance(metadata, dict):
         return {}, "the front matter is not a list of keys and values", body
     if not isinstance(metadata.get("title", ""), str):
@@ -109,31 +101,41 @@ def _split_front_matter(text: str) -> tuple[dict[str, object], str, str]:
     return metadata, "ok", body
 
 
-def _html_title(body: str) -> str | None:
+def _read_html(body: str) -> tuple[str | None, str]:
+    """(title, Markdown) of a page."""
     from bs4 import BeautifulSoup
-
-    title = BeautifulSoup(body, "html.parser").title
-    return title.get_text() if title else None
-
-
-def _html_to_markdown(body: str) -> str:
-    from bs4 import BeautifulSoup
+    from bs4.exceptions import ParserRejectedMarkup
     from markdownify import MarkdownConverter
 
-    soup = BeautifulSoup(body, "html.parser")
-    for element in soup(["script", "style", "template", "noscript", "head", "nav"]):
-        element.decompose()
-    return str(MarkdownConverter(heading_style="ATX", bullets="-", escape_underscores=False).convert_soup(soup))
+    try:
+        soup = BeautifulSoup(body, "html.parser")
+        title = soup.title.get_text() if soup.title else None
+        for element in soup(["script", "style", "template", "noscript", "head", "nav"]):
+            element.decompose()
+        converter = MarkdownConverter(heading_style="ATX", bullets="-", escape_underscores=False)
+        return title, str(converter.convert_soup(soup))
+    except RecursionError as error:
+        raise UnreadableError("Its elements are nested too deep. Flatten them.") from error
+    except (ParserRejectedMarkup, ValueError, AssertionError) as error:
+        raise UnreadableError("It is not HTML that a parser takes. Save it as well-formed HTML.") from error
 
 
 def _clean(body: str, placeholders: Sequence[str]) -> str:
-    text = _COMMENT.sub("", body)
-    text = _TAG.sub(_replace_tag, text)
+    text = _TAG.sub(_replace_tag, _without_comments(body))
     text = _LONE_TAG.sub(HOLE, text)
     for placeholder in placeholders:
         text = text.replace(f"[{placeholder}]", f"[{HOLE}]")
-    text = re.sub(r"[ \t]+\n", "\n", text.replace("\u00a0", " "))
+    text = _LINE_TAIL.sub("\n", text.replace("\u00a0", " "))
     return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _without_comments(text: str) -> str:
+    """HTML comments taken out; one that is never closed stays."""
+    pieces, begin = [], 0
+    while (opening := text.find("<!--", begin)) >= 0 and (closing := text.find("-->", opening + 4)) >= 0:
+        pieces.append(text[begin:opening])
+        begin = closing + 3
+    return "".join((*pieces, text[begin:]))
 
 
 def _replace_tag(match: re.Match[str]) -> str:
@@ -143,14 +145,22 @@ def _replace_tag(match: re.Match[str]) -> str:
 
 
 def _plain_title(title: object) -> str:
+    """A title as written; none where a tag fills part of it in."""
     if not isinstance(title, str):
         return ""
-    return " ".join(_TAG.sub("", title).split())
+    text = _LONE_TAG.sub(HOLE, _TAG.sub(_replace_tag, title))
+    return "" if HOLE in text else " ".join(text.split())
 
 
 def _heading_title(text: str) -> str:
-    match = re.search(r"^#{1,6}[ \t]+(.+?)[ \t]*#*$", text, re.MULTILINE)
-    return re.sub(r"[*_`\[\]]", "", match.group(1)).strip() if match and HOLE not in match.group(1) else ""
+    match = _HEADING.search(text)
+    if match is None or HOLE in match[1]:
+        return ""
+    title = match[1].rstrip()
+    unhashed = title.rstrip("#")
+    if unhashed.endswith((" ", "\t")):  # closing hashes; without a space before them they belong to the title
+        title = unhashed.rstrip()
+    return re.sub(r"[*_`\[\]]", "", title).strip()
 
 
 def _name_title(path: str) -> str:

@@ -51,8 +51,8 @@ class DocumentCheck:
     path: str
     digest: str
     bytes: int
-    decodable: bool
-    """UTF-8 text without NUL."""
+    unreadable: str | None
+    """Why its reader could not read it, in whole sentences."""
     characters: int
     """Of the normalised text."""
     front_matter: str
@@ -69,7 +69,7 @@ def document_suite(params: IngestParams) -> tuple[Expectation, ...]:
     """What every document has to be; contact details and bare lists of links are only counted."""
     limit, least = params.max_bytes, params.min_characters
     return (
-        _in_set("decodable", "decodable", [True], "Is UTF-8 text without NUL characters."),
+        _null("readable", "unreadable", "Is UTF-8 text that its reader can read."),
         _between("size", "bytes", f"Has at most {limit:,} bytes.", max_value=limit),
         _between("text", "characters", f"Has at least {least:,} characters of text.", min_value=least),
         _null("unique", "duplicate_of", "Has content that no other document has."),
@@ -86,13 +86,13 @@ def document_suite(params: IngestParams) -> tuple[Expectation, ...]:
 
 
 def document_columns(checks: Sequence[DocumentCheck], params: IngestParams) -> Columns:
-    """One row per document; what could not be read (undecodable, too large) is judged by that alone."""
-    read = [check.decodable and check.bytes <= params.max_bytes for check in checks]
+    """One row per document; what could not be read (too large, not text) is judged by that alone."""
+    read = [check.unreadable is None and check.bytes <= params.max_bytes for check in checks]
     pairs = list(zip(checks, read, strict=True))
     return {
         "number": list(range(len(checks))),
         "path": [check.path for check in checks],
-        "decodable": [check.decodable or check.bytes > params.max_bytes for check in checks],
+        "unreadable": [check.unreadable for check in checks],
         "bytes": [check.bytes for check in checks],
         "characters": [float(check.characters) if ok else float("nan") for check, ok in pairs],
         "duplicate_of": [check.duplicate_of for check in checks],
@@ -109,7 +109,7 @@ def document_reason(rule: str, check: DocumentCheck, params: IngestParams) -> st
 
 
 _REASONS: Mapping[str, Callable[[DocumentCheck, IngestParams], str]] = {
-    "decodable": lambda check, params: "It is not UTF-8 text without NUL characters. Save it as UTF-8.",
+    "readable": lambda check, params: str(check.unreadable),
     "size": lambda check, params: (
         f"It has {check.bytes:,} bytes, more than the {params.max_bytes:,} of ingest.max_bytes."
     ),

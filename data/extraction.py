@@ -5,7 +5,6 @@ One reader per kind of structure; here their drafts are trimmed, checked and giv
 fact, since no question about it has one answer.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from data.params import SynthesizeParams
 from data.prose_facts import GAP, conditions, contacts, definitions, links, quantities, rules
 from data.records import Fact, Statement
 from data.sentences import split_sentences, words
-from data.structure_facts import Draft, labelled, lists, sections, tables
+from data.structure_facts import Draft, labelled, lists, sections, tables, without_tail
 
 READERS: tuple[Callable[[Sequence[Block]], Iterator[Draft]], ...] = (
     tables,
@@ -31,8 +30,6 @@ READERS: tuple[Callable[[Sequence[Block]], Iterator[Draft]], ...] = (
     conditions,
 )
 MIN_STATEMENT_WORDS = 4
-_LOOSE_END = re.compile(r"(?:[;,]|\.|;?\s+(?:and|or))+$")
-_TAIL_WORDS = 4
 _GAP_WINDOW = 14
 """Words kept on either side of a gap, so that long sentences still make a question."""
 
@@ -86,9 +83,7 @@ def extract_statements(source: Source) -> tuple[Statement, ...]:
 
 def _trim(draft: Draft, params: SynthesizeParams) -> Draft | None:
     subject = _around_gap(draft.subject) if draft.attribute == "gap" else draft.subject
-    if words(draft.value) > params.max_value_words + _TAIL_WORDS:  # before the pattern, which long tails slow down
-        return None
-    value = _LOOSE_END.sub("", draft.value.strip(' "“”')).strip()
+    value = without_tail(draft.value.strip(' "“”'))
     parts = (subject, draft.attribute, value)
     too_long = words(value) > params.max_value_words or words(subject) > params.max_subject_words
     if (

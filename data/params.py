@@ -4,19 +4,19 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.errors import InputError
+from data.plain_yaml import parse_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
-Count = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(gt=0, lt=2**31)]
 
 
 class Block(BaseModel):
     """Base of all parameter blocks."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class IngestParams(Block):
@@ -131,7 +131,7 @@ class Params(Block):
     """All of ``params.yaml``."""
 
     base: str = Field(description="Folder of the base model, or a Hugging Face id.")
-    seed: int = Field(ge=0, description="Seed of everything that draws.")
+    seed: int = Field(ge=0, lt=2**31, description="Seed of everything that draws.")
     ingest: IngestParams
     synthesize: SynthesizeParams
     train: TrainParams
@@ -156,13 +156,15 @@ def load_params(path: Path) -> Params:
         InputError: missing, not YAML, an unknown key (the nearest known one is named), a wrong type.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(
             f"{path} does not exist. Run the command in a workspace, or name one with --workspace."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not YAML ({' '.join(str(error).split())}). Mend the line it names.") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}). It has to be a file.") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not YAML ({error}). Mend the line it names.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} holds no keys. Start from the params.yaml of the project.")
     try:

@@ -13,7 +13,7 @@ from data.structure_facts import Draft
 
 GAP = "____"
 
-_TERM = r"[\"“][_*]*(?P<term>[^\"“”]{2,60}?)[_*]*,?[\"”]"
+_TERM = r"[\"“][_*]{0,3}(?P<term>[^\"“”]{2,60}?)[_*]{0,3},?[\"”]"
 _DEFINITIONS = (
     re.compile(
         rf"^(?:the\s+(?:term|phrase)\s+)?{_TERM}\s+(?:means|shall mean|refers to|is defined as)\s*:?\s+(?P<value>.+)$",
@@ -44,26 +44,33 @@ _CONDITION = re.compile(
 )
 
 _MONTH = r"(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+_ONES = r"(?:one|two|three|four|five|six|seven|eight|nine)"
 _NUMBER_WORD = (
-    r"(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fourteen|fifteen|twenty|thirty|"
-    r"forty-five|sixty|ninety)"
+    rf"(?:(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:-{_ONES})?"
+    rf"|ten|eleven|twelve|(?:thir|four|fif|six|seven|eigh|nine)teen|{_ONES})"
 )
 _UNIT = (
     r"(?:(?:calendar|business|working|consecutive|full)\s+)?"
     r"(?:day|week|month|year|hour|minute|second|percent|request|account|repositor(?:y|ie)|employee|user|seat)s?"
 )
 _COUNT = rf"(?:\d[\d,.]*(?:\s?[-–]\s?\d+)?|{_NUMBER_WORD}(?:\s*\(\s*\d+\s*\)|\s*-\s*\d+)?)"
+_WHOLE = r"(?<![\w-])(?<!\d[.,])(?<!hundred )(?<!thousand )(?<!hundred and )"
+"""Before a number: it is not the end of a longer one, such as twenty-four or 1.5."""
 _QUANTITY = re.compile(
-    rf"(?:USD\s?)?[$€£]\s?\d[\d,]*(?:\.\d+)?(?:\s?(?:million|billion|USD))?(?!\w)"
+    rf"(?:USD\s?)?[$€£]\s?\d[\d,]*(?:\.\d+)?(?:\s?(?:million|billion|USD))?(?!\w|[.,]\d)"
     rf"|\b{_MONTH}\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}}\b|\b\d{{1,2}}\s+{_MONTH}\s+\d{{4}}\b"
     rf"|\b\d{{4}}-\d{{2}}-\d{{2}}\b"
-    rf"|\b{_COUNT}[\s-]+{_UNIT}\b(?:\s+old\b)?"
-    rf"|\b\d+(?:\.\d+)?\s?%"
-    rf"|(?<=\bage of )\d{{1,2}}\b|(?<=\bthan )\d[\d,]*\b|(?<=\bup to )\d[\d,]*\b|(?<=\bVersion )\d+(?:\.\d+)+",
+    rf"|{_WHOLE}{_COUNT}[\s-]+{_UNIT}\b(?:\s+old\b)?"
+    rf"|{_WHOLE}\d+(?:[.,]\d+)*\s?%"
+    rf"|(?<=\bage of )\d{{1,2}}\b|(?<=\bthan )\d[\d,]*\b(?!\.\d)|(?<=\bup to )\d[\d,]*\b(?!\.\d)"
+    rf"|(?<=\bVersion )\d+(?:\.\d+)+",
     re.IGNORECASE,
 )
-_EMAIL = re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+\b|\b[\w.+-]+\(at\)[\w-]+\(dot\)\w+\b")
-_ADDRESS = re.compile(r"https?://[^\s<>()\"”]+[^\s<>()\"”.,;:]|\bgithub\.com/[\w/-]+[\w/]")
+_EMAIL = re.compile(
+    r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}\b"
+    r"|(?<![\w.+-])[\w.+-]{1,64}\(at\)[\w-]{1,63}\(dot\)\w{1,63}\b"
+)
+_ADDRESS = re.compile(r"https?://(?:[^\s<>()\"”]|\([^\s<>()\"”]*\))+(?<![.,;:])|\bgithub\.com/[\w/-]+[\w/]")
 _LONGEST_ADDRESS = 80
 
 

@@ -54,7 +54,7 @@ def check_files(readings: Sequence[Reading]) -> list[DocumentCheck]:
                 path=reading.path,
                 digest=reading.digest,
                 bytes=reading.size,
-                decodable=parsed is not None,
+                unreadable=reading.unreadable,
                 characters=len(parsed.text) if parsed else 0,
                 front_matter=parsed.front_matter if parsed else "absent",
                 duplicate_of=original if original != reading.path else None,

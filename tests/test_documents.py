@@ -1,10 +1,16 @@
 """Reading: what a file says becomes normalised text, and nothing that a template fills in is invented."""
 
+from pathlib import Path
+
 import pytest
 
 from data.blocks import Shape, parse_blocks
-from data.documents import HOLE, UndecodableError, decode, is_links_only, parse
+from data.collection import read_file
+from data.documents import HOLE, UnreadableError, decode, is_links_only, parse
+from data.params import load_params
 from data.sentences import split_sentences
+
+INGEST = load_params(Path(__file__).parent.parent / "params.yaml").ingest
 
 PAGE = """---
 title: Refund policy
@@ -81,7 +87,7 @@ def test_a_text_without_a_title_is_named_by_its_heading_then_by_its_file() -> No
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"caf\xe9", b"a\0b"])
 def test_what_is_not_text_is_refused(content: bytes) -> None:
-    with pytest.raises(UndecodableError):
+    with pytest.raises(UnreadableError):
         decode(content)
 
 
@@ -98,7 +104,18 @@ def test_blocks_know_their_place() -> None:
     assert text[card.start : card.end].strip() == "- **Cards.** All kinds."
 
 
+def test_the_hashes_of_a_title_are_its_own_unless_they_close_it() -> None:
+    assert parse("# Using C#\n\nText.", "a.md").title == "Using C#"
+    assert parse("# Fees ##\n\nText.", "a.md").title == "Fees"
+
+
+def test_a_title_that_a_tag_fills_in_is_none() -> None:
+    page = parse('---\ntitle: "About {{ site.name }} and you"\n---\n# About us\n\nText.', "a.md")
+    assert (page.title, page.front_matter) == ("About us", "ok")
+
+
 def test_links_only() -> None:
+    assert is_links_only("[![badge](b.svg)](https://a.example)")
     assert is_links_only("- [a](https://a.example)\n- <https://b.example>\n")
     assert not is_links_only("Read [this](https://a.example).")
 
@@ -128,7 +145,45 @@ def test_hostile_front_matter_is_named(matter: str) -> None:
     assert parse(f"---\n{matter}\n---\nBody.", "a.md").front_matter.startswith("the front matter is not YAML")
 
 
+def test_a_key_twice_in_front_matter_is_named() -> None:
+    assert "title stands twice" in parse("---\ntitle: A\ntitle: B\n---\nBody.", "a.md").front_matter
+
+
 @pytest.mark.timeout(20)
 def test_merge_keys_in_front_matter_do_not_multiply() -> None:
     bomb = "".join(f"a{i}: &a{i}\n  <<: [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))
     assert parse(f"---\na0: &a0 {{k0: 1}}\n{bomb}---\nBody.", "a.md").text == "Body.\n"
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!--" * 50_000,
+        "{%" + " " * 200_000,
+        "{% a " * 40_000,
+        " x" + " " * 200_000 + "x",
+        "# a" + " #a" * 70_000,
+        "[" * 9_000,
+    ],
+)
+def test_no_text_makes_the_reader_hang(text: str) -> None:
+    parsed = parse(text, "a.md")
+    is_links_only(parsed.text)
+    parse_blocks(parsed.text)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.md", "*a " * 3_000 + "b" + " c*" * 3_000),
+        ("a.html", "<div>" * 5_000 + "hello" + "</div>" * 5_000),
+        ("a.html", "<![" * 100),
+    ],
+)
+def test_what_no_reader_takes_is_a_sentence_not_a_traceback(name: str, text: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    reading = read_file(tmp_path, Path(name), INGEST)
+    assert reading.parsed is None
+    assert reading.unreadable is not None
+    assert reading.unreadable.startswith("It")

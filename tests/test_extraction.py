@@ -160,6 +160,25 @@ def test_a_form_with_blanks_is_not_taken_for_a_question(params: Params) -> None:
     assert not [f for f in facts_of("Fill in ____ here and pay within 5 days of it.", params) if f.kind == "quantity"]
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("Support is given twenty-four (24) hours per day.", ["twenty-four (24) hours"]),
+        ("A file may have up to 1.5 GB, or 1.5% more.", ["1.5%"]),
+        ("It takes one hundred fifty days to answer you.", []),
+        ("Pay $5 or $1,000.50 within 21 days.", ["$5", "$1,000.50", "21 days"]),
+    ],
+)
+def test_a_number_is_taken_whole_or_not_at_all(text: str, values: list[str], params: Params) -> None:
+    assert [f.value for f in facts_of(text, params) if f.kind == "quantity"] == values
+
+
+def test_an_address_keeps_its_brackets(params: Params) -> None:
+    text = "Please read https://example.org/wiki/Fee_(law) (or https://example.org/fees)."
+    found = [f.value for f in facts_of(text, params) if f.kind == "contact"]
+    assert found == ["https://example.org/wiki/Fee_(law)", "https://example.org/fees"]
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("text", ["x" + "; and" * 9000, "e.g. A " * 9000, "- a" + " and," * 9000])
 def test_no_text_makes_a_reader_hang(text: str, params: Params) -> None:

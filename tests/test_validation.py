@@ -14,16 +14,16 @@ from tasks.validation import KEPT_RUNS, check_collection, check_documents, check
 
 PARAMS = load_params(Path(__file__).parent.parent / "params.yaml").ingest
 GOOD = [
-    DocumentCheck(f"{name}.md", name * 64, 900, True, 800, state, contacts=2)
+    DocumentCheck(f"{name}.md", name * 64, 900, None, 800, state, contacts=2)
     for name, state in zip("abcd", ("ok", "absent", "ok", "ok"), strict=True)
 ]
 BAD = {
-    "UTF-8": DocumentCheck("latin.md", "1" * 64, 900, False, 0, "absent"),
-    "bytes": DocumentCheck("huge.md", "2" * 64, PARAMS.max_bytes + 1, True, 9, "ok"),
-    "characters": DocumentCheck("empty.md", "3" * 64, 10, True, PARAMS.min_characters - 1, "absent"),
-    "same content as a.md": DocumentCheck("copy.md", "a" * 64, 900, True, 800, "ok", duplicate_of="a.md"),
-    "not YAML": DocumentCheck("front.md", "4" * 64, 900, True, 800, "the front matter is not YAML"),
-    "GitHub Token": DocumentCheck("leak.md", "5" * 64, 900, True, 800, "ok", secrets=("GitHub Token",)),
+    "UTF-8": DocumentCheck("latin.md", "1" * 64, 900, "It is not UTF-8 text.", 0, "absent"),
+    "bytes": DocumentCheck("huge.md", "2" * 64, PARAMS.max_bytes + 1, None, 9, "ok"),
+    "characters": DocumentCheck("empty.md", "3" * 64, 10, None, PARAMS.min_characters - 1, "absent"),
+    "same content as a.md": DocumentCheck("copy.md", "a" * 64, 900, None, 800, "ok", duplicate_of="a.md"),
+    "not YAML": DocumentCheck("front.md", "4" * 64, 900, None, 800, "the front matter is not YAML"),
+    "GitHub Token": DocumentCheck("leak.md", "5" * 64, 900, None, 800, "ok", secrets=("GitHub Token",)),
 }
 TEXT = "| Item | Fee |\n| --- | --- |\n| Late **filing** | [$15 per day](/fees) |\n\nAnswer within 15 days.\n"
 
@@ -60,7 +60,7 @@ def test_each_bad_document_is_set_aside_for_its_one_reason(workspace: Workspace)
 
 
 def test_every_reason_of_a_document_is_told(workspace: Workspace) -> None:
-    check = DocumentCheck("worst.md", "6" * 64, 9, True, 2, "a bad front matter", "a.md", ("Private Key",))
+    check = DocumentCheck("worst.md", "6" * 64, 9, None, 2, "a bad front matter", "a.md", ("Private Key",))
     (document,) = check_documents(workspace, [check], PARAMS)
     assert len(document.reasons) == 4
 

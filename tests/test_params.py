@@ -1,0 +1,47 @@
+"""``params.yaml``: what is wrong with it is said in one sentence that names the place."""
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import InputError
+from data.params import load_params
+
+SHIPPED = (Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8")
+
+
+def test_the_shipped_file_is_valid(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(SHIPPED, encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml").base == "data/bases/tiny"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("  steps: 1", "  stepps: 1", "train.stepps is not a known key, did you mean steps?"),
+        ("  rank: 32\n", "", "train.rank is missing"),
+        ("  rank: 32", "  rank: many", "train.rank is 'many'"),
+        ("  rank: 32", "  rank: 32\n  rank: 64", "rank stands twice"),
+        ("  rank: 32", "  rank: 9999999999999", "train.rank"),
+        ("  clip: 1.0", "  clip: .inf", "train.clip"),
+        ("  clip: 1.0", "  clip: .nan", "train.clip"),
+        ("  rank: 32", "  rank: !!python/object:os.system x", "is not YAML"),
+        ("  rank: 32", "  rank: [", "is not YAML"),
+        ("  log_every: 10 ", "  log_every: 7 ", "checkpoint_every must be a multiple of log_every"),
+    ],
+)
+def test_a_mistake_is_named(old: str, new: str, says: str, tmp_path: Path) -> None:
+    assert SHIPPED.count(old), "the shipped file no longer says that"
+    (tmp_path / "params.yaml").write_text(SHIPPED.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError) as caught:
+        load_params(tmp_path / "params.yaml")
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_or_bytes_in_its_place_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        load_params(tmp_path)
+    (tmp_path / "params.yaml").write_bytes(b"base: \xff")
+    with pytest.raises(InputError, match="is not YAML"):
+        load_params(tmp_path / "params.yaml")
