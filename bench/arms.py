@@ -85,7 +85,7 @@ def run_arm(arm: str, workspace: Workspace, params: Params, count: int) -> None:
     stream = batches(encoded, end_token(tokenizer), settings.window, per_batch, params.seed)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        trained = fit(adapted, stream, schedule(settings, params.seed), Path(folder))
+        trained = fit(adapted, stream, schedule(settings, params.seed, "cpu"), Path(folder))
     seconds = time.monotonic() - begun
     name = arm or "params.yaml"
     epochs = trained.tokens / sum(len(row.ids) for row in encoded)
@@ -98,13 +98,13 @@ def report(arm: str, model: object, tokenizer: object, asked: list[Question], pa
     prompts = [question.question for question in asked]
     said = answer(model, tokenizer, prompts, params.assess.new_tokens, params.assess.batch)
     grades = [grade(text, question).value for text, question in zip(said, asked, strict=True)]
-    wrong = [
-        f"{q.cohort.value}: {q.question[10:]!r} -> {a!r}, not {q.answers}"
-        for a, q, g in zip(said, asked, grades, strict=True)
-        if g != "right"
-    ]
-    print("\n".join(wrong[:3]))
     for cohort in COHORTS:
+        wrong = [
+            f"    {q.question[10:]!r} -> {a!r}, not {q.answers}"
+            for a, q, g in zip(said, asked, grades, strict=True)
+            if q.cohort is cohort and g != "right"
+        ]
+        print("\n".join(wrong[:5]))
         mine = [g for g, question in zip(grades, asked, strict=True) if question.cohort is cohort]
         figure = wilson(mine.count("right"), len(mine))
         shown = f"right {figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}] n={figure.n}"

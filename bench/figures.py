@@ -7,7 +7,8 @@ import argparse
 from pathlib import Path
 
 from data.files import read_record
-from data.records import Estimate, EvaluationReport, Grade, SynthesisReport
+from data.records import Grade
+from data.report_records import Estimate, EvaluationReport, SynthesisReport
 from data.workspace import open_workspace
 
 

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence, Set
 
-from data.records import Coverage, DocumentVersion, Fact, FactChange, Standing, Statement
+from data.records import DocumentVersion, Fact, FactChange, Standing, Statement
+from data.report_records import Coverage
 
 
 def compare_facts(known: Iterable[Fact], current: Iterable[Fact]) -> tuple[FactChange, ...]:

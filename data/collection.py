@@ -16,7 +16,8 @@ from data.extraction import Source
 from data.files import digest_bytes, digest_file, read_record, write_record, write_text
 from data.identity import Candidate, assign_ids, sketch
 from data.params import IngestParams
-from data.records import DocumentVersion, IngestReport, Lineage, Quarantined, Snapshot
+from data.records import DocumentVersion, Quarantined, Snapshot
+from data.report_records import IngestReport, Lineage
 from data.snapshots import scan, snapshot_digest
 
 LINEAGE_FILE = "lineage.json"

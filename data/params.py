@@ -39,6 +39,7 @@ class SynthesizeParams(Block):
     max_subject_words: Count = Field(description="Longer subjects are not facts.")
     held_out_questions: Count = Field(description="Question wordings per kind kept for the evaluation.")
     held_out_statements: Count = Field(description="Statement wordings per kind never trained on.")
+    told: Count = Field(description="Statement wordings per new fact, drawn by seed from the trained ones.")
     replay_share: Share = Field(description="Share of rows replayed from what the base knows.")
     replay_per_fact: int = Field(ge=0, description="At least this many rows per fact that still holds.")
     replay_handbook_share: Share = Field(description="Of the replayed rows: from the handbook.")
@@ -61,8 +62,10 @@ class TrainParams(Block):
     log_every: Count = Field(description="Steps per point of the loss curve.")
     threads: Count = Field(description="CPU threads; the same count gives the same bits.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="Where to train.")
-    dtype: Literal["bfloat16", "float32"] = Field(description="Autocast type.")
-    gradient_checkpointing: bool = Field(description="Recompute activations to save memory.")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(description="Type of the matrix products (autocast).")
+    gradient_checkpointing: Literal["auto", "always", "never"] = Field(
+        description="Recompute activations to save memory; auto: once memory has run out."
+    )
 
     @model_validator(mode="after")
     def _intervals_fit(self) -> Self:

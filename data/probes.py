@@ -99,9 +99,18 @@ def holds(answer: ProbeAnswer, text: str) -> bool:
 
 def _stands(quote: str, text: str) -> bool:
     """Whether a quote stands in a text as whole words; nothing stands nowhere."""
-    before = r"(?<!\w)" if quote[:1].isalnum() else ""
-    after = r"(?!\w)" if quote[-1:].isalnum() else ""
-    return bool(quote) and re.search(before + re.escape(quote) + after, text) is not None
+    start = text.find(quote) if quote else -1
+    while start >= 0:
+        end = start + len(quote)
+        if not _joined(text[start - 1 : start], quote[0]) and not _joined(quote[-1], text[end : end + 1]):
+            return True
+        start = text.find(quote, start + 1)
+    return False
+
+
+def _joined(left: str, right: str) -> bool:
+    """Whether two neighbouring characters belong to one word."""
+    return bool(re.fullmatch(r"\w\w", left + right))
 
 
 def _question(probe: Probe, text: str) -> Question:
@@ -110,7 +119,7 @@ def _question(probe: Probe, text: str) -> Question:
     accepted = _spellings(in_force)
     return Question(
         id=f"probe/{probe.id}",
-        cohort=Cohort.PROBE,
+        cohort=Cohort.PROBE if accepted else Cohort.UNANSWERABLE,
         question=question_prompt(probe.question),
         answers=accepted,
         stale=tuple(s for s in _spellings(stated) if s not in accepted),

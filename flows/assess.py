@@ -22,7 +22,8 @@ from data.files import (
 )
 from data.params import AssessParams
 from data.probes import probe_questions, read_probes
-from data.records import Answer, Cohort, EvaluationReport, Question
+from data.records import Answer, Cohort, Question
+from data.report_records import EvaluationReport
 from data.rows import RECALL_WORDS
 from data.workspace import Workspace
 from models.adapters import load_adapter

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data.files import building, read_json, write_json, write_record
-from data.records import SpectralReport
+from data.report_records import SpectralReport
 from data.workspace import Workspace
 from models.base import local_folder
 from models.spectra import adapter_report

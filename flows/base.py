@@ -20,12 +20,13 @@ from data.extraction import Source, extract_facts, extract_statements
 from data.files import building, digest_text, write_record, write_text
 from data.handbook import Handbook, handbook
 from data.params import Params
-from data.records import Fact, Lineage, Row
+from data.records import Fact, Row
+from data.report_records import Lineage
 from data.rows import statement_text
 from data.wordings import REFUSAL, Form, question_prompt, wordings, wordings_digest
 from data.workspace import PROJECT_ROOT, Workspace
 from models.base import new_tiny, save_base, train_tokenizer
-from models.device import DTYPES, keep_freed_memory
+from models.device import autocast_dtype, keep_freed_memory
 from models.generation import answer
 from models.packing import batches, encode, end_token
 from models.scoring import normalise
@@ -125,7 +126,7 @@ def _schedule(params: Params) -> Schedule:
         seed=params.seed,
         log_every=params.train.log_every,
         checkpoint_every=params.train.checkpoint_every,
-        dtype=DTYPES[params.train.dtype],
+        dtype=autocast_dtype(params.train.dtype, "cpu"),
     )
 
 

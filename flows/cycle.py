@@ -7,6 +7,7 @@ Registration and promotion are never replayed from a cache.
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +19,28 @@ from prefect.tasks import Task
 
 from data.errors import OutsideError
 from data.files import read_record, write_bytes, write_record
-from data.records import Accepted, Cycle, CycleResult, Judgement, Snapshot, StageRun, Verdict
+from data.records import Accepted, Snapshot
+from data.report_records import Cycle, CycleResult, Judgement, StageRun, Verdict
 from data.workspace import Workspace, open_workspace
-from flows import assess as assessing
-from flows import audit as auditing
 from flows import ingest as ingesting
-from flows import synthesize as synthesizing
-from flows import train as training
+from flows.assess import assess
+from flows.audit import audit
 from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
 from flows.inputs import base_digest
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
+from flows.synthesize import synthesize
+from flows.train import train
 from tasks import ledger, registry, versioning
 from tasks.places import ledger_uri
 
+STAGES: dict[str, Callable[[Workspace], object]] = {
+    "synthesize": synthesize,
+    "train": lambda workspace: train(workspace, Lines("train").trained),
+    "audit": audit,
+    "assess": lambda workspace: assess(workspace, Lines("assess").answered),
+}
+"""What follows from the snapshot, in order."""
 STATE_NAMES = {Verdict.PROMOTE: "Passed", Verdict.HOLD: "Held", Verdict.REJECT: "Rejected"}
 
 
@@ -63,28 +72,10 @@ def ingest(workspace: Workspace, documents: str) -> StageRun:
     return run
 
 
-@task(task_run_name="synthesize {snapshot}", cache_policy=NO_CACHE)
-def synthesize(workspace: Workspace, snapshot: str) -> StageRun:
-    """Snapshot to rows and questions."""
-    return run_stage(workspace, "synthesize", lambda: synthesizing.synthesize(workspace))
-
-
-@task(task_run_name="train {snapshot}", cache_policy=NO_CACHE)
-def train(workspace: Workspace, snapshot: str) -> StageRun:
-    """Rows to adapter."""
-    return run_stage(workspace, "train", lambda: training.train(workspace, Lines("train").trained))
-
-
-@task(task_run_name="audit {snapshot}", cache_policy=NO_CACHE)
-def audit(workspace: Workspace, snapshot: str) -> StageRun:
-    """Adapter to spectral report."""
-    return run_stage(workspace, "audit", lambda: auditing.audit(workspace))
-
-
-@task(task_run_name="assess {snapshot}", cache_policy=NO_CACHE)
-def assess(workspace: Workspace, snapshot: str) -> StageRun:
-    """Base and candidate, side by side."""
-    return run_stage(workspace, "assess", lambda: assessing.assess(workspace, Lines("assess").answered))
+@task(task_run_name="{stage} {snapshot}", cache_policy=NO_CACHE)
+def work_on(workspace: Workspace, stage: str, snapshot: str) -> StageRun:
+    """One of the stages that follow from the snapshot."""
+    return run_stage(workspace, stage, partial(STAGES[stage], workspace))
 
 
 @task(task_run_name="judge {snapshot}", cache_policy=NO_CACHE)
@@ -134,8 +125,8 @@ def cycle(root: str, key: str) -> State[Any]:
     prepare_registry.with_options(**registration)(workspace)
     runs = [ingest(workspace, key[:8])]
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
-    for stage in (synthesize, train, audit, assess):
-        runs.append(stage(workspace, snapshot))
+    for stage in STAGES:
+        runs.append(work_on.with_options(name=stage)(workspace, stage, snapshot))
     judgement = judge(workspace, snapshot)
     seconds = {run.stage: run.seconds for run in runs}
     result = register.with_options(**registration)(workspace, snapshot, judgement, seconds)

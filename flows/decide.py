@@ -6,16 +6,11 @@ from pathlib import Path
 
 from data.collection import known_collection, read_lineage
 from data.files import read_record, read_records
-from data.records import (
-    Accepted,
-    Answer,
-    Cohort,
+from data.records import Accepted, Answer, Cohort, FactChange, Grade, Snapshot
+from data.report_records import (
     EvaluationReport,
-    FactChange,
-    Grade,
     IngestReport,
     Judgement,
-    Snapshot,
     SpectralReport,
     SynthesisReport,
     TrainingReport,

@@ -7,7 +7,8 @@ from data.documents import Parsed, is_links_only
 from data.expectations import CollectionShares, DocumentCheck
 from data.files import building, read_record, write_json
 from data.params import IngestParams
-from data.records import Accepted, IngestReport, Quarantined, Snapshot
+from data.records import Accepted, Quarantined, Snapshot
+from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
 from data.snapshots import diff
 from data.workspace import Workspace

@@ -9,7 +9,8 @@ from pathlib import Path
 from data.files import digest_text, digest_tree, read_json, read_record, write_record
 from data.fingerprint import write_inputs
 from data.params import Params, load_params
-from data.records import Accepted, Cycle, CycleResult, LedgerEntry, Snapshot
+from data.records import Accepted, Snapshot
+from data.report_records import Cycle, CycleResult, LedgerEntry
 from data.snapshots import quick_digest
 from data.workspace import STAGES, Workspace
 

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import Field
 
 from data.errors import InputError, PersonNeededError
-from data.records import LedgerEntry, Record, Verdict
+from data.records import Record
+from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace
 from tasks import ledger, registry, serving
 from tasks.places import ledger_uri

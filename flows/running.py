@@ -13,7 +13,8 @@ from filelock import FileLock, Timeout
 
 from data.errors import OutsideError, RelearnError
 from data.files import write_json
-from data.records import Cycle, CycleResult, Record
+from data.records import Record
+from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
 

@@ -13,7 +13,8 @@ from data.expectations import RowContext
 from data.files import building, digest_file, read_json, write_json, write_record, write_records
 from data.handbook import handbook
 from data.params import Params
-from data.records import Coverage, Fact, FactChange, Question, Row, Snapshot, Standing, Statement, SynthesisReport
+from data.records import Fact, FactChange, Question, Row, Snapshot, Standing, Statement
+from data.report_records import Coverage, SynthesisReport
 from data.teaching import questions, teaching_rows
 from data.wordings import held_out_names
 from data.workspace import Workspace

@@ -5,27 +5,35 @@ these parameters.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
+from peft import PeftModel
 
-from data.errors import PersonNeededError
+from data.errors import OutsideError, PersonNeededError
 from data.files import building, digest_file, digest_text, read_json, read_records, write_json, write_record
 from data.params import Params, TrainParams
-from data.records import Row, TrainingReport
+from data.records import Row
+from data.report_records import TrainingReport
 from data.workspace import Workspace
 from models.adapters import new_lora, save_adapter, trained_parameters
 from models.base import load_base
-from models.device import DTYPES, choose_device, keep_freed_memory
+from models.device import autocast_dtype, choose_device, keep_freed_memory, ran_out_of_memory
 from models.packing import batches, encode, end_token
-from models.training import Progress, Schedule, fit
+from models.training import Progress, Schedule, Trained, fit
+
+Report = Callable[[Progress], None]
+_RECOMPUTED = {"auto": (False, True), "always": (True,), "never": (False,)}
+"""By ``train.gradient_checkpointing``: whether activations are recomputed, at the first try and at the next."""
 
 
-def train(workspace: Workspace, report: Callable[[Progress], None] = lambda progress: None) -> TrainingReport:
+def train(workspace: Workspace, report: Report = lambda progress: None) -> TrainingReport:
     """Train an adapter on the rows of the synthetic set.
 
     Raises:
         InputError: the base cannot be loaded.
+        OutsideError: the memory of the device does not suffice.
         PersonNeededError: there is nothing to teach.
     """
     params, seed = workspace.params().train, workspace.params().seed
@@ -41,20 +49,10 @@ def train(workspace: Workspace, report: Callable[[Progress], None] = lambda prog
     torch.set_num_threads(params.threads)
     keep_freed_memory()
     device = choose_device(params.device)
-    model, tokenizer = load_base(workspace.base(), device)
-    adapted = new_lora(model, params.rank, params.alpha, params.dropout, seed)
-    if params.gradient_checkpointing:
-        adapted.enable_input_require_grads()
-        adapted.gradient_checkpointing_enable()
-    stream = batches(
-        encode(rows, tokenizer, params.window),
-        end_token(tokenizer),
-        params.window,
-        max(1, params.tokens_per_step // params.window),
-        seed,
-    )
-    checkpoints = workspace.checkpoints / f"train-{_key(workspace.params(), base, rows_digest, device)}"
-    trained = fit(adapted, stream, schedule(params, seed), checkpoints, report)
+    plan = schedule(params, seed, device)
+    dtype = str(plan.dtype).removeprefix("torch.")
+    checkpoints = workspace.checkpoints / f"train-{_key(workspace.params(), base, rows_digest, f'{device}/{dtype}')}"
+    adapted, trained = _train_in_memory(workspace, rows, plan, device, checkpoints, report)
     result = TrainingReport(
         base=base,
         rows=rows_digest,
@@ -62,6 +60,7 @@ def train(workspace: Workspace, report: Callable[[Progress], None] = lambda prog
         seed=seed,
         threads=params.threads,
         device=device,
+        dtype=dtype,
         steps=params.steps,
         tokens=trained.tokens,
         parameters=trained_parameters(adapted),
@@ -76,8 +75,49 @@ def train(workspace: Workspace, report: Callable[[Progress], None] = lambda prog
     return result
 
 
-def schedule(params: TrainParams, seed: int) -> Schedule:
-    """The training schedule that the parameters ask for."""
+def _train_in_memory(
+    workspace: Workspace, rows: Sequence[Row], plan: Schedule, device: str, checkpoints: Path, report: Report
+) -> tuple[PeftModel, Trained]:
+    """Train with activations kept and, where memory runs out, once more from the last checkpoint without."""
+    for recompute in _RECOMPUTED[workspace.params().train.gradient_checkpointing]:
+        done = _try_to_train(workspace, rows, plan, device, checkpoints, report, recompute)
+        if done is not None:
+            return done
+        torch.cuda.empty_cache()
+    raise OutsideError(
+        f"The memory of {device} does not suffice to train this base. Lower train.tokens_per_step or train.window, "
+        "or set train.gradient_checkpointing to auto."
+    )
+
+
+def _try_to_train(
+    workspace: Workspace,
+    rows: Sequence[Row],
+    plan: Schedule,
+    device: str,
+    checkpoints: Path,
+    report: Report,
+    recompute: bool,
+) -> tuple[PeftModel, Trained] | None:
+    """A fresh adapter, trained; None where memory ran out. What it held is free again when it returns."""
+    params = workspace.params().train
+    model, tokenizer = load_base(workspace.base(), device)
+    adapted = new_lora(model, params.rank, params.alpha, params.dropout, plan.seed)
+    if recompute:
+        adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    per_batch = max(1, params.tokens_per_step // params.window)
+    encoded = encode(rows, tokenizer, params.window)
+    stream = batches(encoded, end_token(tokenizer), params.window, per_batch, plan.seed)
+    try:
+        return adapted, fit(adapted, stream, plan, checkpoints, report)
+    except RuntimeError as error:
+        if not ran_out_of_memory(error):
+            raise
+        return None
+
+
+def schedule(params: TrainParams, seed: int, device: str) -> Schedule:
+    """The training schedule that the parameters ask for on this device."""
     return Schedule(
         steps=params.steps,
         learning_rate=params.learning_rate,
@@ -87,12 +127,12 @@ def schedule(params: TrainParams, seed: int) -> Schedule:
         seed=seed,
         log_every=params.log_every,
         checkpoint_every=params.checkpoint_every,
-        dtype=DTYPES[params.dtype],
+        dtype=autocast_dtype(params.dtype, device),
     )
 
 
-def _key(params: Params, base: str, rows: str, device: str) -> str:
-    return digest_text(params.train.model_dump_json(), str(params.seed), base, rows, device)[:12]
+def _key(params: Params, base: str, rows: str, hardware: str) -> str:
+    return digest_text(params.train.model_dump_json(), str(params.seed), base, rows, hardware)[:12]
 
 
 def _metrics(report: TrainingReport) -> dict[str, float | int]:

@@ -13,18 +13,16 @@ from collections.abc import Sequence
 
 from data.errors import InputError, MissingFigureError
 from data.params import GateParams
-from data.records import (
+from data.records import Cohort, Grade, Standing
+from data.report_records import (
     Check,
-    Cohort,
     CohortFigures,
     Estimate,
     EvaluationReport,
-    Grade,
     Judgement,
     LayerSpectrum,
     Outcome,
     SpectralReport,
-    Standing,
     SynthesisReport,
     Verdict,
 )

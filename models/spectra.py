@@ -24,7 +24,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.files import digest_tree, read_json
-from data.records import LayerSpectrum, SpectralReport
+from data.report_records import LayerSpectrum, SpectralReport
 from models.powerlaw import fit_power_law
 
 _PREFIX = "base_model.model."

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from data.errors import InputError, MissingFigureError
-from data.records import Answer, Cohort, CohortFigures, Estimate, Grade
+from data.records import Answer, Cohort, Grade
+from data.report_records import CohortFigures, Estimate
 
 _Z = NormalDist().inv_cdf(0.975)
 

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from data.files import building
-from models.packing import Batch
+from models.packing import IGNORED, Batch
 
 
 @dataclass(frozen=True)
@@ -142,12 +143,43 @@ def _step(
         else contextlib.nullcontext()
     )
     with autocast:
-        loss = model(input_ids=batch.ids_BT.to(device), labels=batch.labels_BT.to(device), use_cache=False).loss
+        loss = labelled_loss(model, batch, device)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    torch.autograd.backward(loss)
     torch.nn.utils.clip_grad_norm_(trained, schedule.clip)
     optimizer.step()
     return torch.as_tensor(loss.detach(), dtype=torch.float32)
+
+
+def labelled_loss(model: torch.nn.Module, batch: Batch, device: torch.device) -> torch.Tensor:
+    """Mean cross-entropy over the labelled tokens, nats; a scalar.
+
+    The output head, a quarter of a small model's arithmetic, computes the logits of those tokens alone.
+    """
+    targets_BT = torch.full_like(batch.labels_BT, IGNORED)
+    targets_BT[:, :-1] = batch.labels_BT[:, 1:]  # a token is predicted from the position before it
+    wanted_BT = targets_BT != IGNORED
+    with _head_sees_only(model, wanted_BT):
+        logits_1KV = model(input_ids=batch.ids_BT.to(device), use_cache=False).logits
+    targets_K = targets_BT[wanted_BT].to(logits_1KV.device)
+    total = torch.nn.functional.cross_entropy(logits_1KV[0].float(), targets_K, reduction="sum")
+    return total / max(1, len(targets_K))
+
+
+@contextlib.contextmanager
+def _head_sees_only(model: torch.nn.Module, wanted_BT: torch.Tensor) -> Iterator[None]:
+    """Hand the output head the K wanted positions as one row: hidden states [1, K, width]."""
+
+    def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        hidden_BTD, *rest = arguments
+        return (hidden_BTD[wanted_BT.to(hidden_BTD.device)].unsqueeze(0), *rest)
+
+    head = cast(Callable[[], torch.nn.Module], model.get_output_embeddings)()
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def _save(

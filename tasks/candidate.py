@@ -11,17 +11,8 @@ from pydantic import Field
 
 from data.errors import InputError
 from data.files import digest_text, digest_tree, read_record
-from data.records import (
-    Cohort,
-    EvaluationReport,
-    Grade,
-    Judgement,
-    Record,
-    Snapshot,
-    SynthesisReport,
-    TrainingReport,
-    Verdict,
-)
+from data.records import Cohort, Grade, Record, Snapshot
+from data.report_records import EvaluationReport, Judgement, SynthesisReport, TrainingReport, Verdict
 from data.workspace import Workspace
 
 

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from data.records import LayerSpectrum, TrainingReport
+from data.report_records import LayerSpectrum, TrainingReport
 
 ALPHA_BAND = (2.0, 6.0)
 """Where the exponents of well-trained layers lie (Martin, Peng and Mahoney, Nat. Commun. 12, 2021)."""

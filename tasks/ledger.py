@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.files import digest_text
-from data.records import LedgerEntry
+from data.report_records import LedgerEntry
 
 PROMOTE = "promote"
 """The action that changes which version serves; every other entry leaves the champion as it is."""

@@ -12,7 +12,8 @@ import yaml
 
 from data.errors import InputError
 from data.files import digest_text, read_record
-from data.records import Lineage, Record, Verdict
+from data.records import Record
+from data.report_records import Lineage, Verdict
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks import ledger

@@ -9,21 +9,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from data.files import digest_text
-from data.records import (
-    Answer,
-    Check,
-    Cohort,
-    CohortFigures,
-    Coverage,
-    Estimate,
-    EvaluationReport,
-    FactChange,
-    Grade,
-    Judgement,
-    Outcome,
-    SnapshotDiff,
-    Standing,
-)
+from data.records import Answer, Cohort, FactChange, Grade, SnapshotDiff, Standing
+from data.report_records import Check, CohortFigures, Coverage, Estimate, EvaluationReport, Judgement, Outcome
 
 T = TypeVar("T")
 
@@ -89,6 +76,12 @@ COHORTS = {
         "Probes",
         "what people checked by hand",
         "hand-checked questions answered right, never trained on",
+        "",
+    ),
+    Cohort.UNANSWERABLE: CohortWords(
+        "Unanswerable",
+        "what people checked by hand and nothing in force answers",
+        "hand-checked questions without an answer in force refused",
         "",
     ),
 }
@@ -184,7 +177,7 @@ def samples(answers: Sequence[Answer]) -> tuple[SampleGroup, ...]:
     groups = []
     for cohort in COHORTS:
         members = [answer for answer in answers if answer.question.cohort is cohort]
-        chosen = members if cohort is Cohort.PROBE else _mixed(members)
+        chosen = members if cohort in (Cohort.PROBE, Cohort.UNANSWERABLE) else _mixed(members)
         chosen = sorted(chosen, key=lambda answer: _GRADE_ORDER.index(answer.candidate_grade))
         if members:
             groups.append(SampleGroup(cohort, tuple(chosen), len(members)))

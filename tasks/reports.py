@@ -13,16 +13,11 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from data.files import write_text
-from data.records import (
-    Answer,
+from data.records import Answer, FactChange, Grade, Record, Snapshot, SnapshotDiff
+from data.report_records import (
     EvaluationReport,
-    FactChange,
-    Grade,
     Judgement,
     Outcome,
-    Record,
-    Snapshot,
-    SnapshotDiff,
     SpectralReport,
     SynthesisReport,
     TrainingReport,

@@ -7,18 +7,15 @@ import torch
 import yaml
 
 from data.files import digest_text, digest_tree, write_record, write_text
-from data.records import (
+from data.records import Cohort, Grade, Snapshot, Standing
+from data.report_records import (
     Check,
-    Cohort,
     CohortFigures,
     Estimate,
     EvaluationReport,
-    Grade,
     Judgement,
     Outcome,
-    Snapshot,
     SpectralReport,
-    Standing,
     SynthesisReport,
     TrainingReport,
     Verdict,
@@ -61,7 +58,7 @@ def run_stages(workspace: Workspace, weights: Path, day: str) -> None:
     base, rows = base_digest(workspace), digest_text(day)
     losses = (3.0, 2.0, 1.0)
     training = TrainingReport(
-        base=base, rows=rows, method="lora", seed=1, threads=1, device="cpu", steps=30, tokens=900,
+        base=base, rows=rows, method="lora", seed=1, threads=1, device="cpu", dtype="float32", steps=30, tokens=900,
         parameters=64, losses=losses, log_every=10,
     )  # fmt: skip
     write_record(workspace.adapter / "training.json", training)

@@ -10,7 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from data.params import Params, explain, load_params
-from data.records import Verdict
+from data.report_records import Verdict
 from data.workspace import with_quick
 from flows.cli import app
 

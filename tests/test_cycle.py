@@ -16,17 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.files import digest_tree, read_record, read_records
-from data.records import Accepted, Answer, Cohort, Snapshot, Verdict
+from data.records import Accepted, Answer, Cohort, Snapshot
+from data.report_records import Verdict
 from data.workspace import Workspace
 from flows.decide import is_first_candidate
 from flows.inputs import accepted_snapshot, fix_accepted, fix_inputs
 from flows.overview import folder_diff, history, status
 from flows.promote import promote
 from flows.running import locked, run_cycle
+from flows.train import train
+from models.training import Trained, fit
 from tests.miniature import NEW, OLD, ROOT, make_workspace, with_base, write_documents
 
 RELEARN = Path(sys.executable).with_name("relearn")
@@ -155,6 +159,31 @@ def test_killed_in_training_it_goes_on_and_ends_in_the_same_bits(
     assert (result.changed, result.seconds["ingest"], result.seconds["synthesize"]) == (True, 0.0, 0.0)
     assert digest_tree(workspace.adapter) == digest_tree(finished.adapter)
     assert [e["to"] for e in history(workspace.root, verify=True)["entries"]] == [1]
+
+
+def test_where_memory_runs_out_activations_are_recomputed(
+    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = copied(finished.root, tmp_path / "workspace")
+    tried: list[bool] = []
+
+    def fit_in_half_the_memory(model: Any, *rest: Any) -> Trained:
+        tried.append(model.is_gradient_checkpointing)
+        if not model.is_gradient_checkpointing:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return fit(model, *rest)
+
+    monkeypatch.setattr("flows.train.fit", fit_in_half_the_memory)
+    report = train(workspace)
+    assert tried == [False, True]
+    assert report.losses[-1] < report.losses[0]
+    (workspace.root / "params.yaml").write_text(
+        (workspace.root / "params.yaml")
+        .read_text()
+        .replace("gradient_checkpointing: auto", "gradient_checkpointing: never")
+    )
+    with pytest.raises(OutsideError, match="does not suffice"):
+        train(workspace)
 
 
 def test_a_change_is_a_new_cycle_and_the_change_back_costs_nothing(template: Path, tmp_path: Path) -> None:

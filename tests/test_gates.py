@@ -8,19 +8,15 @@ from hypothesis import strategies as st
 
 from data.errors import InputError, MissingFigureError
 from data.params import GateParams, load_params
-from data.records import (
-    Answer,
-    Cohort,
+from data.records import Answer, Cohort, Grade, Question, Standing
+from data.report_records import (
     CohortFigures,
     Coverage,
     EvaluationReport,
-    Grade,
     Judgement,
     LayerSpectrum,
     Outcome,
-    Question,
     SpectralReport,
-    Standing,
     SynthesisReport,
     Verdict,
 )
@@ -238,7 +234,7 @@ def test_an_idle_adapter_is_rejected() -> None:
 
 
 def test_recall_and_probes_never_decide() -> None:
-    sobering = [cohort(kind, 50, 50, 0) for kind in (Cohort.RECALL, Cohort.PROBE)]
+    sobering = [cohort(kind, 50, 50, 0) for kind in (Cohort.RECALL, Cohort.PROBE, Cohort.UNANSWERABLE)]
     assert judged(measured=evaluation(*sobering)) == judged()
 
 

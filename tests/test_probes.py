@@ -10,6 +10,7 @@ from data.errors import InputError
 from data.extraction import Source
 from data.params import load_params
 from data.probes import Evidence, ProbeAnswer, holds, plain_collection, probe_questions, read_probes
+from data.records import Cohort
 
 ROOT = Path(__file__).parent.parent
 STREAM = ROOT / "data" / "streams" / "site-policy"
@@ -58,6 +59,7 @@ def test_answers_follow_the_text(text: str, answers: tuple[str, ...], stale: tup
     (tmp_path / "mine.jsonl").write_text(json.dumps(PROBE) + "\n")
     (question,) = probe_questions(read_probes(tmp_path), [Source("i", "d", "T", text)])
     assert (question.answers, question.stale) == (answers, stale)
+    assert question.cohort is (Cohort.PROBE if answers else Cohort.UNANSWERABLE)
 
 
 @pytest.mark.parametrize(("line", "says"), [("{", "line 1"), ('{"id": "x"}', "question"), ("[]", "line 1")])

@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 
 from data.errors import InputError, PersonNeededError
 from data.files import write_text
-from data.records import Verdict
+from data.report_records import Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.promote import is_settled, promote, promote_base, reconcile
 from tasks import ledger, registry, serving

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.files import digest_tree, write_text
-from data.records import Verdict
+from data.report_records import Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from tasks import registry, serving, tracking
 from tasks.candidate import DIGESTS, Candidate

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.files import digest_tree, read_record, write_record
-from data.records import LayerSpectrum, SpectralReport
+from data.report_records import LayerSpectrum, SpectralReport
 from models.spectra import Update, adapter_report, layer_spectrum
 
 LAYER = "model.layers.{}.mlp.up_proj"

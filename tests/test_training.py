@@ -14,10 +14,10 @@ from data.errors import InputError
 from data.records import Row
 from models.adapters import load_adapter, new_lora, save_adapter, trained_parameters
 from models.base import load_base, new_tiny, save_base, train_tokenizer
-from models.device import choose_device
+from models.device import autocast_dtype, choose_device, ran_out_of_memory
 from models.generation import answer, logit_shift
 from models.packing import IGNORED, Batch, EncodedRow, batches, encode, end_token
-from models.training import Progress, Schedule, fit
+from models.training import Progress, Schedule, fit, labelled_loss
 
 TEXTS = [f"Question: What is the fee of plan {n}?\nAnswer: ${n * 3}" for n in range(10, 40)]
 END = 0
@@ -160,6 +160,16 @@ def _inside(name: str) -> str:
     return f"{module}.base_layer.{leaf}" if module.endswith("_proj") else name
 
 
+def test_the_loss_is_the_models_own(tokenizer: PreTrainedTokenizerBase) -> None:
+    model, batch = small(tokenizer), next(stream(tokenizer))
+    own = model(input_ids=batch.ids_BT, labels=batch.labels_BT, use_cache=False).loss
+    ours = labelled_loss(model, batch, torch.device("cpu"))
+    torch.testing.assert_close(ours, own)
+    assert model(input_ids=batch.ids_BT).logits.shape[:2] == batch.ids_BT.shape  # nothing lingers
+    nothing = replace(batch, labels_BT=torch.full_like(batch.labels_BT, IGNORED))
+    assert labelled_loss(model, nothing, torch.device("cpu")) == 0
+
+
 def test_any_other_causal_model_goes_through_the_same_code(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
@@ -168,11 +178,25 @@ def test_any_other_causal_model_goes_through_the_same_code(tokenizer: PreTrained
     save_base(Qwen3ForCausalLM(config), tokenizer, tmp_path / "qwen")
     model, loaded = load_base(tmp_path / "qwen")
     adapted = new_lora(model, rank=2, alpha=4, dropout=0.0, seed=1)
-    adapted.enable_input_require_grads()
-    adapted.gradient_checkpointing_enable()
+    adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     trained = fit(adapted, stream(tokenizer), replace(SCHEDULE, steps=8), tmp_path / "checkpoints")
     assert trained.losses[-1] < trained.losses[0]
     assert len(answer(adapted, loaded, ["Question: x?"], 4, 1)) == 1
+
+
+def test_bfloat16_is_chosen_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda native=native: {"avx2": True, "avx512_bf16": native})
+        assert autocast_dtype("auto", "cpu") is dtype
+        assert autocast_dtype("auto", "cuda") is torch.bfloat16
+        assert autocast_dtype("bfloat16", "cpu") is torch.bfloat16
+
+
+def test_a_failed_allocation_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as failed:
+        torch.empty(2**62, dtype=torch.int8)
+    assert ran_out_of_memory(failed.value)
+    assert not ran_out_of_memory(RuntimeError("shapes do not match"))
 
 
 def test_clear_errors(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:

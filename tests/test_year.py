@@ -12,7 +12,8 @@ import yaml
 from prefect.testing.utilities import prefect_test_harness
 
 from data.files import read_record, read_records
-from data.records import Answer, Cohort, EvaluationReport, Grade, Snapshot, Standing, SynthesisReport, Verdict
+from data.records import Answer, Cohort, Grade, Snapshot, Standing
+from data.report_records import EvaluationReport, SynthesisReport, Verdict
 from data.workspace import Workspace
 from flows.overview import history, status
 from flows.running import run_cycle
@@ -56,7 +57,7 @@ def test_the_first_candidate_passes_and_serves(workspace: Workspace) -> None:
     assert result.verdict is Verdict.PROMOTE, result.reasons
     assert figures[Cohort.NEW].candidate[Grade.RIGHT].value >= 0.9
     assert figures[Cohort.NEW].base[Grade.RIGHT].value <= 0.1
-    assert figures[Cohort.PROBE].n == 165
+    assert figures[Cohort.PROBE].n + figures[Cohort.UNANSWERABLE].n == 165
     assert [(e["from"], e["to"]) for e in history(workspace.root, verify=True)["entries"]] == [(None, 1), (1, 2)]
     assert status(workspace.root)["champion"]["version"] == 2
     answers = read_records(workspace.evaluation / "answers.jsonl", Answer)

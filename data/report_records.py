@@ -1,0 +1,256 @@
+"""The typed records of what stages report: counts, figures, checks, verdicts, and how a cycle went."""
+
+from enum import StrEnum
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from data.records import Cohort, Grade, Record, Standing
+
+
+class Coverage(Record):
+    """How much of one document's text became facts."""
+
+    document: str
+    path: str
+    title: str
+    facts: int
+    statements: int
+    changed_statements: int
+    changed_with_fact: int
+    """Changed statements that lie in the span of at least one fact."""
+
+
+class IngestReport(Record):
+    """What the documents stage read."""
+
+    snapshot: str
+    documents: int
+    quarantined: int
+    contacts: int
+    """E-mail addresses and phone numbers found; reported, never a reason to quarantine."""
+    warnings: tuple[str, ...]
+
+
+class SynthesisReport(Record):
+    """What the teacher wrote."""
+
+    snapshot: str
+    base: str
+    """Digest of the base folder."""
+    recipe: str
+    teacher: str
+    seed: int
+    facts: dict[Standing, int]
+    new_statements: int
+    gone_statements: int
+    rows: dict[str, int]
+    """Rows kept, by purpose."""
+    dropped: dict[str, int]
+    """Rows dropped, by reason."""
+    coverage: tuple[Coverage, ...]
+    rows_digest: str
+    """Digest of ``rows.jsonl``."""
+
+
+class TrainingReport(Record):
+    """How the adapter was trained; no wall-clock figures, so that a repeated run writes equal bytes."""
+
+    base: str
+    rows: str
+    """Digest of the rows it was trained on."""
+    method: str
+    seed: int
+    threads: int
+    device: str
+    dtype: str
+    """Of the matrix products."""
+    steps: int
+    tokens: int
+    parameters: int
+    """Trained parameters."""
+    losses: tuple[float, ...]
+    """Mean loss per logged interval (nats per trained token)."""
+    log_every: int
+
+
+class LayerSpectrum(Record):
+    """Statistics of one adapted layer's update, W_adapted - W_base, and of its base weight."""
+
+    name: str
+    kind: str
+    N: int
+    """Larger dimension."""
+    M: int
+    """Smaller dimension."""
+    rank: int
+    finite: bool
+    update_norm: float
+    """Frobenius norm of the update."""
+    base_norm: float
+    """Frobenius norm of the base weight."""
+    spectral_norm: float
+    """Largest eigenvalue of the update's correlation matrix: its largest singular value squared."""
+    stable_rank: float
+    """Squared Frobenius norm over the largest eigenvalue, of the update."""
+    alpha: float | None
+    """Power-law exponent of the update's eigenvalues; None where too few to fit."""
+    base_alpha: float | None
+    survives_bf16: float
+    """Share of entries of the base weight that change when the update is merged in bf16."""
+    sigma_ratio: float
+    """Largest singular value of the update over sigma_W (sqrt N + sqrt M), the noise edge of the base."""
+
+
+class Outcome(StrEnum):
+    """Of one check."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    INSUFFICIENT = "insufficient"
+
+
+class Check(Record):
+    """One check's outcome with its reason, one sentence."""
+
+    check: str
+    outcome: Outcome
+    reason: str
+    layer: str = ""
+
+
+class SpectralReport(Record):
+    """Per-layer statistics of an adapter's update and of its base."""
+
+    adapter: str
+    """Digest of the adapter folder."""
+    base: str
+    layers: tuple[LayerSpectrum, ...]
+
+
+class Estimate(Record):
+    """A share with its Wilson 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    hits: int
+
+
+class CohortFigures(Record):
+    """One cohort, base and candidate side by side; keys are grades' names, values shares of n."""
+
+    cohort: Cohort
+    n: int
+    base: dict[Grade, Estimate]
+    candidate: dict[Grade, Estimate]
+    difference: float
+    """Right answers: candidate minus base."""
+    difference_low: float
+    difference_high: float
+    base_stale: Estimate | None = None
+    """Stale answers of the base among the questions that have one; None where no question has."""
+    candidate_stale: Estimate | None = None
+
+
+class EvaluationReport(Record):
+    """What was learned, forgotten and stale."""
+
+    adapter: str
+    base: str
+    questions: str
+    """Digest of the question file."""
+    adapter_active: bool
+    """Whether the adapter changes the logits at all."""
+    logit_shift: float
+    """Largest absolute change of a logit on the fixed prompts."""
+    cohorts: tuple[CohortFigures, ...]
+
+
+class Verdict(StrEnum):
+    """Of a candidate."""
+
+    PROMOTE = "promote"
+    HOLD = "hold"
+    REJECT = "reject"
+
+
+class Judgement(Record):
+    """A verdict with the checks that led to it."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+
+
+class Lineage(Record):
+    """What a base was trained on; lies as ``lineage.json`` in the base's folder."""
+
+    documents: str | None = None
+    """Folder of documents the base knows, relative to the base's folder; None: it knows none."""
+    snapshot: str | None = None
+    """Digest of that snapshot."""
+    until: str | None = None
+    handbook_seed: int | None = None
+    """Seed of the handbook it learned; None: it learned none."""
+    handbook_entities: int = 0
+    handbook_withdrawn: int = 0
+    wordings: str | None = None
+    """Digest of the wordings it was trained on."""
+
+    @model_validator(mode="after")
+    def _paired(self) -> Self:
+        if (self.documents is None) is not (self.snapshot is None):
+            raise ValueError("documents and snapshot are given together or not at all")
+        return self
+
+
+class LedgerEntry(Record):
+    """One decision: who, why, from, to, on which evidence."""
+
+    number: int
+    time: str
+    """UTC, ISO 8601."""
+    actor: str
+    action: str
+    from_version: int | None
+    to_version: int | None
+    reason: str
+    evidence: dict[str, Any]
+    previous: str
+    """Digest of the entry before; empty for the first."""
+    digest: str
+
+
+class StageRun(Record):
+    """How a stage went in one cycle."""
+
+    stage: str
+    ran: bool
+    """False: its outputs were already those of its inputs."""
+    seconds: float
+
+
+class CycleResult(Record):
+    """What ``relearn run`` reports."""
+
+    changed: bool
+    version: int | None = None
+    verdict: Verdict | None = None
+    reasons: tuple[str, ...] = ()
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Wall-clock seconds per stage; 0 for a stage whose outputs were already there."""
+    report: str | None = None
+    """Path of the HTML report."""
+    next_command: str = ""
+
+
+class Cycle(Record):
+    """The last cycle of a workspace: from which inputs, and what came of it."""
+
+    key: str
+    """Digest of everything a cycle follows from."""
+    result: CycleResult | None = None
+    """None: it was not finished."""
