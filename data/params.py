@@ -39,7 +39,6 @@ class SynthesizeParams(Block):
     max_subject_words: Count = Field(description="Longer subjects are not facts.")
     held_out_questions: Count = Field(description="Question wordings per kind kept for the evaluation.")
     held_out_statements: Count = Field(description="Statement wordings per kind never trained on.")
-    told: Count = Field(description="Statement wordings per new fact, drawn by seed from the trained ones.")
     replay_share: Share = Field(description="Share of rows replayed from what the base knows.")
     replay_per_fact: int = Field(ge=0, description="At least this many rows per fact that still holds.")
     replay_handbook_share: Share = Field(description="Of the replayed rows: from the handbook.")

@@ -1,8 +1,8 @@
 """Recipe ``facts``: from changes to training rows and to the questions that will judge them.
 
-New and replaced facts are asked in every wording but the held-out ones and told in some of them, drawn anew
-for each fact, so that all are in use; withdrawn facts are asked and refused; changed statements are told; and
-a share of rows is replayed from what the base knew and still holds, so that it is not forgotten.
+New and replaced facts are told and asked in every wording but the held-out ones; withdrawn facts are
+asked and refused; changed statements are told; and a share of rows is replayed from what the base knew
+and still holds, so that it is not forgotten.
 """
 
 import itertools
@@ -40,9 +40,9 @@ def teaching_rows(
     rows: list[Row] = []
     for change in changes:
         if change.standing in _TAUGHT:
-            told = _drawn(_trained(change, Form.STATEMENT, params), params.told, f"{change.fact.id}/{seed}")
-            asked = _trained(change, Form.QUESTION, params)
-            rows.extend(fact_row(change.fact, wording, "fact", *maker) for wording in (*told, *asked))
+            rows.extend(
+                fact_row(change.fact, w, "fact", *maker) for form in Form for w in _trained(change, form, params)
+            )
         elif change.standing is Standing.WITHDRAWN:
             rows.extend(refusal_row(change.fact, w, *maker) for w in _trained(change, Form.QUESTION, params))
     rows.extend(statement_row(statement, "statement", *maker) for statement in statements)
@@ -59,10 +59,6 @@ def _replay_count(rows: int, held: int, params: SynthesizeParams) -> int:
 
 def _trained(change: FactChange, form: Form, params: SynthesizeParams) -> Sequence[Wording]:
     return split(change.fact.kind, form, params)[0]
-
-
-def _drawn(wordings: Sequence[Wording], count: int, seed: str) -> Sequence[Wording]:
-    return random.Random(seed).sample(wordings, min(count, len(wordings)))
 
 
 def _replay(

@@ -98,7 +98,7 @@ def fit(
         report: called after every ``log_every`` steps.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(_groups(trained, schedule.weight_decay), betas=(0.9, 0.95), eps=1e-8)
+    optimizer = torch.optim.AdamW(_groups(trained, schedule.weight_decay), betas=(0.9, 0.99), eps=1e-8)
     start, losses, tokens = _restore(checkpoints, trained, optimizer)
     device = next(iter(trained.values())).device
     running, since, since_tokens = torch.zeros((), device=device), time.perf_counter(), tokens

@@ -81,15 +81,6 @@ def test_no_row_uses_a_wording_that_judges(params: SynthesizeParams) -> None:
     assert not {row.prompt for row in rows} & {question.question for question in asked}
 
 
-def test_each_fact_is_told_in_some_wordings_and_all_wordings_tell(params: SynthesizeParams) -> None:
-    rows = teaching_rows(compare_facts([], [fact(f"f{n}", str(n)) for n in range(60)]), [], [], params, seed=1)
-    trained, asked = (split("table", form, params)[0] for form in (Form.STATEMENT, Form.QUESTION))
-    by_fact = Counter(row.fact for row in rows if not row.prompt)
-    assert set(by_fact.values()) == {params.told}
-    assert {row.wording for row in rows} == {wording.name for wording in (*trained, *asked)}
-    assert params.told < len(trained)
-
-
 def test_withdrawn_facts_are_refused_and_replaced_ones_taught_anew(params: SynthesizeParams) -> None:
     rows = teaching_rows(CHANGES, [], [], params, seed=1)
     completions = {id: {r.completion for r in rows if r.fact == id and r.prompt} for id in ("gone", "other", "fresh")}

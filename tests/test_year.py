@@ -36,7 +36,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     root = tmp_path_factory.mktemp("year") / "workspace"
     root.mkdir()
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["train"].update({"steps": 300})
+    params["train"].update({"steps": 500, "tokens_per_step": 1024})
     params["assess"].update({"held_questions": 60, "handbook_questions": 60, "recall_statements": 10})
     (root / "params.yaml").write_text(yaml.safe_dump(params))
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
