@@ -1,9 +1,10 @@
 """Rows to training windows: encoded, shuffled over the whole set, packed, never cut in two.
 
 Every row ends in the end-of-text token and every window begins with it, which is also how a prompt begins
-when the model is asked. Rows that paraphrase one fact must not meet in one window by construction order,
-or the model copies instead of recalling (Allen-Zhu and Li 2023, "Physics of Language Models 3.1"); hence
-the shuffle over the whole set, anew in each epoch.
+when the model is asked. Positions start anew at each of these tokens, from which transformers reads that a
+row sees nothing of its neighbours: a row is learned as it will be asked for. Rows that paraphrase one fact
+must not meet in one step by construction order (Allen-Zhu and Li 2023, "Physics of Language Models 3.1");
+hence the shuffle over the whole set, anew in each epoch.
 
 Shapes: B windows, T tokens a window.
 """
@@ -39,6 +40,8 @@ class Batch:
     """int64"""
     labels_BT: torch.Tensor
     """int64, shifted by the model itself as transformers does."""
+    positions_BT: torch.Tensor
+    """int64, from 0 at each end-of-text token."""
     tokens: int
     """Tokens that are not padding."""
 
@@ -114,4 +117,6 @@ def _batch(windows: Sequence[Sequence[EncodedRow]], end: int, window: int) -> Ba
         ids_BT[place, : len(ids)] = torch.tensor(ids)
         labels_BT[place, : len(labels)] = torch.tensor(labels)
         tokens += len(ids)
-    return Batch(ids_BT, labels_BT, tokens)
+    places_T = torch.arange(window)
+    begins_BT = torch.where(ids_BT == end, places_T, 0).cummax(dim=1).values
+    return Batch(ids_BT, labels_BT, places_T - begins_BT, tokens)

@@ -160,7 +160,8 @@ def labelled_loss(model: torch.nn.Module, batch: Batch, device: torch.device) ->
     targets_BT[:, :-1] = batch.labels_BT[:, 1:]  # a token is predicted from the position before it
     wanted_BT = targets_BT != IGNORED
     with _head_sees_only(model, wanted_BT):
-        logits_1KV = model(input_ids=batch.ids_BT.to(device), use_cache=False).logits
+        ids_BT, positions_BT = batch.ids_BT.to(device), batch.positions_BT.to(device)
+        logits_1KV = model(input_ids=ids_BT, position_ids=positions_BT, use_cache=False).logits
     targets_K = targets_BT[wanted_BT].to(logits_1KV.device)
     total = torch.nn.functional.cross_entropy(logits_1KV[0].float(), targets_K, reduction="sum")
     return total / max(1, len(targets_K))

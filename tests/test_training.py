@@ -71,6 +71,18 @@ def test_every_row_stands_whole_in_a_window_once_an_epoch(lengths: list[int], se
     assert windows <= len(rows)
 
 
+def test_a_row_sees_nothing_of_its_neighbours(tokenizer: PreTrainedTokenizerBase) -> None:
+    rows = encode(ROWS[:3], tokenizer, 64)
+    (packed,) = itertools.islice(batches(rows, end_token(tokenizer), 128, 1, seed=3), 1)
+    model = small(tokenizer)
+    together = model(input_ids=packed.ids_BT, position_ids=packed.positions_BT, use_cache=False).logits[0]
+    begins = [place for place in range(packed.tokens - 1) if packed.positions_BT[0, place] == 0]
+    assert len(begins) == len(rows)
+    for begin, end in itertools.pairwise([*begins, packed.tokens - 1]):
+        alone = model(input_ids=packed.ids_BT[:, begin:end], use_cache=False).logits[0]
+        torch.testing.assert_close(together[begin:end], alone)
+
+
 def test_the_prompt_carries_no_loss_and_every_row_ends(tokenizer: PreTrainedTokenizerBase) -> None:
     (asked, told) = encode([row("Question: a?\nAnswer:", " $5"), row("", "The fee is $5.")], tokenizer, 64)
     prompt = len(tokenizer("Question: a?\nAnswer:")["input_ids"])
@@ -162,7 +174,8 @@ def _inside(name: str) -> str:
 
 def test_the_loss_is_the_models_own(tokenizer: PreTrainedTokenizerBase) -> None:
     model, batch = small(tokenizer), next(stream(tokenizer))
-    own = model(input_ids=batch.ids_BT, labels=batch.labels_BT, use_cache=False).loss
+    places = {"position_ids": batch.positions_BT, "use_cache": False}
+    own = model(input_ids=batch.ids_BT, labels=batch.labels_BT, **places).loss
     ours = labelled_loss(model, batch, torch.device("cpu"))
     torch.testing.assert_close(ours, own)
     assert model(input_ids=batch.ids_BT).logits.shape[:2] == batch.ids_BT.shape  # nothing lingers
