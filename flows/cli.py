@@ -106,7 +106,9 @@ def options(
 @app.command(epilog='Example: relearn run --accept-loss --reason "the old handbook was retired"')
 def run(
     workspace: WorkspaceOption = Path(),
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer steps and questions (block quick).")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Fewer steps and questions (block quick); no gate is lowered for it.")
+    ] = False,
     accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on although documents were lost.")] = False,
     reason: ReasonOption = "",
     as_json: JsonOption = False,
