@@ -137,7 +137,7 @@ def test_sentences(text: str, count: int) -> None:
     assert " ".join(found) == text
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     "matter", ["a: !!bool x", "a: !!timestamp x", "a: !!int ''", 'title: "\\uD800"', "a: !!python/object:os.system x"]
 )
@@ -149,13 +149,13 @@ def test_a_key_twice_in_front_matter_is_named() -> None:
     assert "title stands twice" in parse("---\ntitle: A\ntitle: B\n---\nBody.", "a.md").front_matter
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(20)
 def test_merge_keys_in_front_matter_do_not_multiply() -> None:
     bomb = "".join(f"a{i}: &a{i}\n  <<: [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 9))
     assert parse(f"---\na0: &a0 {{k0: 1}}\n{bomb}---\nBody.", "a.md").text == "Body.\n"
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize(
     "text",
     [

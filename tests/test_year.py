@@ -20,6 +20,7 @@ from flows.running import run_cycle
 from tasks.serving import ask
 from tests.miniature import ROOT
 
+pytestmark = pytest.mark.timeout(900)  # it trains for a minute on a good machine
 STREAM = ROOT / "data" / "streams" / "site-policy"
 ADDED = "privacy-policies/github-subprocessors.md"
 EDITED = "acceptable-use-policies/github-appeal-and-reinstatement.md"
