@@ -11,11 +11,10 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from data.errors import InputError
 from data.files import digest_file
 from data.params import SynthesizeParams
+from data.plain_yaml import parse_yaml
 from data.prose_facts import GAP
 from data.records import Fact
 
@@ -54,7 +53,7 @@ class Wording:
 
 @cache
 def _catalogue() -> dict[str, dict[Form, tuple[Wording, ...]]]:
-    content = yaml.safe_load(WORDINGS_FILE.read_text(encoding="utf-8"))
+    content = parse_yaml(WORDINGS_FILE.read_text(encoding="utf-8"))
     return {
         kind: {
             form: tuple(
