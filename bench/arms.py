@@ -20,15 +20,13 @@ from data.params import Params
 from data.records import Cohort, Question
 from data.workspace import Workspace, open_workspace
 from flows.synthesize import prepare
-from flows.train import schedule
-from models.adapters import new_lora
+from flows.train import schedule, train_adapter
 from models.base import load_base
-from models.device import keep_freed_memory
+from models.device import choose_device, keep_freed_memory
 from models.generation import answer
-from models.packing import batches, encode, end_token
+from models.packing import encode
 from models.scoring import grade
 from models.statistics import wilson
-from models.training import fit
 
 COHORTS = (Cohort.NEW, Cohort.RESTATED, Cohort.WITHDRAWN, Cohort.HELD, Cohort.HANDBOOK)
 
@@ -77,18 +75,16 @@ def draw(asked: list[Question], count: int, seed: int) -> list[Question]:
 def run_arm(arm: str, workspace: Workspace, params: Params, count: int) -> None:
     """Train one arm and report on it."""
     material = prepare(workspace, params)
-    settings = params.train
-    model, tokenizer = load_base(workspace.base())
-    adapted = new_lora(model, settings.rank, settings.alpha, settings.dropout, params.seed)
-    encoded = encode(material.rows, tokenizer, settings.window)
-    per_batch = max(1, settings.tokens_per_step // settings.window)
-    stream = batches(encoded, end_token(tokenizer), settings.window, per_batch, params.seed)
+    settings, device = params.train, choose_device(params.train.device)
+    plan = schedule(settings, params.seed, device)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        trained = fit(adapted, stream, schedule(settings, params.seed, "cpu"), Path(folder))
+        adapted, tokenizer, trained = train_adapter(
+            workspace.base(), material.rows, settings, plan, device, Path(folder)
+        )
     seconds = time.monotonic() - begun
     name = arm or "params.yaml"
-    epochs = trained.tokens / sum(len(row.ids) for row in encoded)
+    epochs = trained.tokens / sum(len(row.ids) for row in encode(material.rows, tokenizer, settings.window))
     print(f"{name}: {len(material.rows)} rows, {epochs:.2f} epochs, last loss {trained.losses[-1]:.4f}", flush=True)
     report(name, adapted, tokenizer, draw(material.questions, count, params.seed), params, seconds)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
+from transformers import PreTrainedTokenizerBase
 
 from data.errors import OutsideError, PersonNeededError
 from data.files import building, digest_file, digest_text, read_json, read_records, write_json, write_record
@@ -24,6 +25,7 @@ from models.packing import batches, encode, end_token
 from models.training import Progress, Schedule, Trained, fit
 
 Report = Callable[[Progress], None]
+Fitted = tuple[PeftModel, PreTrainedTokenizerBase, Trained]
 _RECOMPUTED = {"auto": (False, True), "always": (True,), "never": (False,)}
 """By ``train.gradient_checkpointing``: whether activations are recomputed, at the first try and at the next."""
 
@@ -52,7 +54,7 @@ def train(workspace: Workspace, report: Report = lambda progress: None) -> Train
     plan = schedule(params, seed, device)
     dtype = str(plan.dtype).removeprefix("torch.")
     checkpoints = workspace.checkpoints / f"train-{_key(workspace.params(), base, rows_digest, f'{device}/{dtype}')}"
-    adapted, trained = _train_in_memory(workspace, rows, plan, device, checkpoints, report)
+    adapted, _, trained = train_adapter(workspace.base(), rows, params, plan, device, checkpoints, report)
     result = TrainingReport(
         base=base,
         rows=rows_digest,
@@ -75,12 +77,23 @@ def train(workspace: Workspace, report: Report = lambda progress: None) -> Train
     return result
 
 
-def _train_in_memory(
-    workspace: Workspace, rows: Sequence[Row], plan: Schedule, device: str, checkpoints: Path, report: Report
-) -> tuple[PeftModel, Trained]:
-    """Train with activations kept and, where memory runs out, once more from the last checkpoint without."""
-    for recompute in _RECOMPUTED[workspace.params().train.gradient_checkpointing]:
-        done = _try_to_train(workspace, rows, plan, device, checkpoints, report, recompute)
+def train_adapter(
+    base: str,
+    rows: Sequence[Row],
+    params: TrainParams,
+    plan: Schedule,
+    device: str,
+    checkpoints: Path,
+    report: Report = lambda progress: None,
+) -> Fitted:
+    """Train with activations kept and, where memory runs out, once more from the last checkpoint without.
+
+    Raises:
+        InputError: the base cannot be loaded.
+        OutsideError: the memory of the device does not suffice.
+    """
+    for recompute in _RECOMPUTED[params.gradient_checkpointing]:
+        done = _try_to_train(base, rows, params, plan, device, checkpoints, report, recompute)
         if done is not None:
             return done
         torch.cuda.empty_cache()
@@ -91,17 +104,17 @@ def _train_in_memory(
 
 
 def _try_to_train(
-    workspace: Workspace,
+    base: str,
     rows: Sequence[Row],
+    params: TrainParams,
     plan: Schedule,
     device: str,
     checkpoints: Path,
     report: Report,
     recompute: bool,
-) -> tuple[PeftModel, Trained] | None:
+) -> Fitted | None:
     """A fresh adapter, trained; None where memory ran out. What it held is free again when it returns."""
-    params = workspace.params().train
-    model, tokenizer = load_base(workspace.base(), device)
+    model, tokenizer = load_base(base, device)
     adapted = new_lora(model, params.rank, params.alpha, params.dropout, plan.seed)
     if recompute:
         adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -109,7 +122,7 @@ def _try_to_train(
     encoded = encode(rows, tokenizer, params.window)
     stream = batches(encoded, end_token(tokenizer), params.window, per_batch, plan.seed)
     try:
-        return adapted, fit(adapted, stream, plan, checkpoints, report)
+        return adapted, tokenizer, fit(adapted, stream, plan, checkpoints, report)
     except RuntimeError as error:
         if not ran_out_of_memory(error):
             raise

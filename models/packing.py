@@ -39,7 +39,7 @@ class Batch:
     ids_BT: torch.Tensor
     """int64"""
     labels_BT: torch.Tensor
-    """int64, shifted by the model itself as transformers does."""
+    """int64, each at its own token's place; the loss shifts them."""
     positions_BT: torch.Tensor
     """int64, from 0 at each end-of-text token."""
     tokens: int
