@@ -26,7 +26,7 @@ from flows import ingest as ingesting
 from flows.assess import assess
 from flows.audit import audit
 from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
-from flows.inputs import base_digest
+from flows.inputs import accepted_snapshot, base_digest
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
 from flows.synthesize import synthesize
@@ -142,14 +142,10 @@ def _retried(workspace: Workspace) -> dict[str, Any]:
 
 
 def _record_accepted_loss(workspace: Workspace) -> None:
-    """A loss that a person accepted is a decision, so it stands in the ledger, once per snapshot."""
-    accepted = read_record(workspace.accepted, Accepted)
-    if accepted.loss_reason is None:
-        return
+    """A loss that a person accepted is a decision, so it stands in the ledger, once even if the cycle was killed."""
+    reason = read_record(workspace.accepted, Accepted).loss_reason
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest
-    uri = ledger_uri(workspace)
-    if any(
-        entry.action == "accept-loss" and entry.evidence.get("snapshot") == snapshot for entry in ledger.entries(uri)
-    ):
-        return
-    ledger.append(uri, action="accept-loss", reason=accepted.loss_reason, evidence={"snapshot": snapshot})
+    before = accepted_snapshot(workspace)
+    if reason is not None and (before is None or before.digest != snapshot):
+        uri = ledger_uri(workspace)
+        ledger.append(uri, action=ledger.ACCEPT_LOSS, reason=reason, evidence={"snapshot": snapshot})

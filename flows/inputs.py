@@ -4,6 +4,7 @@ Before its first stage a cycle writes down its inputs (code, base, mode, the sna
 that a killed cycle goes on with exactly what it began with.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from data.files import digest_text, digest_tree, read_json, read_record, write_record
@@ -62,12 +63,17 @@ def unchanged(workspace: Workspace, key: str) -> CycleResult | None:
 
 
 def accepted_snapshot(workspace: Workspace) -> Snapshot | None:
-    """The snapshot of the candidate that was promoted last; None if none ever was.
+    """The snapshot that a person or a gate agreed to last; None if none ever was.
+
+    That is the one of the candidate promoted last, or a later one whose loss was accepted: else the same loss
+    would have to be accepted anew with every change until a candidate is promoted.
 
     Raises:
         InputError: the snapshot's file is gone from the state folder.
     """
-    entry = promoted_candidate(workspace)
+    from tasks.ledger import ACCEPT_LOSS
+
+    entry = _last_entry(workspace, lambda entry: entry.action == ACCEPT_LOSS or _is_candidates(entry))
     if entry is None:
         return None
     return read_record(workspace.snapshot_file(str(entry.evidence["snapshot"])), Snapshot)
@@ -83,11 +89,20 @@ def champion_entry(workspace: Workspace) -> LedgerEntry | None:
 
 def promoted_candidate(workspace: Workspace) -> LedgerEntry | None:
     """The last promotion of a candidate, whether or not it is still the champion."""
-    from tasks.ledger import PROMOTE, entries
+    return _last_entry(workspace, _is_candidates)
+
+
+def _is_candidates(entry: LedgerEntry) -> bool:
+    from tasks.ledger import PROMOTE
+
+    return entry.action == PROMOTE and entry.evidence.get("kind") == "candidate"
+
+
+def _last_entry(workspace: Workspace, fits: Callable[[LedgerEntry], bool]) -> LedgerEntry | None:
+    from tasks.ledger import entries
     from tasks.places import ledger_uri
 
-    promoted = (e for e in entries(ledger_uri(workspace)) if e.action == PROMOTE)
-    return max((e for e in promoted if e.evidence.get("kind") == "candidate"), key=lambda e: e.number, default=None)
+    return next(filter(fits, reversed(entries(ledger_uri(workspace)))), None)
 
 
 def code_digest(workspace: Workspace) -> str:

@@ -25,6 +25,8 @@ from data.report_records import LedgerEntry
 
 PROMOTE = "promote"
 """The action that changes which version serves; every other entry leaves the champion as it is."""
+ACCEPT_LOSS = "accept-loss"
+"""A person agreed to a snapshot although it lacks much of the one accepted before."""
 WAIT_SECONDS = 30
 ADVISORY_LOCK = 0x72656C6561726E
 """PostgreSQL advisory lock of the ledger's writers: the letters of the project's name."""

@@ -231,6 +231,8 @@ def test_half_the_collection_gone_waits_for_a_person(finished: Workspace, tmp_pa
     assert result.verdict is not Verdict.PROMOTE
     losses = [e for e in history(workspace.root, verify=False)["entries"] if e["action"] == "accept-loss"]
     assert [entry["reason"] for entry in losses] == ["the house was closed"]
+    (workspace.documents / "hours.md").write_text("# Hours\n\nWe open at noon and close within 6 hours.\n")
+    assert run_cycle(workspace.root, quick=True, loss_reason=None).changed  # what was accepted is asked once
 
 
 def test_bad_documents_are_set_aside_with_their_reasons(template: Path, tmp_path: Path) -> None:
