@@ -1,5 +1,6 @@
 """How the facts and statements of a snapshot stand against what the base knows."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence, Set
 
 from data.records import DocumentVersion, Fact, FactChange, Standing, Statement
@@ -11,14 +12,36 @@ def compare_facts(known: Iterable[Fact], current: Iterable[Fact]) -> tuple[FactC
 
     A fact is asked for under its title and heading. Where only these changed, what it says is no news, and the
     old way to ask for it is not taught as withdrawn either, since what it says still holds.
+
+    One question has one answer: what another document now states under the same name replaces a fact, and what
+    documents in force state differently under one name is ambiguous.
     """
     before = {fact.id: fact for fact in known}
     now = {fact.id: fact for fact in current}
     said_before = {_said(fact) for fact in before.values()}
     said_now = {_said(fact) for fact in now.values()}
-    changes = [_compared(before.get(id), fact, said_before) for id, fact in now.items()]
-    gone = (fact for id, fact in before.items() if id not in now and _said(fact) not in said_now)
-    return (*changes, *(FactChange(standing=Standing.WITHDRAWN, fact=fact) for fact in gone))
+    gone = {_asked_as(fact): fact for id, fact in before.items() if id not in now and _said(fact) not in said_now}
+    values = _values_by_name(now.values())
+    changes = [
+        FactChange(standing=Standing.AMBIGUOUS, fact=fact)
+        if len(values[_asked_as(fact)]) > 1
+        else _compared(before.get(id) or gone.get(_asked_as(fact)), fact, said_before)
+        for id, fact in now.items()
+    ]
+    withdrawn = (fact for name, fact in gone.items() if name not in values)
+    return (*changes, *(FactChange(standing=Standing.WITHDRAWN, fact=fact) for fact in withdrawn))
+
+
+def _asked_as(fact: Fact) -> tuple[str, ...]:
+    """What a question about a fact names: two facts that share it are asked for in the same words."""
+    return (fact.kind, *(part.casefold() for part in (fact.title, fact.subject, fact.attribute)))
+
+
+def _values_by_name(facts: Iterable[Fact]) -> dict[tuple[str, ...], set[str]]:
+    values: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+    for fact in facts:
+        values[_asked_as(fact)].add(fact.value.casefold())
+    return dict(values)
 
 
 def _said(fact: Fact) -> tuple[str, ...]:

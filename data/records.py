@@ -122,6 +122,8 @@ class Standing(StrEnum):
     """The base knows it and no document states it any longer, anywhere."""
     HELD = "held"
     """The base knows it and it still holds."""
+    AMBIGUOUS = "ambiguous"
+    """Documents in force state several values under one name, so it is neither taught nor asked."""
 
 
 class FactChange(Record):

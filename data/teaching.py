@@ -120,7 +120,7 @@ def _fact_questions(change: FactChange, params: SynthesizeParams) -> Iterator[Qu
         yield from _asked(fact, Cohort.HELD, (fact.value,), (), params)
     elif change.standing is Standing.RESTATED:
         yield from _asked(fact, Cohort.RESTATED, (fact.value,), (), params)
-    else:
+    elif change.standing in (Standing.NEW, Standing.REPLACED):
         stale = (change.old_value,) if change.old_value is not None else ()
         yield from _asked(fact, Cohort.NEW, (fact.value,), stale, params)
 

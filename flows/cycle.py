@@ -50,8 +50,9 @@ def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> S
     if versioning.is_current(workspace, stage) or versioning.restore(workspace, stage):
         Lines(stage).show("unchanged", done=True)
         return StageRun(stage=stage, ran=False, seconds=0.0)
+    made_from = versioning.inputs(workspace, stage)
     work()
-    versioning.commit(workspace, stage)
+    versioning.commit(workspace, stage, made_from)
     seconds = round(time.monotonic() - begun, 1)
     Lines(stage).show(f"done in {seconds:.1f} s", done=True)
     return StageRun(stage=stage, ran=True, seconds=seconds)
@@ -62,7 +63,13 @@ def _outside(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OutsideError)
 
 
-@task(task_run_name="ingest {documents}", cache_policy=NO_CACHE)
+@task(
+    task_run_name="ingest {documents}",
+    cache_policy=NO_CACHE,
+    retries=2,  # somebody wrote to the documents while they were read
+    retry_delay_seconds=1,
+    retry_condition_fn=_outside,
+)
 def ingest(workspace: Workspace, documents: str) -> StageRun:
     """Documents to snapshot; the snapshot is kept, so that later ones can be compared with it."""
     run = run_stage(workspace, "ingest", lambda: ingesting.ingest(workspace))

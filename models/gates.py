@@ -51,6 +51,7 @@ def judge(
     _require_one_candidate(spectral, evaluation, synthesis)
     facts = {standing: _fact_count(synthesis, standing) for standing in Standing}
     new = _cohort(evaluation, Cohort.NEW, facts[Standing.NEW] + facts[Standing.REPLACED] > 0)
+    restated = _cohort(evaluation, Cohort.RESTATED, facts[Standing.RESTATED] > 0)
     held = _cohort(evaluation, Cohort.HELD, facts[Standing.HELD] > 0)
     handbook = _cohort(evaluation, Cohort.HANDBOOK, handbook_expected)
     withdrawn = _cohort(evaluation, Cohort.WITHDRAWN, facts[Standing.WITHDRAWN] > 0)
@@ -62,8 +63,10 @@ def judge(
             _adapter_active(evaluation),
             _learned(new, thresholds),
             _stale(new, facts[Standing.REPLACED], thresholds),
+            _drop("restated", restated, thresholds.max_held_drop, thresholds.min_questions),
             _drop("forgotten", held, thresholds.max_held_drop, thresholds.min_questions),
             _drop("locality", handbook, thresholds.max_handbook_drop, thresholds.min_questions),
+            _retention((held, handbook)),
             _withdrawn(withdrawn, thresholds),
             _coverage(synthesis, thresholds),
         )
@@ -222,10 +225,27 @@ def _stale(new: CohortFigures | None, replaced: int, thresholds: GateParams) -> 
     return Check(check="stale", outcome=_graded(within), reason=f"{reason}.")
 
 
+_KEPT = {
+    "restated": "Facts known under another title or heading",
+    "forgotten": "Facts that still hold",
+    "locality": "Handbook facts",
+}
+
+
+def _retention(measured: Sequence[CohortFigures | None]) -> Check:
+    """Without a single question whose answer the base knew, forgetting would pass unseen."""
+    if any(figures is not None for figures in measured):
+        return _passed("retention", "Questions that the base could answer say what was forgotten.")
+    return _insufficient(
+        "retention",
+        "Nothing says what was forgotten: the base states neither documents nor a handbook that it knows.",
+    )
+
+
 def _drop(check: str, figures: CohortFigures | None, limit: float, min_questions: int) -> Check:
-    what = "Facts that still hold" if check == "forgotten" else "Handbook facts"
+    what = _KEPT[check]
     if figures is None:
-        return _passed(check, f"{what} are none that the base knew, so nothing can be lost.")
+        return _passed(check, f"{what} are none that the base knew, so there is nothing to measure.")
     base = _figure(figures.base, Grade.RIGHT, figures.cohort)
     candidate = _figure(figures.candidate, Grade.RIGHT, figures.cohort)
     if base.n != candidate.n:
@@ -239,7 +259,7 @@ def _drop(check: str, figures: CohortFigures | None, limit: float, min_questions
         f"{-figures.difference_high:+.3f} to {-figures.difference_low:+.3f}, n={base.n}), "
         f"at most {limit:.3f} allowed"
     )
-    if base.n < min_questions:
+    if base.n < min_questions and (drop > 0 or check != "restated"):  # few facts are restated, and on few days
         return _insufficient(check, f"{reason}; fewer than {min_questions} questions cannot decide.")
     return Check(check=check, outcome=_graded(drop <= limit), reason=f"{reason}.")
 

@@ -104,12 +104,11 @@ def get_version(workspace: Workspace, version: int) -> VersionInfo:
     Raises:
         InputError: there is no such version.
     """
-    with reaching(workspace) as client:
-        known = {int(found.version): found for found in _versions(client, workspace)}
+    known = {info.version: info for info in get_versions(workspace)}
     if version not in known:
-        listed = ", ".join(str(number) for number in sorted(known)) or "none"
+        listed = ", ".join(str(number) for number in known) or "none"
         raise InputError(f"There is no version {version}; the registry holds {listed}. Name one of them.")
-    return _info(known[version])
+    return known[version]
 
 
 def get_versions(workspace: Workspace) -> list[VersionInfo]:

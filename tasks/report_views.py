@@ -49,7 +49,7 @@ COHORTS = {
         "Restated",
         "facts whose statement the base knows under another title, heading or place",
         "facts known under another title, heading or place answered right",
-        "",
+        "restated",
     ),
     Cohort.HELD: CohortWords(
         "Kept",
@@ -198,7 +198,7 @@ def fact_groups(changes: Sequence[FactChange]) -> tuple[FactGroup, ...]:
     """Replaced, new and withdrawn facts with examples spread over the documents; held ones are counted."""
     return tuple(
         _fact_group(standing, [change for change in changes if change.standing is standing])
-        for standing in (Standing.REPLACED, Standing.NEW, Standing.RESTATED, Standing.WITHDRAWN)
+        for standing in (Standing.REPLACED, Standing.NEW, Standing.RESTATED, Standing.WITHDRAWN, Standing.AMBIGUOUS)
     )
 
 

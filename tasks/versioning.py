@@ -17,7 +17,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
@@ -43,19 +43,42 @@ def is_current(workspace: Workspace, stage: str) -> bool:
         return not repo.status(targets=[_address(workspace, stage)])
 
 
-def commit(workspace: Workspace, stage: str) -> None:
-    """Record the stage's outputs as made from the inputs that lie there now (``dvc commit -f STAGE``).
+def inputs(workspace: Workspace, stage: str) -> str:
+    """Digest of all that the stage depends on, as it lies there now; taken before the stage works.
 
-    Inputs must not have changed since the stage read them. Never call it from a command that DVC itself
-    runs: DVC commits that one.
+    Raises:
+        InputError: an input of the stage does not exist, or there is no such stage.
+        OutsideError: DVC failed, or another process holds its lock.
+    """
+    with _opened(workspace) as repo, _lock(repo):
+        found = _load(repo, workspace, stage)
+        found.save_deps()
+        return _inputs_digest(found)
+
+
+def commit(workspace: Workspace, stage: str, made_from: str) -> None:
+    """Record the stage's outputs as made from the inputs of the digest ``made_from`` (``dvc commit -f STAGE``).
+
+    Never call it from a command that DVC itself runs: DVC commits that one.
 
     Raises:
         InputError: an input or output of the stage does not exist, or there is no such stage.
-        OutsideError: DVC failed, or another process holds its lock.
+        OutsideError: an input changed while the stage worked, and nothing is recorded; or DVC failed, or
+            another process holds its lock.
     """
     _link_command(workspace)
-    with _opened(workspace) as repo:
-        repo.commit(target=_address(workspace, stage), force=True)
+    with _opened(workspace) as repo, _lock(repo):
+        found = _load(repo, workspace, stage)
+        found.save(run_cache=False)
+        if _inputs_digest(found) != made_from:
+            names = ", ".join(sorted({str(dep.def_path) for dep in found.deps}))
+            raise OutsideError(
+                f"What stage {stage} reads ({names}) changed while it worked. Run the same command again; it "
+                "takes up the change."
+            )
+        repo.stage_cache.save(found)
+        found.commit()
+        found.dump(update_pipeline=False)
 
 
 def restore(workspace: Workspace, stage: str) -> bool:
@@ -68,10 +91,8 @@ def restore(workspace: Workspace, stage: str) -> bool:
         InputError: an input of the stage does not exist, or there is no such stage.
         OutsideError: DVC failed, or another process holds its lock.
     """
-    from dvc.repo import lock_repo
-
-    with _opened(workspace) as repo, lock_repo(repo):
-        found = repo.stage.load_one(path=str(_pipeline(workspace)), name=stage)
+    with _opened(workspace) as repo, _lock(repo):
+        found = _load(repo, workspace, stage)
         if not _remembers(repo, found):
             return False
         found.remove_outs(force=True)
@@ -80,11 +101,6 @@ def restore(workspace: Workspace, stage: str) -> bool:
         found.commit()
         found.dump(update_pipeline=False)
         return True
-
-
-def lock_digest(workspace: Workspace) -> str:
-    """Digest of what ``dvc.lock`` says, in whatever order; the digest of nothing where there is none."""
-    return digest_text(json.dumps(_lock_content(_lock_file(workspace)) or {}, sort_keys=True))
 
 
 # --- asking DVC ------------------------------------------------------------------------------------
@@ -143,6 +159,22 @@ def _remembers(repo: "Repo", stage: "PipelineStage") -> bool:
     except RunCacheNotFoundError:
         return False
     return True
+
+
+def _lock(repo: "Repo") -> contextlib.AbstractContextManager[None]:
+    """DVC's lock of the whole repository."""
+    from dvc.repo import lock_repo
+
+    return cast("contextlib.AbstractContextManager[None]", lock_repo(repo))
+
+
+def _load(repo: "Repo", workspace: Workspace, stage: str) -> "PipelineStage":
+    return repo.stage.load_one(path=str(_pipeline(workspace)), name=stage)
+
+
+def _inputs_digest(stage: "PipelineStage") -> str:
+    """Of dependencies and parameters, whose digests were just taken."""
+    return digest_text(*(json.dumps(dep.dumpd(), sort_keys=True, default=str) for dep in stage.deps))
 
 
 def _pipeline(workspace: Workspace) -> Path:

@@ -46,10 +46,11 @@ DECISIVE = [
     "adapter_active",
     "learned",
     "stale",
+    "restated",
     "forgotten",
     "locality",
 ]
-CHECKS = [*DECISIVE, "withdrawn", "coverage"]
+CHECKS = [*DECISIVE, "retention", "withdrawn", "coverage"]
 
 
 def layer(**changes: Any) -> LayerSpectrum:
@@ -84,6 +85,7 @@ def cohort(kind: Cohort, n: int, base: int, right: int, stale: int = 0, dated: i
 
 GOOD = {
     Cohort.NEW: cohort(Cohort.NEW, 100, 2, 95, stale=2, dated=40),
+    Cohort.RESTATED: cohort(Cohort.RESTATED, 40, 36, 40),
     Cohort.HELD: cohort(Cohort.HELD, 100, 95, 95),
     Cohort.HANDBOOK: cohort(Cohort.HANDBOOK, 100, 97, 96),
     Cohort.WITHDRAWN: cohort(Cohort.WITHDRAWN, 40, 0, 30),
@@ -107,7 +109,8 @@ def without(*kinds: Cohort) -> EvaluationReport:
 def synthesis(changed: int = 100, covered: int = 60, **facts: int) -> SynthesisReport:
     documents = (Coverage(document="d", path="d.md", title="D", facts=1, statements=changed,
                           changed_statements=changed, changed_with_fact=covered),)  # fmt: skip
-    counts = {Standing.NEW: 30, Standing.RESTATED: 9, Standing.REPLACED: 20, Standing.WITHDRAWN: 20, Standing.HELD: 300}
+    counts = {Standing.NEW: 30, Standing.RESTATED: 9, Standing.REPLACED: 20, Standing.WITHDRAWN: 20, Standing.HELD: 300,
+              Standing.AMBIGUOUS: 0}  # fmt: skip
     return SynthesisReport(
         snapshot="s", base="base", recipe="facts", teacher="template", seed=1, new_statements=changed,
         gone_statements=0, rows={}, dropped={}, coverage=documents, rows_digest="r",
@@ -138,7 +141,7 @@ def test_a_good_candidate_is_promoted_with_every_check_reasoned() -> None:
     assert judgement.verdict is Verdict.PROMOTE
     assert [check.check for check in judgement.checks] == CHECKS
     assert all(check.outcome is Outcome.PASS for check in judgement.checks)
-    assert judgement.reasons == ("All 10 checks passed.",)
+    assert judgement.reasons == ("All 12 checks passed.",)
 
 
 def test_reasons_give_the_figure_n_and_interval() -> None:
@@ -171,6 +174,10 @@ def test_reasons_give_the_figure_n_and_interval() -> None:
         ("forgotten", cohort(Cohort.HELD, 19, 19, 0), Outcome.INSUFFICIENT),
         ("locality", cohort(Cohort.HANDBOOK, 100, 97, 94), Outcome.PASS),
         ("locality", cohort(Cohort.HANDBOOK, 100, 97, 93), Outcome.FAIL),
+        ("restated", cohort(Cohort.RESTATED, 100, 97, 94), Outcome.PASS),
+        ("restated", cohort(Cohort.RESTATED, 100, 97, 93), Outcome.FAIL),
+        ("restated", cohort(Cohort.RESTATED, 4, 4, 4), Outcome.PASS),
+        ("restated", cohort(Cohort.RESTATED, 4, 4, 3), Outcome.INSUFFICIENT),
         ("withdrawn", cohort(Cohort.WITHDRAWN, 40, 0, 20), Outcome.PASS),
         ("withdrawn", cohort(Cohort.WITHDRAWN, 40, 0, 19), Outcome.WARN),
         ("withdrawn", cohort(Cohort.WITHDRAWN, 10, 0, 10), Outcome.PASS),
@@ -219,7 +226,7 @@ def test_spectral_thresholds(check: str, layers: list[LayerSpectrum], expected: 
     assert outcome(judgement, check) is expected
     assert judgement.verdict is verdict
     if expected is Outcome.WARN:
-        assert judgement.reasons == ("All 10 checks passed, 1 of them with a warning.",)
+        assert judgement.reasons == ("All 12 checks passed, 1 of them with a warning.",)
 
 
 @pytest.mark.parametrize(("covered", "expected"), [(20, Outcome.PASS), (19, Outcome.WARN), (0, Outcome.WARN)])
@@ -272,10 +279,19 @@ def test_other_missing_figures_are_errors() -> None:
 
 
 def test_what_cannot_exist_is_not_missed() -> None:
-    nothing = synthesis(0, 0, new=0, replaced=0, withdrawn=0, held=0)
-    judgement = judged(measured=without(*GOOD), written=nothing, handbook_expected=False)
+    nothing = synthesis(0, 0, new=0, replaced=0, restated=0, withdrawn=0)
+    judgement = judged(measured=without(*(GOOD.keys() - {Cohort.HELD})), written=nothing, handbook_expected=False)
     assert judgement.verdict is Verdict.PROMOTE
     assert all(check.reason for check in judgement.checks)
+
+
+def test_where_nothing_could_show_forgetting_a_person_decides() -> None:
+    """As with any base that does not say what it knows."""
+    unknown = synthesis(restated=0, held=0)
+    measured = without(Cohort.RESTATED, Cohort.HELD, Cohort.HANDBOOK)
+    judgement = judged(measured=measured, written=unknown, handbook_expected=False)
+    assert judgement.verdict is Verdict.HOLD
+    assert outcome(judgement, "retention") is Outcome.INSUFFICIENT
 
 
 def test_reports_of_two_candidates_are_refused() -> None:
@@ -343,6 +359,7 @@ def test_one_failure_rejects_whatever_the_rest_says(
         bad = {
             "learned": cohort(Cohort.NEW, 50, 0, 44, dated=10),
             "stale": cohort(Cohort.NEW, 300, 0, 280, stale=20, dated=20),
+            "restated": cohort(Cohort.RESTATED, 50, 50, 48),
             "forgotten": cohort(Cohort.HELD, 50, 50, 48),
             "locality": cohort(Cohort.HANDBOOK, 50, 50, 48),
         }

@@ -130,11 +130,27 @@ def test_a_renamed_and_edited_document_still_knows_what_is_stale() -> None:
     assert (change.standing, change.old_value) == (Standing.REPLACED, "1")
 
 
-def test_equal_tables_of_two_documents_are_two_facts() -> None:
-    other = fact("elsewhere", "7").model_copy(update={"document": "another"})
-    known = other.model_copy(update={"id": "known", "document": "doc"})
-    standings = {change.fact.id: change.standing for change in compare_facts([known], [other])}
-    assert standings == {"elsewhere": Standing.NEW, "known": Standing.WITHDRAWN}
+def test_what_another_document_states_under_the_same_name_replaces_the_fact() -> None:
+    known = fact("known", "$7")
+    elsewhere = known.model_copy(update={"id": "elsewhere", "document": "another"})
+    assert [change.standing for change in compare_facts([known], [elsewhere])] == [Standing.HELD]
+    (change,) = compare_facts([known], [elsewhere.model_copy(update={"value": "$9"})])
+    assert (change.standing, change.old_value) == (Standing.REPLACED, "$7")
+
+
+def test_no_question_is_taught_with_two_answers(params: SynthesizeParams) -> None:
+    known = fact("known", "$7")
+    documents = [known.model_copy(update={"id": id, "document": id, "value": value})
+                 for id, value in (("one", "$8"), ("two", "$9"))]  # fmt: skip
+    for now in (documents[:1], documents):
+        changes = compare_facts([known], now)
+        answers: dict[str, set[str]] = {}
+        for row in teaching_rows(changes, [], [], params, seed=1):
+            answers.setdefault(row.prompt, set()).add(row.completion)
+        assert all(len(found) == 1 for prompt, found in answers.items() if prompt)
+    assert [change.standing for change in changes] == [Standing.AMBIGUOUS] * 2
+    assert not answers
+    assert not questions(changes, [], [], [], params)
 
 
 def test_recall_gives_a_beginning_that_no_other_statement_shares(params: SynthesizeParams) -> None:

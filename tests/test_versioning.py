@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -42,19 +43,25 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(root)
 
 
+def _lock(workspace: Workspace) -> Any:
+    return yaml.safe_load((workspace.root / "dvc.lock").read_text())
+
+
 def _double(workspace: Workspace) -> None:
     root = workspace.root
+    made_from = versioning.inputs(workspace, "double")
     times = yaml.safe_load((root / "params.yaml").read_text())["times"]
     (root / "doubled").mkdir(exist_ok=True)
     (root / "doubled" / "text.txt").write_text((root / "source.txt").read_text() * times)
     (root / "length.json").write_text(json.dumps({"length": len((root / "doubled" / "text.txt").read_text())}))
-    versioning.commit(workspace, "double")
+    versioning.commit(workspace, "double", made_from)
 
 
 def _count(workspace: Workspace) -> None:
     root = workspace.root
+    made_from = versioning.inputs(workspace, "count")
     (root / "count.txt").write_text(str(len((root / "doubled" / "text.txt").read_text())))
-    versioning.commit(workspace, "count")
+    versioning.commit(workspace, "count", made_from)
 
 
 def _dvc(workspace: Workspace, *arguments: str) -> str:
@@ -93,6 +100,19 @@ def test_any_edit_is_seen(workspace: Workspace, path: str, content: str) -> None
     assert not versioning.is_current(workspace, "double")
 
 
+@pytest.mark.parametrize(("path", "content"), [("source.txt", "abc"), ("params.yaml", "times: 3\n")])
+def test_what_changes_while_a_stage_works_is_not_recorded_as_read(
+    workspace: Workspace, path: str, content: str
+) -> None:
+    made_from = versioning.inputs(workspace, "double")
+    _double(workspace)
+    (workspace.root / path).write_text(content)
+    with pytest.raises(OutsideError, match=r"changed while it worked"):
+        versioning.commit(workspace, "double", made_from)
+    assert not versioning.is_current(workspace, "double")
+    assert not versioning.restore(workspace, "double")
+
+
 def test_another_command_is_not_current(workspace: Workspace) -> None:
     _double(workspace)
     text = (workspace.root / "dvc.yaml").read_text()
@@ -114,18 +134,18 @@ def test_deleted_outputs_come_back(workspace: Workspace) -> None:
 
 def test_inputs_seen_before_bring_their_outputs_back(workspace: Workspace) -> None:
     _double(workspace)
-    first = versioning.lock_digest(workspace)
+    first = _lock(workspace)
     (workspace.root / "source.txt").write_text("xyz")
     assert not versioning.restore(workspace, "double")
     assert (workspace.root / "doubled" / "text.txt").read_text() == "abab"
     _double(workspace)
-    assert versioning.lock_digest(workspace) != first
+    assert _lock(workspace) != first
 
     (workspace.root / "source.txt").write_text("ab")
     assert versioning.restore(workspace, "double")
     assert (workspace.root / "doubled" / "text.txt").read_text() == "abab"
     assert versioning.is_current(workspace, "double")
-    assert versioning.lock_digest(workspace) == first
+    assert _lock(workspace) == first
 
 
 def test_nothing_comes_back_from_an_emptied_cache(workspace: Workspace) -> None:
@@ -139,14 +159,14 @@ def test_nothing_comes_back_from_an_emptied_cache(workspace: Workspace) -> None:
 def test_a_torn_lock_file_is_rebuilt(workspace: Workspace) -> None:
     _double(workspace)
     _count(workspace)
-    whole = versioning.lock_digest(workspace)
+    whole = _lock(workspace)
     lock = workspace.root / "dvc.lock"
     for length in (0, len("schema: '2"), lock.stat().st_size // 2):
         content = lock.read_text()
         lock.write_text(content[:length])
         for stage in ("double", "count"):
             assert versioning.is_current(workspace, stage) or versioning.restore(workspace, stage)
-        assert versioning.lock_digest(workspace) == whole
+        assert _lock(workspace) == whole
 
 
 def test_a_killed_holder_does_not_block(workspace: Workspace) -> None:
@@ -169,11 +189,12 @@ def test_a_killed_holder_does_not_block(workspace: Workspace) -> None:
     entry = {"pid": os.getpid(), "cmd": "dvc repro"}
     held = workspace.root / ".dvc" / "tmp" / "rwlock"
     held.write_text(json.dumps({"write": {str(workspace.root): entry}}))
+    made_from = versioning.inputs(workspace, "double")
     with pytest.raises(OutsideError, match="busy"):
-        versioning.commit(workspace, "double")
+        versioning.commit(workspace, "double", made_from)
     long_ago = time.time() - 10**6
     os.utime(held, (long_ago, long_ago))
-    versioning.commit(workspace, "double")
+    versioning.commit(workspace, "double", made_from)
     held.write_text('{"write": {"/a')
     assert versioning.is_current(workspace, "double")
 
@@ -182,7 +203,8 @@ def test_standard_output_stays_free(workspace: Workspace) -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from data.workspace import Workspace; from tasks import versioning\n"
-        "workspace = Workspace(Path(sys.argv[1])); versioning.commit(workspace, 'double')\n"
+        "workspace = Workspace(Path(sys.argv[1]))\n"
+        "versioning.commit(workspace, 'double', versioning.inputs(workspace, 'double'))\n"
         "(workspace.root / 'length.json').unlink(); assert versioning.restore(workspace, 'double')\n"
     )
     _double(workspace)
@@ -204,7 +226,7 @@ def test_what_is_missing_is_said(workspace: Workspace, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nosuch"):
         versioning.is_current(workspace, "nosuch")
     with pytest.raises(InputError, match="doubled"):
-        versioning.commit(workspace, "double")
+        versioning.commit(workspace, "double", versioning.inputs(workspace, "double"))
     (workspace.root / "source.txt").unlink()
     with pytest.raises(InputError, match=r"source\.txt"):
         versioning.restore(workspace, "double")
