@@ -9,7 +9,6 @@ to comments, docstrings and the help texts of fields.
 
 import ast
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -181,12 +180,7 @@ def _digest_of(files: dict[str, str]) -> str:
 
 
 def _base(workspace: Workspace) -> dict[str, str]:
-    """Digest of the base: of its files, or of hub id and revision."""
-    name = workspace.base()
-    if not Path(name).is_dir():
-        revision = _hub_revision(name)
-        return {"digest": digest_text(name, revision), "base": name, "revision": revision}
-    return {"digest": _tree_digest(Path(name), workspace.state / "cache" / "base.json")}
+    return {"digest": _tree_digest(Path(workspace.base()), workspace.state / "cache" / "base.json")}
 
 
 def _tree_digest(folder: Path, memory: Path) -> str:
@@ -198,14 +192,6 @@ def _tree_digest(folder: Path, memory: Path) -> str:
         known = {"folder": str(folder), "files": stats, "digest": digest_tree(folder)}
         _write_if_changed(memory, known)
     return str(known["digest"])
-
-
-def _hub_revision(name: str) -> str:
-    """The revision of a hub id that lies in the local cache; ``main`` where none does yet."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    reference = hub / f"models--{name.replace('/', '--')}" / "refs" / "main"
-    return reference.read_text().strip() if reference.is_file() else "main"
 
 
 # --- files -----------------------------------------------------------------------------------------

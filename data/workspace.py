@@ -146,13 +146,17 @@ class Workspace:
         write_json(self.mode, {"quick": quick})
 
     def base(self) -> str:
-        """The base as transformers takes it: a folder of the workspace or of the project, or a hub id."""
+        """Folder of the base: in the workspace or the project, or where a Hugging Face id is fetched to.
+
+        Raises:
+            InputError: ``base`` in ``params.yaml`` is neither a folder nor an id.
+        """
         name = load_params(self.params_file).base
         for root in (self.root, PROJECT_ROOT):
             if (root / name).is_dir():
                 return str(root / name)
         if name.count("/") == 1 and not name.startswith((".", "/")):
-            return name
+            return str(self.state / "bases" / name.replace("/", "--"))
         raise InputError(
             f"The base {name!r} is neither a folder below {self.root} nor a Hugging Face id (owner/name). "
             "Set base in params.yaml."

@@ -5,7 +5,6 @@ from pathlib import Path
 from data.files import building, read_json, write_json, write_record
 from data.report_records import SpectralReport
 from data.workspace import Workspace
-from models.base import local_folder
 from models.spectra import adapter_report
 
 
@@ -15,9 +14,8 @@ def audit(workspace: Workspace) -> SpectralReport:
     Raises:
         InputError: no adapter there, or it does not fit the base.
     """
-    base: Path = local_folder(workspace.base())
     digest = read_json(workspace.base_digest)["digest"]
-    report = adapter_report(workspace.adapter, base, base_digest=digest)
+    report = adapter_report(workspace.adapter, Path(workspace.base()), base_digest=digest)
     with building(workspace.spectral) as draft:
         write_record(draft / "report.json", report)
     write_json(workspace.metrics("audit"), _metrics(report))

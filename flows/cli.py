@@ -32,6 +32,9 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+INTERRUPTED = 130
+"""What typer leaves with after Ctrl-C, as shells do (128 + SIGINT)."""
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -56,8 +59,10 @@ def main() -> None:
         app()
     except RelearnError as error:
         fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        fail("Interrupted. Run the same command again; it goes on where it stopped.", 130)
+    except SystemExit as leaving:
+        if leaving.code == INTERRUPTED:
+            fail("Interrupted. Run the same command again; it goes on where it stopped.", INTERRUPTED)
+        raise
     except Exception as error:  # a traceback shown to a user is a defect, and so is a lost one
         details = Path(tempfile.gettempdir()) / f"relearn-{os.getpid()}.log"
         details.write_text(traceback.format_exc(), encoding="utf-8")
@@ -276,9 +281,10 @@ def base_build(
     from data.workspace import open_workspace
     from flows.base import build_base
     from flows.progress import Lines
+    from flows.running import locked
 
     place = open_workspace(workspace)
-    with quiet_output():
+    with quiet_output(), locked(place, "a build of the base"):
         folder = build_base(place, place.root / out, place.params(), until or None, Lines("base").trained)
     show({"base": str(folder)}, as_json, [f"The base lies in {folder}; its README.md says what it knows."])
 
@@ -299,7 +305,8 @@ def config_check(workspace: WorkspaceOption = Path(), as_json: JsonOption = Fals
 
     place = open_workspace(workspace)
     content = {"params": str(place.params_file), "base": place.base(), "valid": bool(place.params())}
-    show(content, as_json, [f"{place.params_file} is valid; the base is {content['base']}."])
+    fetched = "" if Path(place.base()).is_dir() else " (the first cycle fetches it)"
+    show(content, as_json, [f"{place.params_file} is valid; the base is {content['base']}{fetched}."])
 
 
 @config_app.command("schema", epilog="Example: relearn config schema")

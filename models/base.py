@@ -4,11 +4,13 @@ Any Hugging Face causal model by folder or hub id (safetensors only), or ``tiny`
 million parameters that the project trains itself so that the default needs no download.
 """
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
@@ -21,11 +23,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from data.errors import InputError
+from data.errors import InputError, OutsideError
+from data.files import building, write_json
 from models.device import weights_dtype
 
 END = "<|end|>"
 """The one special token: ends every text and opens every prompt."""
+HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
 VOCABULARY = 4096
 CONTEXT = 1024
 
@@ -83,25 +87,25 @@ def save_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
     tokenizer.save_pretrained(folder)
 
 
-def load_base(name: str | Path, device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load a base by folder or hub id; several GPUs are shared out by accelerate.
+def load_base(folder: str | Path, device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load a base from its folder; several GPUs are shared out by accelerate.
 
     Raises:
-        InputError: no such folder or id, or it has no safetensors.
+        InputError: no such folder, or it has no safetensors.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         spread = device == "cuda" and torch.cuda.device_count() > 1
         model = AutoModelForCausalLM.from_pretrained(
-            name,
+            folder,
+            local_files_only=True,
             dtype=weights_dtype(device),
-            use_safetensors=True,
-            attn_implementation="sdpa",
+            use_safetensors=True,  # attention is SDPA where the architecture has it: transformers' default
             device_map="auto" if spread else None,
         )
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The base {str(name)!r} could not be loaded ({str(error).splitlines()[0]}). Set base in "
+            f"The base {str(folder)!r} could not be loaded ({str(error).splitlines()[0]}). Set base in "
             "params.yaml to a folder with safetensors and a tokenizer, or to a Hugging Face id."
         ) from error
     if tokenizer.pad_token_id is None:
@@ -109,17 +113,22 @@ def load_base(name: str | Path, device: str = "cpu") -> tuple[PreTrainedModel, P
     return (model if spread else model.to(device)).eval(), tokenizer
 
 
-def local_folder(name: str) -> Path:
-    """The folder of a base's files: itself, or the hub's local copy; nothing is downloaded.
+def fetch_base(name: str, folder: Path) -> None:
+    """Copy a model of the Hugging Face hub into ``folder``, where no later push changes it.
+
+    Files come through the hub's own cache, so that an interrupted download goes on. Only safetensors, tokenizer
+    and configuration are taken; ``hub.json`` says which revision they are.
 
     Raises:
-        InputError: a hub id whose files were never fetched.
+        OutsideError: the hub is out of reach, has no such model, or the disk is full.
     """
-    if Path(name).is_dir():
-        return Path(name)
     try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"The files of {name} are not on this machine. Train once with it, which fetches them."
+        found = Path(snapshot_download(name, allow_patterns=HUB_FILES))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise OutsideError(
+            f"The base {name} could not be fetched from the Hugging Face hub ({str(error).splitlines()[0]}). Check "
+            "the id and the network, or set base in params.yaml to a folder; then run the same command again."
         ) from error
+    with building(folder) as draft:
+        shutil.copytree(found, draft, dirs_exist_ok=True)
+        write_json(draft / "hub.json", {"id": name, "revision": found.name})

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from data.params import Params, explain, load_params
 from data.report_records import Verdict
 from data.workspace import with_quick
-from flows.cli import app
+from flows.cli import app, main
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "mlflow", "prefect", "great_expectations", "dvc", "pandas", "sqlalchemy", "rich"}
@@ -67,6 +67,20 @@ def test_failures_are_one_sentence_and_an_exit_code(arguments: list[str], code: 
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("flows.overview.report_path", interrupt)
+    monkeypatch.setattr(sys, "argv", ["relearn", "report"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 130
+    assert "goes on where it stopped" in capsys.readouterr().err
 
 
 def test_json_is_one_object_on_standard_output() -> None:
