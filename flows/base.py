@@ -18,6 +18,7 @@ from data.curriculum import curriculum
 from data.errors import InputError
 from data.extraction import Source, extract_facts, extract_statements
 from data.files import building, digest_text, write_record, write_text
+from data.fingerprint import code_digest
 from data.handbook import Handbook, handbook
 from data.params import Params
 from data.records import Fact, Row
@@ -113,7 +114,8 @@ def _snapshot(workspace: Workspace, params: Params, until: str) -> tuple[Path, P
 def _key(recipe: Recipe, rows: Sequence[Row]) -> str:
     settings = recipe.params.tiny.model_dump_json()
     train = f"{recipe.params.train.window}/{recipe.params.train.threads}/{recipe.params.train.dtype}"
-    return digest_text(settings, train, str(recipe.seed), *(f"{row.prompt}\x1f{row.completion}" for row in rows))
+    seed, code = str(recipe.seed), code_digest("flows.base")
+    return digest_text(settings, train, seed, code, *(f"{row.prompt}\x1f{row.completion}" for row in rows))
 
 
 def _schedule(params: Params) -> Schedule:

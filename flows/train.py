@@ -1,7 +1,7 @@
 """Stage ``train``: rows to adapter, always from the base.
 
-A killed run goes on from its last checkpoint; checkpoints belong to exactly these rows, this base and
-these parameters.
+A killed run goes on from its last checkpoint; checkpoints belong to exactly these rows, this base, this code
+and these parameters.
 """
 
 import shutil
@@ -21,7 +21,7 @@ from data.workspace import Workspace
 from models.adapters import new_lora, save_adapter, trained_parameters
 from models.base import load_base
 from models.device import autocast_dtype, choose_device, keep_freed_memory, ran_out_of_memory
-from models.packing import batches, encode, end_token
+from models.packing import batches, encode, end_token, keeps_rows_apart
 from models.training import Progress, Schedule, Trained, fit
 
 Report = Callable[[Progress], None]
@@ -53,7 +53,8 @@ def train(workspace: Workspace, report: Report = lambda progress: None) -> Train
     device = choose_device(params.device)
     plan = schedule(params, seed, device)
     dtype = str(plan.dtype).removeprefix("torch.")
-    checkpoints = workspace.checkpoints / f"train-{_key(workspace.params(), base, rows_digest, f'{device}/{dtype}')}"
+    code = read_json(workspace.code("train"))["digest"]
+    checkpoints = workspace.checkpoints / f"train-{_key(workspace.params(), code, base, rows_digest, device, dtype)}"
     adapted, _, trained = train_adapter(workspace.base(), rows, params, plan, device, checkpoints, report)
     result = TrainingReport(
         base=base,
@@ -120,7 +121,8 @@ def _try_to_train(
         adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     per_batch = max(1, params.tokens_per_step // params.window)
     encoded = encode(rows, tokenizer, params.window)
-    stream = batches(encoded, end_token(tokenizer), params.window, per_batch, plan.seed)
+    end = end_token(tokenizer)
+    stream = batches(encoded, end, params.window, per_batch, plan.seed, packed=keeps_rows_apart(model, end))
     try:
         return adapted, tokenizer, fit(adapted, stream, plan, checkpoints, report)
     except RuntimeError as error:
@@ -144,8 +146,8 @@ def schedule(params: TrainParams, seed: int, device: str) -> Schedule:
     )
 
 
-def _key(params: Params, base: str, rows: str, hardware: str) -> str:
-    return digest_text(params.train.model_dump_json(), str(params.seed), base, rows, hardware)[:12]
+def _key(params: Params, *rest: str) -> str:
+    return digest_text(params.train.model_dump_json(), str(params.seed), *rest)[:12]
 
 
 def _metrics(report: TrainingReport) -> dict[str, float | int]:

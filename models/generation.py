@@ -6,7 +6,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from models.packing import end_token
+from models.packing import end_token, token_ids
 
 
 @torch.inference_mode()
@@ -29,7 +29,7 @@ def answer(
         report: called with the number of prompts answered, after every batch.
     """
     end = end_token(tokenizer)
-    encoded = tokenizer(list(prompts), add_special_tokens=False)["input_ids"] if prompts else []
+    encoded = token_ids(tokenizer, prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
     answers = [""] * len(prompts)
     for first in range(0, len(order), batch):
@@ -46,8 +46,8 @@ def logit_shift(model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: S
     """Largest absolute change that the adapter makes to a logit after these prompts; 0: it does nothing."""
     end = end_token(tokenizer)
     largest = 0.0
-    for prompt in prompts:
-        ids_1T = torch.tensor([[end, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]])
+    for ids in token_ids(tokenizer, prompts):
+        ids_1T = torch.tensor([[end, *ids]])
         adapted_V = model(input_ids=ids_1T.to(model.device)).logits[0, -1].float()
         with model.disable_adapter():
             base_V = model(input_ids=ids_1T.to(model.device)).logits[0, -1].float()

@@ -1,10 +1,11 @@
-"""Rows to training windows: encoded, shuffled over the whole set, packed, never cut in two.
+"""Rows to training windows: encoded, shuffled over the whole set, packed whole.
 
 Every row ends in the end-of-text token and every window begins with it, which is also how a prompt begins
-when the model is asked. Positions start anew at each of these tokens, from which transformers reads that a
-row sees nothing of its neighbours: a row is learned as it will be asked for. Rows that paraphrase one fact
-must not meet in one step by construction order (Allen-Zhu and Li 2023, "Physics of Language Models 3.1");
-hence the shuffle over the whole set, anew in each epoch.
+when the model is asked. Positions start anew at each of these tokens, from which transformers reads, for most
+architectures, that a row sees nothing of its neighbours: a row is learned as it will be asked for. Where a
+model lets rows see one another all the same (``keeps_rows_apart``), each has a window to itself. Rows that
+paraphrase one fact must not meet in one step by construction order (Allen-Zhu and Li 2023, "Physics of
+Language Models 3.1"); hence the shuffle over the whole set, anew in each epoch.
 
 Shapes: B windows, T tokens a window.
 """
@@ -22,6 +23,10 @@ from data.records import Row
 IGNORED = -100
 """Label of a token that carries no loss."""
 _OPEN_WINDOWS = 16
+_PROBED = 6
+"""Tokens of each row by which a model is probed."""
+_STILL = 1e-5
+"""Share of what moves in the exchanged row that counts as nothing in the next."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class Batch:
 def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, window: int) -> list[EncodedRow]:
     """Tokenise rows; a row longer than a window is cut at the window's end."""
     end = end_token(tokenizer)
-    prompts = _ids(tokenizer, [row.prompt for row in rows])
-    completions = _ids(tokenizer, [row.completion for row in rows])
+    prompts = token_ids(tokenizer, [row.prompt for row in rows])
+    completions = token_ids(tokenizer, [row.completion for row in rows])
     encoded = []
     for prompt, completion in zip(prompts, completions, strict=True):
         ids = [*prompt, *completion, end][: window - 1]
@@ -70,30 +75,54 @@ def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
     return tokenizer.eos_token_id
 
 
-def batches(rows: Sequence[EncodedRow], end: int, window: int, windows_per_batch: int, seed: int) -> Iterator[Batch]:
-    """Batches without end, epoch after epoch: a pure function of its arguments."""
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of each text as it stands: what looks like a control token in a document is text like any other."""
+    if not texts:
+        return []
+    return list(tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+@torch.inference_mode()
+def keeps_rows_apart(model: torch.nn.Module, end: int) -> bool:
+    """Whether packed rows see nothing of one another in this model: exchange one row and look at the next.
+
+    Architectures that do not read rows out of positions, or carry a state along the window, fail.
+    """
+    others = [token for token in range(2 * _PROBED + 2) if token != end]
+    first, other, second = others[:_PROBED], others[_PROBED : 2 * _PROBED], others[:_PROBED]
+    ids_2T = torch.tensor([[end, *row, end, *second] for row in (first, other)])
+    positions_2T = torch.arange(_PROBED + 1).repeat(2, 2)
+    place = next(model.parameters()).device
+    logits_2TV = model(input_ids=ids_2T.to(place), position_ids=positions_2T.to(place), use_cache=False).logits
+    moved_T = (logits_2TV[0] - logits_2TV[1]).abs().amax(dim=-1)
+    return bool(moved_T[_PROBED + 1 :].max() <= _STILL * moved_T[: _PROBED + 1].max())
+
+
+def batches(
+    rows: Sequence[EncodedRow], end: int, window: int, windows_per_batch: int, seed: int, packed: bool = True
+) -> Iterator[Batch]:
+    """Batches without end, epoch after epoch: a pure function of its arguments.
+
+    ``packed``: rows share a window; otherwise each has one to itself.
+    """
     if not rows:
         raise ValueError("There is not one row to train on.")
     waiting: list[list[EncodedRow]] = []
     epoch = 0
     while True:
-        waiting.extend(_packed(rows, window, random.Random(f"{seed}/{epoch}")))
+        order = list(rows)
+        random.Random(f"{seed}/{epoch}").shuffle(order)
+        waiting.extend(_packed(order, window) if packed else ([row] for row in order))
         while len(waiting) >= windows_per_batch:
             yield _batch(waiting[:windows_per_batch], end, window)
             del waiting[:windows_per_batch]
         epoch += 1
 
 
-def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
-    return list(tokenizer(list(texts), add_special_tokens=False)["input_ids"]) if texts else []
-
-
-def _packed(rows: Sequence[EncodedRow], window: int, draw: random.Random) -> Iterator[list[EncodedRow]]:
-    order = list(range(len(rows)))
-    draw.shuffle(order)
+def _packed(rows: Sequence[EncodedRow], window: int) -> Iterator[list[EncodedRow]]:
+    """Rows in their order, each into the first open window that has room."""
     opened: list[tuple[list[EncodedRow], int]] = []
-    for index in order:
-        row = rows[index]
+    for row in rows:
         for slot, (content, used) in enumerate(opened):
             if used + len(row.ids) <= window:
                 content.append(row)

@@ -1,22 +1,33 @@
 """Packing, training and generation: nothing is cut, nothing is lost, and a resumed run ends in the same bits."""
 
 import itertools
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import LlamaForCausalLM, PreTrainedTokenizerBase, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    Lfm2Config,
+    LlamaForCausalLM,
+    OPTConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+    Qwen3Config,
+)
 
-from data.errors import InputError
+from data.errors import InputError, OutsideError
 from data.records import Row
 from models.adapters import load_adapter, new_lora, save_adapter, trained_parameters
-from models.base import load_base, new_tiny, save_base, train_tokenizer
+from models.base import fetch_base, load_base, new_tiny, save_base, train_tokenizer
 from models.device import autocast_dtype, choose_device, ran_out_of_memory
 from models.generation import answer, logit_shift
-from models.packing import IGNORED, Batch, EncodedRow, batches, encode, end_token
+from models.packing import IGNORED, Batch, EncodedRow, batches, encode, end_token, keeps_rows_apart
 from models.training import Progress, Schedule, fit, labelled_loss
 
 TEXTS = [f"Question: What is the fee of plan {n}?\nAnswer: ${n * 3}" for n in range(10, 40)]
@@ -81,6 +92,44 @@ def test_a_row_sees_nothing_of_its_neighbours(tokenizer: PreTrainedTokenizerBase
     for begin, end in itertools.pairwise([*begins, packed.tokens - 1]):
         alone = model(input_ids=packed.ids_BT[:, begin:end], use_cache=False).logits[0]
         torch.testing.assert_close(together[begin:end], alone)
+
+
+TINY: dict[str, Any] = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("config", "apart"),
+    [
+        (Qwen3Config(**TINY, intermediate_size=64, num_key_value_heads=2, head_dim=16), True),
+        (OPTConfig(**TINY, ffn_dim=64, word_embed_proj_dim=32), False),
+        (BloomConfig(**TINY), False),
+        (
+            Lfm2Config(**TINY, intermediate_size=64, num_key_value_heads=2, layer_types=["conv"] * 2),
+            False,
+        ),
+    ],
+    ids=lambda value: getattr(value, "model_type", None),
+)
+def test_a_model_that_lets_rows_see_one_another_is_known(config: PreTrainedConfig, apart: bool) -> None:
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    assert keeps_rows_apart(model, END) is apart
+
+
+def test_rows_that_cannot_share_a_window_have_one_each() -> None:
+    rows = [EncodedRow((token,) * 3, (token,) * 3) for token in range(1, 8)]
+    together, alone = (
+        list(itertools.islice(batches(rows, END, 30, 1, seed=1, packed=packed), 7)) for packed in (True, False)
+    )
+    assert together[0].tokens == 1 + 3 * 7
+    assert [batch.tokens for batch in alone] == [1 + 3] * 7
+    assert {int(batch.ids_BT[0, 1]) for batch in alone} == set(range(1, 8))
+
+
+def test_a_control_token_in_a_document_is_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    (told,) = encode([row("", f"Write {tokenizer.eos_token} there.")], tokenizer, 64)
+    assert told.ids.count(end_token(tokenizer)) == 1
+    assert tokenizer.decode(told.ids[:-1]) == f"Write {tokenizer.eos_token} there."
 
 
 def test_the_prompt_carries_no_loss_and_every_row_ends(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -183,18 +232,39 @@ def test_the_loss_is_the_models_own(tokenizer: PreTrainedTokenizerBase) -> None:
     assert labelled_loss(model, nothing, torch.device("cpu")) == 0
 
 
-def test_any_other_causal_model_goes_through_the_same_code(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    config = Qwen3Config(
-        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, head_dim=16, tie_word_embeddings=True,
-    )  # fmt: skip
-    save_base(Qwen3ForCausalLM(config), tokenizer, tmp_path / "qwen")
-    model, loaded = load_base(tmp_path / "qwen")
+@pytest.mark.parametrize(
+    "config",
+    [Qwen3Config(**TINY, intermediate_size=64, num_key_value_heads=2, head_dim=16), BloomConfig(**TINY)],
+    ids=lambda config: config.model_type,
+)
+def test_any_other_causal_model_goes_through_the_same_code(
+    config: PreTrainedConfig, tokenizer: PreTrainedTokenizerBase, tmp_path: Path
+) -> None:
+    config.vocab_size = len(tokenizer)
+    save_base(AutoModelForCausalLM.from_config(config), tokenizer, tmp_path / "other")
+    model, loaded = load_base(tmp_path / "other")
     adapted = new_lora(model, rank=2, alpha=4, dropout=0.0, seed=1)
     adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     trained = fit(adapted, stream(tokenizer), replace(SCHEDULE, steps=8), tmp_path / "checkpoints")
     assert trained.losses[-1] < trained.losses[0]
     assert len(answer(adapted, loaded, ["Question: x?"], 4, 1)) == 1
+
+
+def test_a_base_of_the_hub_is_fetched_once_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a hub's cache as huggingface_hub lays it out; the network is switched off."""
+    cache, copy = tmp_path / "hub", tmp_path / "bases" / "owner--name"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    with pytest.raises(OutsideError, match="could not be fetched"):
+        fetch_base("owner/name", copy)
+    assert not copy.exists()
+    revision = cache / "models--owner--name" / "snapshots" / ("0" * 40)
+    save_base(small(train_tokenizer(TEXTS, 300)), train_tokenizer(TEXTS, 300), revision)
+    (revision.parent.parent / "refs").mkdir()
+    (revision.parent.parent / "refs" / "main").write_text(revision.name)
+    fetch_base("owner/name", copy)
+    assert json.loads((copy / "hub.json").read_text()) == {"id": "owner/name", "revision": revision.name}
+    assert {file.name for file in revision.iterdir()} <= {file.name for file in copy.iterdir()}
+    assert load_base(copy)[0].num_parameters() > 0
 
 
 def test_bfloat16_is_chosen_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
