@@ -1,7 +1,7 @@
 """Reading and writing files so that a kill at any moment leaves either the old content or the new.
 
 Every write goes to a temporary file in the same folder, is flushed to the disk and renamed over the
-target; whole folders are built beside the target and swapped in.
+target; whole folders are built beside the target and swapped in (``building``).
 """
 
 import contextlib
@@ -147,14 +147,20 @@ def read_records(path: Path, kind: type[M]) -> list[M]:
 
 @contextlib.contextmanager
 def building(target: Path) -> Iterator[Path]:
-    """Build a folder beside ``target`` and swap it in at the end; on an error ``target`` is unchanged."""
+    """Build a folder beside ``target`` and swap it in at the end; on an error ``target`` is unchanged.
+
+    A kill between the two renames of the swap leaves the old folder beside the target, whence the next call
+    takes it back.
+    """
     with _outside_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        old = target.with_name(f".{target.name}.old")
+        if old.exists() and not target.exists():  # killed between the two renames
+            old.rename(target)
         draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         try:
             yield draft
             draft.chmod(0o755)
-            old = target.with_name(f".{target.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             if target.exists():
                 target.rename(old)

@@ -57,6 +57,8 @@ class Accepted(Record):
 
     snapshot: Snapshot | None = None
     """The last accepted snapshot; None in a new workspace."""
+    last: Snapshot | None = None
+    """The last snapshot, accepted or not: documents that go on from it keep their ids."""
     loss_reason: str | None = None
     """Why a person accepts that documents were lost; None: nobody has."""
 

@@ -44,15 +44,6 @@ def diff(before: Snapshot | None, after: Snapshot) -> SnapshotDiff:
     )
 
 
-def shares(before: Snapshot | None, after: Snapshot) -> tuple[float, float]:
-    """(lost share, changed share): withdrawn and changed documents per document there was; 0 if none."""
-    if before is None or not before.documents:
-        return 0.0, 0.0
-    changes = diff(before, after)
-    count = len(before.documents)
-    return len(changes.withdrawn) / count, len(changes.changed) / count
-
-
 def scan(folder: Path, extensions: Sequence[str]) -> list[Path]:
     """Files below ``folder`` with one of these endings (any case), relative to it, sorted.
 

@@ -1,7 +1,7 @@
 """The cycle: from the documents to a decision, as a Prefect flow with one task per stage.
 
 DVC says what has to run: a stage whose outputs are those of its inputs is not run again, so that a killed
-cycle goes on from its last finished stage and a collection that returns to an earlier state costs nothing.
+cycle goes on from its last finished stage and a collection that returns to an earlier state costs no training.
 Registration and promotion are never replayed from a cache.
 """
 
@@ -21,6 +21,7 @@ from data.errors import OutsideError
 from data.files import read_record, write_bytes, write_record
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, Judgement, StageRun, Verdict
+from data.snapshots import diff
 from data.workspace import Workspace, open_workspace
 from flows import ingest as ingesting
 from flows.assess import assess
@@ -150,9 +151,12 @@ def _retried(workspace: Workspace) -> dict[str, Any]:
 
 def _record_accepted_loss(workspace: Workspace) -> None:
     """A loss that a person accepted is a decision, so it stands in the ledger, once even if the cycle was killed."""
-    reason = read_record(workspace.accepted, Accepted).loss_reason
-    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest
-    before = accepted_snapshot(workspace)
-    if reason is not None and (before is None or before.digest != snapshot):
-        uri = ledger_uri(workspace)
-        ledger.append(uri, action=ledger.ACCEPT_LOSS, reason=reason, evidence={"snapshot": snapshot})
+    compared = read_record(workspace.accepted, Accepted)
+    now = read_record(workspace.collection / "snapshot.json", Snapshot)
+    last = accepted_snapshot(workspace)
+    if compared.loss_reason is None or compared.snapshot is None or (last is not None and last.digest == now.digest):
+        return
+    lost = diff(compared.snapshot, now).withdrawn
+    if lost and len(lost) >= workspace.params().ingest.max_lost_share * len(compared.snapshot.documents):
+        evidence = {"snapshot": now.digest, "lost": lost}
+        ledger.append(ledger_uri(workspace), action=ledger.ACCEPT_LOSS, reason=compared.loss_reason, evidence=evidence)

@@ -1,6 +1,7 @@
 """From the reports of a cycle to a verdict, a registered version and its HTML report."""
 
 import os
+import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from data.report_records import (
     Verdict,
 )
 from data.snapshots import diff
+from data.wordings import wordings_digest
 from data.workspace import Workspace
 from flows.inputs import base_digest, champion_entry, code_digest, promoted_candidate
 from models.gates import judge
@@ -65,7 +67,7 @@ def is_champion(workspace: Workspace, version: int) -> bool:
 def next_command(workspace: Workspace, version: int, verdict: Verdict, promoted: bool) -> str:
     """What a person would type next."""
     if promoted:
-        return f'relearn ask "{sample_question(workspace)}"'
+        return f"relearn ask {shlex.quote(sample_question(workspace))}"  # headings are untrusted text
     if verdict is Verdict.PROMOTE:
         return f'relearn promote {version} --reason "..."'
     if verdict is Verdict.HOLD:
@@ -81,7 +83,6 @@ def sample_question(workspace: Workspace) -> str:
         if answer.question.cohort is Cohort.NEW
         and answer.candidate_grade is Grade.RIGHT
         and answer.base_grade is not Grade.RIGHT
-        and '"' not in answer.question.question
     ]
     plainest = min(learned, key=lambda question: ("/table/" not in question.id, len(question.question)), default=None)
     return plainest.question.removeprefix("Question: ").removesuffix("\nAnswer:") if plainest else "..."
@@ -112,11 +113,24 @@ def publish_report(
             answers=tuple(read_records(workspace.evaluation / "answers.jsonl", Answer)),
             digests=made.digests.model_dump(exclude={"schema_"}),
             champion=entry.to_version if entry else None,
-            warnings=read_record(workspace.collection / "report.json", IngestReport).warnings,
+            warnings=(
+                *read_record(workspace.collection / "report.json", IngestReport).warnings,
+                *_other_wordings(workspace),
+            ),
             seconds=seconds,
             data_docs=Path(os.path.relpath(data_docs_index(workspace), path.parent)).as_posix(),
             next_command=command,
         ),
+    )
+
+
+def _other_wordings(workspace: Workspace) -> tuple[str, ...]:
+    learned = read_lineage(workspace.base()).wordings
+    if learned is None or learned == wordings_digest():
+        return ()
+    return (
+        "The base learned other wordings than data/prompts/wordings.yaml holds, so it may miss old facts that it "
+        "knows; build it anew with relearn base build.",
     )
 
 

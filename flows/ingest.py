@@ -7,7 +7,7 @@ from data.documents import Parsed, is_links_only
 from data.expectations import CollectionShares, DocumentCheck
 from data.files import building, read_record, write_json
 from data.params import IngestParams
-from data.records import Accepted, Quarantined, Snapshot
+from data.records import Accepted, DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
 from data.snapshots import diff
@@ -74,11 +74,17 @@ def _snapshot(
     usable: list[tuple[Reading, Parsed]] = [
         (reading, reading.parsed) for reading in readings if reading.parsed is not None and reading.path not in aside
     ]
-    previous = accepted.snapshot.documents if accepted.snapshot else ()
-    documents = identify(usable, previous, params.similarity)
+    documents = identify(usable, _known_versions(accepted), params.similarity)
     by_path = {reading.path: parsed.text for reading, parsed in usable}
     texts = {document.id: by_path[document.path] for document in documents}
     return make_snapshot(documents, quarantined), texts
+
+
+def _known_versions(accepted: Accepted) -> tuple[DocumentVersion, ...]:
+    """The newest known version of every document, those included that were set aside in between."""
+    snapshots = (accepted.snapshot, accepted.last)
+    newest = {document.id: document for snapshot in snapshots if snapshot for document in snapshot.documents}
+    return tuple(newest.values())
 
 
 def _shares(before: Snapshot | None, after: Snapshot, found: int) -> CollectionShares:

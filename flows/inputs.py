@@ -21,9 +21,11 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
 
     Raises:
         InputError: the documents folder is missing, or the base is neither a folder nor a hub id.
+        OutsideError: the base is a hub id and cannot be fetched.
     """
     params = load_params(workspace.params_file)
     workspace.set_quick(quick)
+    _fetch_base(workspace, params)
     write_inputs(workspace)
     documents = quick_digest(
         workspace.documents, params.ingest.extensions, workspace.state / "cache" / "documents.json"
@@ -33,15 +35,26 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
     return digest_text(documents, probes, code_digest(workspace), base_digest(workspace), _settings(params), str(quick))
 
 
+def _fetch_base(workspace: Workspace, params: Params) -> None:
+    """A base by hub id is fetched once, by the first cycle."""
+    folder = Path(workspace.base())
+    if not folder.is_dir():
+        from models.base import fetch_base
+
+        fetch_base(params.base, folder)
+
+
 def fix_accepted(workspace: Workspace, key: str, loss_reason: str | None) -> None:
     """Write down what the documents are compared with; an unfinished cycle keeps what it began with."""
-    unfinished = last_cycle(workspace)
-    goes_on = unfinished is not None and unfinished.key == key and workspace.accepted.is_file()
-    before = read_record(workspace.accepted, Accepted) if goes_on else None
-    snapshot = before.snapshot if before else accepted_snapshot(workspace)
-    killed = before is not None and unfinished is not None and unfinished.result is None
-    reason = loss_reason or (before.loss_reason if before and killed else None)
-    accepted = Accepted(snapshot=snapshot, loss_reason=reason)
+    cycle = last_cycle(workspace)
+    goes_on = cycle is not None and cycle.result is None and cycle.key == key and workspace.accepted.is_file()
+    accepted = (
+        read_record(workspace.accepted, Accepted)
+        if goes_on
+        else Accepted(snapshot=accepted_snapshot(workspace), last=last_snapshot(workspace))
+    )
+    if loss_reason is not None:
+        accepted = accepted.model_copy(update={"loss_reason": loss_reason})
     if not workspace.accepted.is_file() or read_record(workspace.accepted, Accepted) != accepted:
         write_record(workspace.accepted, accepted)
     write_record(workspace.cycle, Cycle(key=key))
@@ -60,6 +73,12 @@ def unchanged(workspace: Workspace, key: str) -> CycleResult | None:
     if cycle is None or cycle.result is None or cycle.key != key or not is_settled(workspace):
         return None
     return cycle.result.model_copy(update={"changed": False, "seconds": {}})
+
+
+def last_snapshot(workspace: Workspace) -> Snapshot | None:
+    """The snapshot that the collection holds; None in a new workspace."""
+    file = workspace.collection / "snapshot.json"
+    return read_record(file, Snapshot) if file.is_file() else None
 
 
 def accepted_snapshot(workspace: Workspace) -> Snapshot | None:

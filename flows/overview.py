@@ -9,7 +9,7 @@ from data.files import read_record
 from data.records import Snapshot
 from data.snapshots import diff
 from data.workspace import Workspace, open_workspace
-from flows.inputs import last_cycle
+from flows.inputs import champion_entry, last_cycle, last_snapshot
 
 
 def status(root: Path) -> dict[str, Any]:
@@ -17,17 +17,39 @@ def status(root: Path) -> dict[str, Any]:
     from tasks import registry
 
     workspace = open_workspace(root)
-    snapshot = _last_snapshot(workspace)
+    snapshot = last_snapshot(workspace)
     warnings = []
     cycle = last_cycle(workspace)
     if cycle is not None and cycle.result is None:
         warnings.append("The last cycle was not finished; relearn run goes on with it.")
-    aliases = {alias: registry.get_alias(workspace, alias) for alias in ("champion", "challenger")}
+    entry = champion_entry(workspace)
+    serves = {
+        "champion": entry.to_version if entry else None,
+        "challenger": registry.get_alias(workspace, registry.CHALLENGER),
+    }
+    warnings.extend(_mirrors_that_differ(workspace, serves["champion"]))
     return {
-        **{alias: _version(workspace, version, snapshot) for alias, version in aliases.items()},
+        **{alias: _version(workspace, version, snapshot) for alias, version in serves.items()},
         "snapshot": {"digest": snapshot.digest, "documents": len(snapshot.documents)} if snapshot else None,
         "warnings": warnings,
     }
+
+
+def _mirrors_that_differ(workspace: Workspace, champion: int | None) -> list[str]:
+    """What does not follow the ledger, which alone says who the champion is."""
+    from tasks import registry, serving
+
+    pointer = serving.pointer(workspace)
+    mirrors = {
+        "The alias champion in MLflow": registry.champion(workspace),
+        "What answers (relearn ask)": pointer.version if pointer else None,
+    }
+    remedy = f'relearn promote {champion} --reason "..." puts it right' if champion else "restore the ledger's backup"
+    return [
+        f"{what} is version {version}, but the ledger's champion is {champion}; {remedy}."
+        for what, version in mirrors.items()
+        if version != champion
+    ]
 
 
 def history(root: Path, verify: bool) -> dict[str, Any]:
@@ -74,17 +96,12 @@ def folder_diff(root: Path) -> dict[str, Any]:
     """The documents folder against the last snapshot."""
     workspace = open_workspace(root)
     params = workspace.params().ingest
-    before = _last_snapshot(workspace)
+    before = last_snapshot(workspace)
     readings = [(reading, reading.parsed) for reading in read_folder(workspace.documents, params)]
     readable = [(reading, parsed) for reading, parsed in readings if parsed is not None]
     documents = identify(readable, before.documents if before else (), params.similarity)
     changes = diff(before, make_snapshot(documents))
     return changes.model_dump(mode="json", exclude={"schema_"})
-
-
-def _last_snapshot(workspace: Workspace) -> Snapshot | None:
-    file = workspace.collection / "snapshot.json"
-    return read_record(file, Snapshot) if file.is_file() else None
 
 
 def _version(workspace: Workspace, version: int | None, now: Snapshot | None) -> dict[str, Any] | None:

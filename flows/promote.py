@@ -16,7 +16,7 @@ from data.records import Record
 from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace
 from tasks import ledger, registry, serving
-from tasks.places import ledger_uri
+from tasks.places import ledger_uri, without_passwords
 from tasks.registry import VersionInfo
 
 
@@ -142,5 +142,5 @@ def _require_no_pointer(workspace: Workspace, pointer: serving.ServingPointer | 
     if pointer is not None:
         raise PersonNeededError(
             f"Version {pointer.version} serves by ledger entry {pointer.entry}, but the ledger at "
-            f"{ledger_uri(workspace)} holds no promotion. Restore the ledger from its backup."
+            f"{without_passwords(ledger_uri(workspace))} holds no promotion. Restore the ledger from its backup."
         )

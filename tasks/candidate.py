@@ -97,7 +97,7 @@ def collect(
         judgement=judgement,
         training=read_record(workspace.adapter / "training.json", TrainingReport),
         evaluation=read_record(workspace.evaluation / "report.json", EvaluationReport),
-        params=params.model_dump(mode="json"),
+        params=params.model_dump(mode="json", exclude={"registry"}),  # addresses may hold passwords
         figures=dict(figures or {}),
     )
 

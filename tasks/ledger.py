@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection, Engine
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.files import digest_text
 from data.report_records import LedgerEntry
+from tasks.places import without_passwords
 
 PROMOTE = "promote"
 """The action that changes which version serves; every other entry leaves the champion as it is."""
@@ -248,12 +249,16 @@ def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
 
 @contextlib.contextmanager
 def _clear_errors(uri: str) -> Iterator[None]:
-    place = sa.make_url(uri).render_as_string(hide_password=True)
     try:
         yield
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"The ledger at {without_passwords(uri)} needs the Python package {error.name}. Install it into .venv, or "
+            "set registry.ledger_uri in params.yaml to an SQLite file."
+        ) from error
     except (sa.exc.DBAPIError, OSError) as error:
         cause = getattr(error, "orig", None) or error
         raise OutsideError(
-            f"The ledger at {place} did not answer ({cause}). Check registry.ledger_uri in params.yaml and "
-            "that its database runs, then run the same command again."
+            f"The ledger at {without_passwords(uri)} did not answer ({without_passwords(str(cause))}). Check "
+            "registry.ledger_uri in params.yaml and that its database runs, then run the same command again."
         ) from error

@@ -1,5 +1,7 @@
 """Where the databases of a workspace are: MLflow's and the ledger's, from one set of parameters."""
 
+import re
+
 from data.workspace import Workspace
 
 
@@ -20,3 +22,8 @@ def ledger_uri(workspace: Workspace) -> str:
 def mlflow_uri(workspace: Workspace) -> str:
     """Where this workspace's runs, models and versions are."""
     return resolve_uri(workspace, workspace.params().registry.mlflow_uri)
+
+
+def without_passwords(text: str) -> str:
+    """``text`` with every password of an address in it (``scheme://user:password@host``) masked."""
+    return re.sub(r"(://[^:/@\s]*):[^/@\s]*@", r"\1:***@", text)

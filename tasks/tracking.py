@@ -18,7 +18,7 @@ from data.files import digest_tree
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks.candidate import Candidate
-from tasks.places import mlflow_uri
+from tasks.places import mlflow_uri, without_passwords
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -59,9 +59,9 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
     except OutsideError:
         raise
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException, OSError) as error:
-        cause = " ".join(str(getattr(error, "orig", None) or error).split())[:300]
+        cause = without_passwords(" ".join(str(getattr(error, "orig", None) or error).split()))[:300]
         raise OutsideError(
-            f"The registry at {uri.rpartition('@')[2]} did not answer as it should ({cause}). Check "
+            f"The registry at {without_passwords(uri)} did not answer as it should ({cause}). Check "
             "registry.mlflow_uri in params.yaml and that it runs, then run the same command again."
         ) from error
 

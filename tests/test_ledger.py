@@ -128,6 +128,13 @@ def test_a_database_that_cannot_be_opened_is_an_outside_failure(tmp_path: Path) 
         ledger.append(f"sqlite:///{tmp_path}/file/ledger.db", action="note", reason="why")
 
 
+def test_no_password_of_an_address_is_printed() -> None:
+    with pytest.raises((InputError, OutsideError)) as failed:  # whether or not the driver is installed
+        ledger.entries("postgresql://bob:hunter2@127.0.0.1:9/ledger")
+    assert "bob:***@127.0.0.1" in str(failed.value)
+    assert "hunter2" not in str(failed.value)
+
+
 def test_postgresql_gets_its_triggers() -> None:
     statements: list[str] = []
 

@@ -96,6 +96,7 @@ def test_the_run_holds_parameters_figures_curve_datasets_and_reports(
     info = registry.get_version(workspace, version)
     run = client.get_run(info.run)
     assert run.data.params["train.rank"] == str(workspace.params().train.rank)
+    assert not [name for name in run.data.params if "uri" in name]  # an address may hold a password
     assert run.data.metrics["new/candidate/right"] == 0.9
     assert run.data.metrics["new/candidate/right/low"] == 0.6
     curve = [(point.step, point.value) for point in client.get_metric_history(info.run, "training/loss")]
@@ -187,12 +188,13 @@ def test_an_unknown_version_names_the_known_ones(workspace: Workspace, base: int
 def test_a_registry_out_of_reach_is_one_sentence_within_seconds(workspace: Workspace) -> None:
     content = workspace.params_file.read_text()
     (workspace.root / "blocked").write_text("a file, not a folder")
-    for uri in ("sqlite:///blocked/mlflow.db", "http://127.0.0.1:9"):
+    for uri in ("sqlite:///blocked/mlflow.db", "http://bob:hunter2@127.0.0.1:9"):
         broken = content.replace("sqlite:///.relearn/mlflow.db", uri)
         try:
             write_text(workspace.params_file, broken)
-            with pytest.raises(OutsideError, match=r"registry\.mlflow_uri"):
+            with pytest.raises(OutsideError, match=r"registry\.mlflow_uri") as failed:
                 registry.get_versions(workspace)
+            assert "hunter2" not in str(failed.value)
         finally:
             write_text(workspace.params_file, content)
 

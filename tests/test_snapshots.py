@@ -13,7 +13,7 @@ from data import snapshots
 from data.errors import InputError
 from data.files import digest_file
 from data.records import DocumentVersion, Snapshot, SnapshotDiff
-from data.snapshots import diff, quick_digest, scan, shares, snapshot_digest
+from data.snapshots import diff, quick_digest, scan, snapshot_digest
 
 NAMES = st.text("abcé/ \\'", min_size=1, max_size=6)
 PAIRS = st.dictionaries(NAMES, st.text("0123456789abcdef", min_size=1, max_size=4), max_size=8)
@@ -77,7 +77,6 @@ def test_a_diff_leads_from_the_one_to_the_other_and_back(pair: tuple[Snapshot, S
 def test_nothing_changed_is_an_empty_diff(pair: tuple[Snapshot, Snapshot]) -> None:
     same = pair[0].model_copy(update={"documents": tuple(reversed(pair[0].documents))})
     assert diff(pair[0], same) == SnapshotDiff(added=(), changed=(), moved=(), withdrawn=())
-    assert shares(pair[0], same) == (0.0, 0.0)
 
 
 def test_a_diff_names_each_change() -> None:
@@ -86,14 +85,11 @@ def test_a_diff_names_each_change() -> None:
     assert diff(before, after) == SnapshotDiff(
         added=("e",), changed=("b", "n/d"), moved=(("c", "n/c"), ("d", "n/d")), withdrawn=("e",)
     )
-    assert shares(before, after) == (1 / 5, 2 / 5)
 
 
 def test_the_first_snapshot_adds_all_and_loses_nothing() -> None:
     after = snapshot({"1": ("b", "x"), "2": ("a", "x")})
     assert diff(None, after) == SnapshotDiff(added=("a", "b"), changed=(), moved=(), withdrawn=())
-    assert shares(None, after) == shares(snapshot({}), after) == (0.0, 0.0)
-    assert shares(after, snapshot({})) == (1.0, 0.0)
 
 
 # --- the folder ------------------------------------------------------------------------------------
