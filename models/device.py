@@ -28,7 +28,7 @@ def choose_device(wanted: str) -> str:
 def autocast_dtype(wanted: str, device: str) -> torch.dtype:
     """The type matrix products are computed in; ``auto`` takes bfloat16 unless a CPU would have to emulate it.
 
-    On a two-core CPU without bf16 instructions a training step in bfloat16 took 40 times as long as in float32.
+    On a two-core CPU without bf16 instructions a training step in bfloat16 took some 35 times as long as in float32.
     """
     if wanted != "auto":
         return _DTYPES[wanted]
