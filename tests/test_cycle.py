@@ -17,6 +17,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError, PersonNeededError
@@ -239,6 +244,28 @@ def test_a_base_that_learned_other_wordings_is_pointed_out(finished: Workspace, 
     write_json(lineage, read_json(lineage) | {"wordings": "0" * 64})
     result = run_cycle(workspace.root, quick=True, loss_reason=None)
     assert "learned other wordings" in Path(str(result.report)).read_text()
+
+
+def test_a_held_candidate_ends_in_a_state_of_its_own(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished.root, tmp_path / "workspace")
+    params = yaml.safe_load(workspace.params_file.read_text())
+    lenient = {"min_new_right": 0.0, "max_stale_share": 1.0, "max_held_drop": 1.0, "max_handbook_drop": 1.0}
+    params["gates"].update(lenient, min_surviving_share=0.0, min_questions=1, min_coverage=1.0)
+    workspace.params_file.write_text(yaml.safe_dump(params))
+    (workspace.documents / "prose.md").write_text(
+        "# Prose\n\nNothing in here reads as a fact, however long one looks.\n"
+    )
+    result = run_cycle(workspace.root, quick=True, loss_reason=None)
+    assert result.verdict is Verdict.HOLD, result.reasons
+    with get_client(sync_client=True) as client:
+        (run,) = client.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
+        only = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
+        tasks = client.read_task_runs(flow_run_filter=only, limit=20)
+    assert (run.state_name, run.state_type) == ("Held", StateType.COMPLETED)
+    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
+    assert {f"{stage} {snapshot}" for stage in ("synthesize", "train", "audit", "assess", "judge", "register")} <= {
+        task.name for task in tasks
+    }
 
 
 def test_an_alias_moved_by_hand_is_seen(finished: Workspace, tmp_path: Path) -> None:
