@@ -8,7 +8,7 @@ from data.report_records import Coverage
 
 
 def compare_facts(known: Iterable[Fact], current: Iterable[Fact]) -> tuple[FactChange, ...]:
-    """Every fact of either side once, with its standing; current facts first, in their order.
+    """Every current fact with its standing, in their order, then every withdrawn name once.
 
     A fact is asked for under its title and heading. Where only these changed, what it says is no news, and the
     old way to ask for it is not taught as withdrawn either, since what it says still holds.
@@ -20,12 +20,13 @@ def compare_facts(known: Iterable[Fact], current: Iterable[Fact]) -> tuple[FactC
     now = {fact.id: fact for fact in current}
     said_before = {_said(fact) for fact in before.values()}
     said_now = {_said(fact) for fact in now.values()}
+    named = {_asked_as(fact): fact for fact in before.values()}
     gone = {_asked_as(fact): fact for id, fact in before.items() if id not in now and _said(fact) not in said_now}
     values = _values_by_name(now.values())
     changes = [
         FactChange(standing=Standing.AMBIGUOUS, fact=fact)
         if len(values[_asked_as(fact)]) > 1
-        else _compared(before.get(id) or gone.get(_asked_as(fact)), fact, said_before)
+        else _compared(before.get(id) or named.get(_asked_as(fact)), fact, said_before)
         for id, fact in now.items()
     ]
     withdrawn = (fact for name, fact in gone.items() if name not in values)

@@ -85,7 +85,7 @@ class AssessParams(Block):
 
 class GateParams(Block):
     min_new_right: Share = Field(description="New facts right on held-out wordings; below it: reject.")
-    max_held_drop: Share = Field(description="Loss on facts that still hold; above it: reject.")
+    max_held_drop: Share = Field(description="Loss on facts that still hold, and on restated ones; above it: reject.")
     max_handbook_drop: Share = Field(description="Loss on the handbook; above it: reject.")
     max_stale_share: Share = Field(description="Replaced facts answered the old way; above it: reject.")
     min_withdrawn_refused: Share = Field(description="Withdrawn facts refused; below it: hold.")

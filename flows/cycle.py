@@ -27,7 +27,7 @@ from flows import ingest as ingesting
 from flows.assess import assess
 from flows.audit import audit
 from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
-from flows.inputs import accepted_snapshot, base_digest
+from flows.inputs import accepted_snapshot, base_digest, fix_inputs
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
 from flows.synthesize import synthesize
@@ -64,16 +64,15 @@ def _outside(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
     return isinstance(state.result(raise_on_failure=False), OutsideError)
 
 
-@task(
-    task_run_name="ingest {documents}",
-    cache_policy=NO_CACHE,
-    retries=2,  # somebody wrote to the documents while they were read
-    retry_delay_seconds=1,
-    retry_condition_fn=_outside,
-)
-def ingest(workspace: Workspace, documents: str) -> StageRun:
+@task(task_run_name="ingest {key:.8}", cache_policy=NO_CACHE)
+def ingest(workspace: Workspace, key: str) -> StageRun:
     """Documents to snapshot; the snapshot is kept, so that later ones can be compared with it."""
     run = run_stage(workspace, "ingest", lambda: ingesting.ingest(workspace))
+    if fix_inputs(workspace, workspace.is_quick()) != key:  # else the result would stand for other documents
+        raise OutsideError(
+            "The documents or the settings changed while the documents were read. Run the same command again; it "
+            "takes up the change."
+        )
     file = workspace.collection / "snapshot.json"
     write_bytes(workspace.snapshot_file(read_record(file, Snapshot).digest), file.read_bytes())
     _record_accepted_loss(workspace)
@@ -131,7 +130,7 @@ def cycle(root: str, key: str) -> State[Any]:
     workspace = open_workspace(Path(root))
     registration = _retried(workspace)
     prepare_registry.with_options(**registration)(workspace)
-    runs = [ingest(workspace, key[:8])]
+    runs = [ingest(workspace, key)]
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
     for stage in STAGES:
         runs.append(work_on.with_options(name=stage)(workspace, stage, snapshot))

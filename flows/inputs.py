@@ -1,7 +1,7 @@
 """What a cycle follows from, and whether any of it changed; decided without a heavy library.
 
-Before its first stage a cycle writes down its inputs (code, base, mode, the snapshot to compare with), so
-that a killed cycle goes on with exactly what it began with.
+Before its first stage a cycle writes down its inputs (code, base, mode, the snapshots to compare with and to go
+on from), so that a killed cycle goes on with exactly what it began with.
 """
 
 from collections.abc import Callable

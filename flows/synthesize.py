@@ -104,7 +104,7 @@ def prepare(workspace: Workspace, params: Params) -> Material:
         rows=rows,
         dropped=dropped,
         questions=questions(changes, fresh, now.statements, book, settings),
-        coverage=coverage(snapshot.documents, now.facts, now.statements, fresh),
+        coverage=coverage(snapshot.documents, _taught(changes), now.statements, fresh),
     )
 
 
@@ -114,6 +114,11 @@ def known_handbook(workspace: Workspace) -> tuple[Fact, ...]:
     if lineage.handbook_seed is None:
         return ()
     return handbook(lineage.handbook_seed, lineage.handbook_entities, lineage.handbook_withdrawn).known
+
+
+def _taught(changes: Sequence[FactChange]) -> list[Fact]:
+    """The facts in force that questions are asked about."""
+    return [c.fact for c in changes if c.standing not in (Standing.WITHDRAWN, Standing.AMBIGUOUS)]
 
 
 def _standings(changes: Sequence[FactChange]) -> dict[Standing, int]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
@@ -124,10 +123,11 @@ def fetch_base(name: str, folder: Path) -> None:
     """
     try:
         found = Path(snapshot_download(name, allow_patterns=HUB_FILES))
-    except (OSError, ValueError, HfHubHTTPError) as error:
+    except Exception as error:  # whatever its HTTP client raises
+        cause = str(error).partition("\n")[0]
         raise OutsideError(
-            f"The base {name} could not be fetched from the Hugging Face hub ({str(error).splitlines()[0]}). Check "
-            "the id and the network, or set base in params.yaml to a folder; then run the same command again."
+            f"The base {name} could not be fetched from the Hugging Face hub ({cause}). Check the id and the network, "
+            "or set base in params.yaml to a folder; then run the same command again."
         ) from error
     with building(folder) as draft:
         shutil.copytree(found, draft, dirs_exist_ok=True)

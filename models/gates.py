@@ -234,11 +234,11 @@ _KEPT = {
 
 def _retention(measured: Sequence[CohortFigures | None]) -> Check:
     """Without a single question whose answer the base knew, forgetting would pass unseen."""
-    if any(figures is not None for figures in measured):
+    if any(_figure(figures.base, Grade.RIGHT, figures.cohort).hits for figures in measured if figures is not None):
         return _passed("retention", "Questions that the base could answer say what was forgotten.")
     return _insufficient(
         "retention",
-        "Nothing says what was forgotten: the base states neither documents nor a handbook that it knows.",
+        "Nothing says what was forgotten: there is no question that the base could answer.",
     )
 
 

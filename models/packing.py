@@ -10,6 +10,7 @@ Language Models 3.1"); hence the shuffle over the whole set, anew in each epoch.
 Shapes: B windows, T tokens a window.
 """
 
+import itertools
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -103,20 +104,26 @@ def batches(
 ) -> Iterator[Batch]:
     """Batches without end, epoch after epoch: a pure function of its arguments.
 
-    ``packed``: rows share a window; otherwise each has one to itself.
+    ``packed``: rows share windows of ``window`` tokens. Otherwise each has one to itself, as wide as the batch's
+    longest row, and a batch holds as many rows as fill ``windows_per_batch * window`` tokens.
     """
     if not rows:
         raise ValueError("There is not one row to train on.")
     waiting: list[list[EncodedRow]] = []
-    epoch = 0
-    while True:
+    for content in _windows(rows, window, seed, packed):
+        waiting.append(content)
+        filled = len(waiting) * window if packed else sum(1 + len(row.ids) for (row,) in waiting)
+        if filled >= windows_per_batch * window:
+            yield _batch(waiting, end, window if packed else max(1 + len(row.ids) for (row,) in waiting))
+            waiting = []
+
+
+def _windows(rows: Sequence[EncodedRow], window: int, seed: int, packed: bool) -> Iterator[list[EncodedRow]]:
+    """What stands in each window, shuffled anew in each epoch."""
+    for epoch in itertools.count():
         order = list(rows)
         random.Random(f"{seed}/{epoch}").shuffle(order)
-        waiting.extend(_packed(order, window) if packed else ([row] for row in order))
-        while len(waiting) >= windows_per_batch:
-            yield _batch(waiting[:windows_per_batch], end, window)
-            del waiting[:windows_per_batch]
-        epoch += 1
+        yield from _packed(order, window) if packed else ([row] for row in order)
 
 
 def _packed(rows: Sequence[EncodedRow], window: int) -> Iterator[list[EncodedRow]]:

@@ -32,7 +32,7 @@ class Candidate(Record):
     """A judged adapter with all that it rests on."""
 
     base: str
-    """Folder of the base, or its Hugging Face id."""
+    """Folder of the base."""
     adapter: Path
     documents: Path
     """The collection it was made from."""

@@ -26,4 +26,4 @@ def mlflow_uri(workspace: Workspace) -> str:
 
 def without_passwords(text: str) -> str:
     """``text`` with every password of an address in it (``scheme://user:password@host``) masked."""
-    return re.sub(r"(://[^:/@\s]*):[^/@\s]*@", r"\1:***@", text)
+    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)

@@ -195,7 +195,7 @@ def _mixed(answers: Sequence[Answer]) -> list[Answer]:
 
 
 def fact_groups(changes: Sequence[FactChange]) -> tuple[FactGroup, ...]:
-    """Replaced, new and withdrawn facts with examples spread over the documents; held ones are counted."""
+    """Facts of every standing but held, with examples spread over the documents; held ones are counted."""
     return tuple(
         _fact_group(standing, [change for change in changes if change.standing is standing])
         for standing in (Standing.REPLACED, Standing.NEW, Standing.RESTATED, Standing.WITHDRAWN, Standing.AMBIGUOUS)

@@ -22,9 +22,9 @@ class Weights(Record):
     """Where the parts of a version are, and what they must be."""
 
     base: str
-    """Folder, below the workspace where it is relative, or a Hugging Face id."""
+    """Folder, below the workspace where it is relative."""
     base_digest: str
-    """Digest of the folder; empty for an id."""
+    """Digest of the folder."""
     adapter: str | None
     """Folder; None for the base alone."""
     adapter_digest: str
@@ -78,7 +78,7 @@ def fetch_weights(workspace: Workspace, version: int) -> Weights:
 
     config, parts = registry.model_parts(registry.fetch_model(workspace, version))
     weights = Weights(
-        base=_below(workspace, parts["base"]) if "base" in parts else config["base"],
+        base=_below(workspace, parts.get("base", Path(config["base"]))),
         base_digest=config["base_digest"],
         adapter=_below(workspace, parts["adapter"]) if "adapter" in parts else None,
         adapter_digest=config["adapter_digest"],
@@ -134,9 +134,7 @@ def load_champion(workspace: Workspace) -> tuple[Loaded, int]:
 
 def absolute(workspace: Workspace, weights: Weights) -> Weights:
     """The same weights with their folders resolved below the workspace."""
-    folders: dict[str, Any] = {}
-    if weights.base_digest:
-        folders["base"] = str(workspace.root / weights.base)
+    folders: dict[str, Any] = {"base": str(workspace.root / weights.base)}
     if weights.adapter is not None:
         folders["adapter"] = str(workspace.root / weights.adapter)
     return weights.model_copy(update=folders)

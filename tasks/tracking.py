@@ -160,14 +160,13 @@ def log_pyfunc(
 def _weights(workspace: Workspace, base: str, adapter: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
     """What the pyfunc model is told, and the folders that are copied into it."""
     assess = workspace.params().assess
-    is_folder = Path(base).is_dir()
-    size = sum(path.stat().st_size for path in Path(base).rglob("*") if path.is_file()) if is_folder else 0
-    folders = {"base": base} if is_folder and size <= COPIED_BASE_BYTES else {}
+    size = sum(path.stat().st_size for path in Path(base).rglob("*") if path.is_file())
+    folders = {"base": base} if size <= COPIED_BASE_BYTES else {}
     if adapter is not None:
         folders["adapter"] = str(adapter)
     weights = {
         "base": base,
-        "base_digest": digest_tree(Path(base)) if is_folder else "",
+        "base_digest": digest_tree(Path(base)),
         "adapter_digest": digest_tree(adapter) if adapter is not None else "",
         "new_tokens": assess.new_tokens,
         "batch": assess.batch,

@@ -37,10 +37,10 @@ from flows.promote import promote
 from flows.running import locked, run_cycle
 from flows.train import train
 from models.training import Trained, fit
-from tasks import versioning
 from tasks.ledger import entries as ledger_entries
 from tasks.places import ledger_uri
 from tasks.tracking import reaching
+from tasks.versioning import inputs
 from tests.miniature import NEW, OLD, ROOT, make_workspace, with_base, write_documents
 
 RELEARN = Path(sys.executable).with_name("relearn")
@@ -219,23 +219,37 @@ def test_documents_keep_their_identity_before_any_candidate_is_promoted(finished
     assert after["hours.html"] == before["hours.html"]
 
 
-def test_documents_written_while_they_are_read_are_read_again(
-    finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["before anything is read", "before", "after"])
+def test_documents_written_while_they_are_read_are_not_taken_for_the_others(
+    when: str, finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = copied(finished.root, tmp_path / "workspace")
     file = workspace.documents / "late.md"
-    file.write_text("# Late\n\nYou must pay within 5 days of the bill.\n")
-    texts = iter(["# Late\n\nYou must pay within 6 days of the bill.\n"])
+    old, new = (f"# Late\n\nYou must pay within {days} days of the bill.\n" for days in (5, 6))
+    file.write_text(old)
 
     def ingest_while_somebody_writes(place: Workspace) -> object:
+        if when == "before":
+            file.write_text(new)
         report = ingest(place)
-        file.write_text(next(texts, file.read_text()))
+        file.write_text(new)
         return report
 
-    monkeypatch.setattr("flows.ingest.ingest", ingest_while_somebody_writes)
-    run_cycle(workspace.root, quick=True, loss_reason=None)
-    assert any("6 days" in text.read_text() for text in (workspace.collection / "texts").iterdir())
-    assert versioning.is_current(workspace, "ingest")
+    def inputs_after_somebody_wrote(place: Workspace, stage: str) -> str:
+        file.write_text(new)
+        return inputs(place, stage)
+
+    with monkeypatch.context() as patch:
+        if when == "before anything is read":
+            patch.setattr("tasks.versioning.inputs", inputs_after_somebody_wrote)
+        else:
+            patch.setattr("flows.ingest.ingest", ingest_while_somebody_writes)
+        with pytest.raises(OutsideError, match="changed while"):
+            run_cycle(workspace.root, quick=True, loss_reason=None)
+    file.write_text(old)
+    assert run_cycle(workspace.root, quick=True, loss_reason=None).changed
+    texts = [text.read_text() for text in (workspace.collection / "texts").iterdir()]
+    assert [" 5 days" in text for text in texts if "Late" in text] == [True]
 
 
 def test_a_base_that_learned_other_wordings_is_pointed_out(finished: Workspace, tmp_path: Path) -> None:

@@ -292,6 +292,8 @@ def test_where_nothing_could_show_forgetting_a_person_decides() -> None:
     judgement = judged(measured=measured, written=unknown, handbook_expected=False)
     assert judgement.verdict is Verdict.HOLD
     assert outcome(judgement, "retention") is Outcome.INSUFFICIENT
+    ignorant = evaluation(cohort(Cohort.HELD, 100, 0, 0), cohort(Cohort.HANDBOOK, 100, 0, 0))
+    assert outcome(judged(measured=ignorant), "retention") is Outcome.INSUFFICIENT
 
 
 def test_reports_of_two_candidates_are_refused() -> None:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.workspace import PROJECT_ROOT
 from tasks import ledger
+from tasks.places import without_passwords
 
 COPY = (
     "INSERT {} INTO ledger SELECT {}, time, 'other', action, from_version, to_version, reason, evidence, "
@@ -133,6 +134,12 @@ def test_no_password_of_an_address_is_printed() -> None:
         ledger.entries("postgresql://bob:hunter2@127.0.0.1:9/ledger")
     assert "bob:***@127.0.0.1" in str(failed.value)
     assert "hunter2" not in str(failed.value)
+
+
+@pytest.mark.parametrize("password", ["hunter2", "a/b", "a@b", "a:b"])
+def test_a_password_is_masked_whatever_is_in_it(password: str) -> None:
+    said = f"no answer from postgresql://bob:{password}@host:5432/base (see http://host/help)"
+    assert without_passwords(said) == "no answer from postgresql://bob:***@host:5432/base (see http://host/help)"
 
 
 def test_postgresql_gets_its_triggers() -> None:

@@ -138,6 +138,14 @@ def test_what_another_document_states_under_the_same_name_replaces_the_fact() ->
     assert (change.standing, change.old_value) == (Standing.REPLACED, "$7")
 
 
+def test_a_second_document_that_states_what_is_known_is_no_news() -> None:
+    known = fact("known", "$7")
+    copy = known.model_copy(update={"id": "copy", "document": "another"})
+    assert [change.standing for change in compare_facts([known], [known, copy])] == [Standing.HELD] * 2
+    both = [one.model_copy(update={"value": "$9"}) for one in (known, copy)]
+    assert [change.old_value for change in compare_facts([known], both)] == ["$7", "$7"]
+
+
 def test_no_question_is_taught_with_two_answers(params: SynthesizeParams) -> None:
     known = fact("known", "$7")
     documents = [known.model_copy(update={"id": id, "document": id, "value": value})

@@ -116,14 +116,14 @@ def test_a_model_that_lets_rows_see_one_another_is_known(config: PreTrainedConfi
     assert keeps_rows_apart(model, END) is apart
 
 
-def test_rows_that_cannot_share_a_window_have_one_each() -> None:
-    rows = [EncodedRow((token,) * 3, (token,) * 3) for token in range(1, 8)]
-    together, alone = (
-        list(itertools.islice(batches(rows, END, 30, 1, seed=1, packed=packed), 7)) for packed in (True, False)
-    )
-    assert together[0].tokens == 1 + 3 * 7
-    assert [batch.tokens for batch in alone] == [1 + 3] * 7
-    assert {int(batch.ids_BT[0, 1]) for batch in alone} == set(range(1, 8))
+def test_rows_that_cannot_share_a_window_have_one_each_and_fill_a_step_all_the_same() -> None:
+    rows = [EncodedRow((token,) * (1 + token % 5), (token,) * (1 + token % 5)) for token in range(1, 31)]
+    alone = list(itertools.islice(batches(rows, END, 20, 2, seed=1, packed=False), 3))
+    for batch in alone:
+        assert 40 <= batch.tokens < 40 + 20
+        assert all(len(set(ids.tolist()) - {END}) == 1 for ids in batch.ids_BT)
+    seen = [int(ids[1]) for batch in alone for ids in batch.ids_BT]
+    assert sorted(seen[:30]) == list(range(1, 31))
 
 
 def test_a_control_token_in_a_document_is_text(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -250,7 +250,7 @@ def test_any_other_causal_model_goes_through_the_same_code(
     assert len(answer(adapted, loaded, ["Question: x?"], 4, 1)) == 1
 
 
-def test_a_base_of_the_hub_is_fetched_once_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_of_the_hub_is_copied_with_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a hub's cache as huggingface_hub lays it out; the network is switched off."""
     cache, copy = tmp_path / "hub", tmp_path / "bases" / "owner--name"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
