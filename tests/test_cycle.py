@@ -21,7 +21,7 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError, PersonNeededError
@@ -274,7 +274,7 @@ def test_a_held_candidate_ends_in_a_state_of_its_own(finished: Workspace, tmp_pa
     with get_client(sync_client=True) as client:
         (run,) = client.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
         only = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
-        tasks = client.read_task_runs(flow_run_filter=only, limit=20)
+        tasks = client.read_task_runs(flow_run_filter=only, limit=20, sort=TaskRunSort.END_TIME_DESC)
     assert (run.state_name, run.state_type) == ("Held", StateType.COMPLETED)
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
     assert {f"{stage} {snapshot}" for stage in ("synthesize", "train", "audit", "assess", "judge", "register")} <= {
