@@ -25,7 +25,7 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
     """
     params = load_params(workspace.params_file)
     workspace.set_quick(quick)
-    _fetch_base(workspace, params)
+    require_base(workspace, params)
     write_inputs(workspace)
     documents = quick_digest(
         workspace.documents, params.ingest.extensions, workspace.state / "cache" / "documents.json"
@@ -35,7 +35,7 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
     return digest_text(documents, probes, code_digest(workspace), base_digest(workspace), _settings(params), str(quick))
 
 
-def _fetch_base(workspace: Workspace, params: Params) -> None:
+def require_base(workspace: Workspace, params: Params) -> None:
     """A base by hub id is fetched once, by the first cycle."""
     folder = Path(workspace.base())
     if not folder.is_dir():

@@ -23,6 +23,8 @@ from transformers import (
 
 from data.errors import InputError, OutsideError
 from data.records import Row
+from data.workspace import Workspace
+from flows.inputs import require_base
 from models.adapters import load_adapter, new_lora, save_adapter, trained_parameters
 from models.base import fetch_base, load_base, new_tiny, save_base, train_tokenizer
 from models.device import autocast_dtype, choose_device, ran_out_of_memory
@@ -265,6 +267,22 @@ def test_a_base_of_the_hub_is_copied_with_its_revision(tmp_path: Path, monkeypat
     assert json.loads((copy / "hub.json").read_text()) == {"id": "owner/name", "revision": revision.name}
     assert {file.name for file in revision.iterdir()} <= {file.name for file in copy.iterdir()}
     assert load_base(copy)[0].num_parameters() > 0
+
+
+def test_a_base_that_was_fetched_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = (Path(__file__).parent.parent / "params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(settings.replace("base: data/bases/tiny", "base: owner/name"))
+    workspace, fetched = Workspace(tmp_path), []
+
+    def fetch(name: str, folder: Path) -> None:
+        fetched.append((name, folder))
+        folder.mkdir(parents=True)
+
+    monkeypatch.setattr("models.base.fetch_base", fetch)
+    for _ in range(2):
+        require_base(workspace, workspace.params())
+    assert fetched == [("owner/name", tmp_path / ".relearn" / "bases" / "owner--name")]
+    assert workspace.base() == str(fetched[0][1])
 
 
 def test_bfloat16_is_chosen_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
