@@ -9,6 +9,8 @@ from data.errors import InputError
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+_VECTORS_ONLY = {"avx512_bf16"}
+"""Instructions for bf16 that float32 outruns."""
 
 
 def choose_device(wanted: str) -> str:
@@ -26,14 +28,17 @@ def choose_device(wanted: str) -> str:
 
 
 def autocast_dtype(wanted: str, device: str) -> torch.dtype:
-    """The type matrix products are computed in; ``auto`` takes bfloat16 unless a CPU would have to emulate it.
+    """The type matrix products are computed in; ``auto`` takes bfloat16 where units for it make that faster.
 
-    On a two-core CPU without bf16 instructions a training step in bfloat16 took some 35 times as long as in float32.
+    On CPUs without bf16 instructions a training step in bfloat16 took some 35 times as long as in float32, with the
+    vector instructions of AVX-512 alone 1.6 times as long (docs/results.md, "Number types").
     """
     if wanted != "auto":
         return _DTYPES[wanted]
-    native = device != "cpu" or any(there for name, there in torch.cpu.get_capabilities().items() if "bf16" in name)
-    return torch.bfloat16 if native else torch.float32
+    if device != "cpu":
+        return torch.bfloat16
+    able = {name for name, there in torch.cpu.get_capabilities().items() if "bf16" in name and there}
+    return torch.bfloat16 if able - _VECTORS_ONLY else torch.float32
 
 
 def weights_dtype(device: str) -> torch.dtype:

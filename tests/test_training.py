@@ -285,12 +285,23 @@ def test_a_base_that_was_fetched_is_not_fetched_again(tmp_path: Path, monkeypatc
     assert workspace.base() == str(fetched[0][1])
 
 
-def test_bfloat16_is_chosen_only_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
-    for native, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda native=native: {"avx2": True, "avx512_bf16": native})
-        assert autocast_dtype("auto", "cpu") is dtype
-        assert autocast_dtype("auto", "cuda") is torch.bfloat16
-        assert autocast_dtype("bfloat16", "cpu") is torch.bfloat16
+@pytest.mark.parametrize(
+    ("able", "dtype"),
+    [
+        ({"amx_bf16", "avx512_bf16"}, torch.bfloat16),
+        ({"bf16"}, torch.bfloat16),
+        ({"avx512_bf16"}, torch.float32),
+        (set(), torch.float32),
+    ],
+)
+def test_bfloat16_is_chosen_only_where_it_is_faster(
+    able: set[str], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("avx2", "bf16", "avx512_bf16", "amx_bf16")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {name: name in able for name in names})
+    assert autocast_dtype("auto", "cpu") is dtype
+    assert autocast_dtype("auto", "cuda") is torch.bfloat16
+    assert autocast_dtype("bfloat16", "cpu") is torch.bfloat16
 
 
 def test_a_failed_allocation_is_told_from_other_errors() -> None:
