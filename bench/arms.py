@@ -20,7 +20,7 @@ from data.params import Params
 from data.records import Cohort, Question
 from data.workspace import Workspace, open_workspace
 from flows.synthesize import prepare
-from flows.train import schedule, train_adapter
+from flows.train import Job, schedule, train_adapter
 from models.base import load_base
 from models.device import choose_device, keep_freed_memory
 from models.generation import answer
@@ -79,9 +79,8 @@ def run_arm(arm: str, workspace: Workspace, params: Params, count: int) -> None:
     plan = schedule(settings, params.seed, device)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        adapted, tokenizer, trained = train_adapter(
-            workspace.base(), material.rows, settings, plan, device, Path(folder)
-        )
+        job = Job(workspace.base(), material.rows, settings, plan, device, Path(folder))
+        adapted, tokenizer, trained = train_adapter(job)
     seconds = time.monotonic() - begun
     name = arm or "params.yaml"
     epochs = trained.tokens / sum(len(row.ids) for row in encode(material.rows, tokenizer, settings.window))

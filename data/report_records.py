@@ -30,6 +30,8 @@ class IngestReport(Record):
     contacts: int
     """E-mail addresses and phone numbers found; reported, never a reason to quarantine."""
     warnings: tuple[str, ...]
+    loss_accepted: bool
+    """A loss of documents went through only because a person accepted it."""
 
 
 class SynthesisReport(Record):

@@ -20,7 +20,7 @@ from prefect.tasks import Task
 from data.errors import OutsideError
 from data.files import read_record, write_bytes, write_record
 from data.records import Accepted, Snapshot
-from data.report_records import Cycle, CycleResult, Judgement, StageRun, Verdict
+from data.report_records import Cycle, CycleResult, IngestReport, Judgement, StageRun, Verdict
 from data.snapshots import diff
 from data.workspace import Workspace, open_workspace
 from flows import ingest as ingesting
@@ -150,12 +150,11 @@ def _retried(workspace: Workspace) -> dict[str, Any]:
 
 def _record_accepted_loss(workspace: Workspace) -> None:
     """A loss that a person accepted is a decision, so it stands in the ledger, once even if the cycle was killed."""
-    compared = read_record(workspace.accepted, Accepted)
     now = read_record(workspace.collection / "snapshot.json", Snapshot)
     last = accepted_snapshot(workspace)
-    if compared.loss_reason is None or compared.snapshot is None or (last is not None and last.digest == now.digest):
-        return
-    lost = diff(compared.snapshot, now).withdrawn
-    if lost and len(lost) >= workspace.params().ingest.max_lost_share * len(compared.snapshot.documents):
-        evidence = {"snapshot": now.digest, "lost": lost}
+    compared = read_record(workspace.accepted, Accepted)
+    accepted = read_record(workspace.collection / "report.json", IngestReport).loss_accepted
+    recorded = last is not None and last.digest == now.digest
+    if accepted and not recorded and compared.loss_reason is not None:
+        evidence = {"snapshot": now.digest, "lost": diff(compared.snapshot, now).withdrawn}
         ledger.append(ledger_uri(workspace), action=ledger.ACCEPT_LOSS, reason=compared.loss_reason, evidence=evidence)

@@ -29,13 +29,14 @@ def ingest(workspace: Workspace) -> IngestReport:
     quarantined = check_documents(workspace, checks, params)
     snapshot, texts = _snapshot(readings, quarantined, accepted, params)
     shares = _shares(accepted.snapshot, snapshot, len(readings))
-    warnings = check_collection(workspace, shares, params, accepted.loss_reason is not None)
+    warnings, loss_accepted = check_collection(workspace, shares, params, accepted.loss_reason is not None)
     report = IngestReport(
         snapshot=snapshot.digest,
         documents=len(snapshot.documents),
         quarantined=len(quarantined),
         contacts=sum(check.contacts for check in checks),
         warnings=warnings,
+        loss_accepted=loss_accepted,
     )
     with building(workspace.collection) as draft:
         write_collection(draft, snapshot, texts, report)

@@ -6,6 +6,7 @@ and these parameters.
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -25,9 +26,22 @@ from models.packing import batches, encode, end_token, keeps_rows_apart
 from models.training import Progress, Schedule, Trained, fit
 
 Report = Callable[[Progress], None]
+
 Fitted = tuple[PeftModel, PreTrainedTokenizerBase, Trained]
 _RECOMPUTED = {"auto": (False, True), "always": (True,), "never": (False,)}
 """By ``train.gradient_checkpointing``: whether activations are recomputed, at the first try and at the next."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, how."""
+
+    base: str
+    rows: Sequence[Row]
+    params: TrainParams
+    plan: Schedule
+    device: str
+    checkpoints: Path
 
 
 def train(workspace: Workspace, report: Report = lambda progress: None) -> TrainingReport:
@@ -55,7 +69,7 @@ def train(workspace: Workspace, report: Report = lambda progress: None) -> Train
     dtype = str(plan.dtype).removeprefix("torch.")
     code = read_json(workspace.code("train"))["digest"]
     checkpoints = workspace.checkpoints / f"train-{_key(workspace.params(), code, base, rows_digest, device, dtype)}"
-    adapted, _, trained = train_adapter(workspace.base(), rows, params, plan, device, checkpoints, report)
+    adapted, _, trained = train_adapter(Job(workspace.base(), rows, params, plan, device, checkpoints), report)
     result = TrainingReport(
         base=base,
         rows=rows_digest,
@@ -78,53 +92,37 @@ def train(workspace: Workspace, report: Report = lambda progress: None) -> Train
     return result
 
 
-def train_adapter(
-    base: str,
-    rows: Sequence[Row],
-    params: TrainParams,
-    plan: Schedule,
-    device: str,
-    checkpoints: Path,
-    report: Report = lambda progress: None,
-) -> Fitted:
+def train_adapter(job: Job, report: Report = lambda progress: None) -> Fitted:
     """Train with activations kept and, where memory runs out, once more from the last checkpoint without.
 
     Raises:
         InputError: the base cannot be loaded.
         OutsideError: the memory of the device does not suffice.
     """
-    for recompute in _RECOMPUTED[params.gradient_checkpointing]:
-        done = _try_to_train(base, rows, params, plan, device, checkpoints, report, recompute)
+    for recompute in _RECOMPUTED[job.params.gradient_checkpointing]:
+        done = _try_to_train(job, report, recompute)
         if done is not None:
             return done
         torch.cuda.empty_cache()
     raise OutsideError(
-        f"The memory of {device} does not suffice to train this base. Lower train.tokens_per_step or train.window, "
+        f"The memory of {job.device} does not suffice to train this base. Lower train.tokens_per_step or train.window, "
         "or set train.gradient_checkpointing to auto."
     )
 
 
-def _try_to_train(
-    base: str,
-    rows: Sequence[Row],
-    params: TrainParams,
-    plan: Schedule,
-    device: str,
-    checkpoints: Path,
-    report: Report,
-    recompute: bool,
-) -> Fitted | None:
+def _try_to_train(job: Job, report: Report, recompute: bool) -> Fitted | None:
     """A fresh adapter, trained; None where memory ran out. What it held is free again when it returns."""
-    model, tokenizer = load_base(base, device)
+    params, plan = job.params, job.plan
+    model, tokenizer = load_base(job.base, job.device)
     adapted = new_lora(model, params.rank, params.alpha, params.dropout, plan.seed)
     if recompute:
         adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     per_batch = max(1, params.tokens_per_step // params.window)
-    encoded = encode(rows, tokenizer, params.window)
+    encoded = encode(job.rows, tokenizer, params.window)
     end = end_token(tokenizer)
     stream = batches(encoded, end, params.window, per_batch, plan.seed, packed=keeps_rows_apart(model, end))
     try:
-        return adapted, tokenizer, fit(adapted, stream, plan, checkpoints, report)
+        return adapted, tokenizer, fit(adapted, stream, plan, job.checkpoints, report)
     except RuntimeError as error:
         if not ran_out_of_memory(error):
             raise

@@ -69,8 +69,11 @@ def check_documents(
 
 def check_collection(
     workspace: Workspace, shares: CollectionShares, params: IngestParams, loss_accepted: bool
-) -> tuple[str, ...]:
-    """Whether the line may go on with what is left; returns warnings, one sentence each.
+) -> tuple[tuple[str, ...], bool]:
+    """Whether the line may go on with what is left.
+
+    Returns:
+        Warnings, one sentence each, and whether a loss went through only because a person accepted it.
 
     Raises:
         InputError: no usable document, or too large a share quarantined.
@@ -81,7 +84,8 @@ def check_collection(
     _refuse_unusable(workspace, shares, params, failures)
     warnings = []
     # With a limit of 0 a loss of nothing stands at the limit too; nothing is no loss.
-    if "lost" in failures and shares.lost:
+    at_limit = "lost" in failures and shares.lost > 0
+    if at_limit:
         gone = f"{shares.lost} of {shares.accepted} documents of the last accepted snapshot are gone"
         if not loss_accepted:
             raise PersonNeededError(
@@ -94,7 +98,7 @@ def check_collection(
             f"{shares.changed} of {shares.accepted} documents of the last accepted snapshot have other "
             f"content, more than {params.max_changed_share:.0%} (ingest.max_changed_share)."
         )
-    return tuple(warnings)
+    return tuple(warnings), at_limit
 
 
 def _refuse_unusable(workspace: Workspace, shares: CollectionShares, params: IngestParams, failures: Failures) -> None:

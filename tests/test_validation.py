@@ -108,10 +108,11 @@ def test_half_the_collection_gone_waits_for_a_person(workspace: Workspace) -> No
     with pytest.raises(PersonNeededError, match="--accept-loss --reason") as caught:
         check_collection(workspace, half, PARAMS, loss_accepted=False)
     assert "5 of 10" in str(caught.value)
-    (warning,) = check_collection(workspace, half, PARAMS, loss_accepted=True)
+    (warning,), accepted = check_collection(workspace, half, PARAMS, loss_accepted=True)
+    assert accepted
     assert "accepted" in warning
     fewer = CollectionShares(found=6, quarantined=0, accepted=10, lost=4)
-    assert check_collection(workspace, fewer, PARAMS, loss_accepted=False) == ()
+    assert check_collection(workspace, fewer, PARAMS, loss_accepted=False) == ((), False)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,8 @@ def test_a_collection_that_cannot_be_used_stops_the_run(
 def test_many_changes_are_only_a_warning_and_a_zero_limit_needs_a_loss(workspace: Workspace) -> None:
     params: IngestParams = PARAMS.model_copy(update={"max_lost_share": 0.0})
     changed = CollectionShares(found=10, quarantined=2, accepted=10, changed=10)
-    (warning,) = check_collection(workspace, changed, params, loss_accepted=False)
+    (warning,), accepted = check_collection(workspace, changed, params, loss_accepted=False)
+    assert not accepted
     assert "10 of 10" in warning
 
 
