@@ -67,7 +67,7 @@ def random_batch(vocabulary: int, tokens: int, window: int, seed: int) -> Batch:
     ids_BT = torch.randint(vocabulary, (max(1, tokens // window), window), generator=draw)
     positions_BT = (torch.arange(window) % ROW).expand_as(ids_BT)
     labels_BT = torch.where(positions_BT >= ROW * (1 - LABELLED), ids_BT, IGNORED)
-    return Batch(ids_BT, labels_BT, positions_BT, ids_BT.numel())
+    return Batch(ids_BT, labels_BT, positions_BT, torch.ones(ids_BT.shape), ids_BT.numel())
 
 
 def of_labelled(model: torch.nn.Module, batch: Batch) -> torch.Tensor:

@@ -57,6 +57,9 @@ class TrainParams(Block):
     steps: Count = Field(description="Optimiser steps.")
     tokens_per_step: Count = Field(description="Tokens per optimiser step.")
     window: Count = Field(description="Tokens per packed sequence.")
+    length_discount: Share = Field(
+        description="A token in a row of n trained ones weighs n^-this in the loss: 0 counts tokens alike, 1 rows."
+    )
     checkpoint_every: Count = Field(description="Steps between checkpoints.")
     log_every: Count = Field(description="Steps per point of the loss curve.")
     threads: Count = Field(description="CPU threads; the same count gives the same bits.")

@@ -72,7 +72,7 @@ class TrainingReport(Record):
     parameters: int
     """Trained parameters."""
     losses: tuple[float, ...]
-    """Mean loss per logged interval (nats per trained token)."""
+    """Weighted mean loss per logged interval (nats per trained token)."""
     log_every: int
 
 

@@ -118,7 +118,7 @@ def _try_to_train(job: Job, report: Report, recompute: bool) -> Fitted | None:
     if recompute:
         adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     per_batch = max(1, params.tokens_per_step // params.window)
-    encoded = encode(job.rows, tokenizer, params.window)
+    encoded = encode(job.rows, tokenizer, params.window, params.length_discount)
     end = end_token(tokenizer)
     stream = batches(encoded, end, params.window, per_batch, plan.seed, packed=keeps_rows_apart(model, end))
     try:

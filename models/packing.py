@@ -36,6 +36,8 @@ class EncodedRow:
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
+    weight: float = 1.0
+    """Of each of its tokens in the loss."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,20 @@ class Batch:
     """int64, each at its own token's place; the loss shifts them."""
     positions_BT: torch.Tensor
     """int64, from 0 at each end-of-text token."""
+    weights_BT: torch.Tensor
+    """float32, each at its own token's place."""
     tokens: int
     """Tokens that are not padding."""
 
 
-def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, window: int) -> list[EncodedRow]:
-    """Tokenise rows; a row longer than a window is cut at the window's end."""
+def encode(
+    rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, window: int, length_discount: float = 0.0
+) -> list[EncodedRow]:
+    """Tokenise rows; a row longer than a window is cut at the window's end.
+
+    ``length_discount``: a token in a row of n labelled ones weighs n to the power of minus this. 0 counts all tokens
+    alike, 1 all rows.
+    """
     end = end_token(tokenizer)
     prompts = token_ids(tokenizer, [row.prompt for row in rows])
     completions = token_ids(tokenizer, [row.completion for row in rows])
@@ -61,7 +71,8 @@ def encode(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, window: int)
     for prompt, completion in zip(prompts, completions, strict=True):
         ids = [*prompt, *completion, end][: window - 1]
         labels = ([IGNORED] * len(prompt) + [*completion, end])[: window - 1]
-        encoded.append(EncodedRow(tuple(ids), tuple(labels)))
+        labelled = max(1, sum(label != IGNORED for label in labels))
+        encoded.append(EncodedRow(tuple(ids), tuple(labels), labelled**-length_discount))
     return encoded
 
 
@@ -146,13 +157,15 @@ def _packed(rows: Sequence[EncodedRow], window: int) -> Iterator[list[EncodedRow
 def _batch(windows: Sequence[Sequence[EncodedRow]], end: int, window: int) -> Batch:
     ids_BT = torch.full((len(windows), window), end, dtype=torch.int64)
     labels_BT = torch.full((len(windows), window), IGNORED, dtype=torch.int64)
+    weights_BT = torch.zeros(len(windows), window)
     tokens = 0
     for place, rows in enumerate(windows):
         ids = [end, *(token for row in rows for token in row.ids)]
         labels = [IGNORED, *(label for row in rows for label in row.labels)]
         ids_BT[place, : len(ids)] = torch.tensor(ids)
         labels_BT[place, : len(labels)] = torch.tensor(labels)
+        weights_BT[place, 1 : len(ids)] = torch.tensor([row.weight for row in rows for _ in row.ids])
         tokens += len(ids)
     places_T = torch.arange(window)
     begins_BT = torch.where(ids_BT == end, places_T, 0).cummax(dim=1).values
-    return Batch(ids_BT, labels_BT, places_T - begins_BT, tokens)
+    return Batch(ids_BT, labels_BT, places_T - begins_BT, weights_BT, tokens)

@@ -68,7 +68,7 @@ class Progress:
     step: int
     steps: int
     loss: float
-    """Mean over the interval, nats per trained token."""
+    """Weighted mean over the interval, nats per trained token."""
     tokens_per_second: float
     seconds_left: float
 
@@ -152,19 +152,20 @@ def _step(
 
 
 def labelled_loss(model: torch.nn.Module, batch: Batch, device: torch.device) -> torch.Tensor:
-    """Mean cross-entropy over the labelled tokens, nats; a scalar.
+    """Weighted mean cross-entropy over the labelled tokens, nats; a scalar.
 
     The output head, a quarter of a small model's arithmetic, computes the logits of those tokens alone.
     """
     targets_BT = torch.full_like(batch.labels_BT, IGNORED)
     targets_BT[:, :-1] = batch.labels_BT[:, 1:]  # a token is predicted from the position before it
     wanted_BT = targets_BT != IGNORED
+    weights_K = batch.weights_BT.roll(-1, dims=1)[wanted_BT]
     with _head_sees_only(model, wanted_BT):
         ids_BT, positions_BT = batch.ids_BT.to(device), batch.positions_BT.to(device)
         logits_1KV = model(input_ids=ids_BT, position_ids=positions_BT, use_cache=False).logits
     targets_K = targets_BT[wanted_BT].to(logits_1KV.device)
-    total = torch.nn.functional.cross_entropy(logits_1KV[0].float(), targets_K, reduction="sum")
-    return total / max(1, len(targets_K))
+    losses_K = torch.nn.functional.cross_entropy(logits_1KV[0].float(), targets_K, reduction="none")
+    return losses_K @ weights_K.to(losses_K.device) / max(float(weights_K.sum()), torch.finfo(torch.float32).tiny)
 
 
 @contextlib.contextmanager

@@ -234,6 +234,24 @@ def test_the_loss_is_the_models_own(tokenizer: PreTrainedTokenizerBase) -> None:
     assert labelled_loss(model, nothing, torch.device("cpu")) == 0
 
 
+def test_a_discount_on_length_lets_rows_count_alike(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Of a told row and a short answer, the told one holds most tokens and so most of an undiscounted loss."""
+    model, told, asked = small(tokenizer), row("", TEXTS[0]), row(*TEXTS[1].rsplit(" ", 1))
+
+    def loss(rows: list[Row], discount: float) -> torch.Tensor:
+        windows = batches(encode(rows, tokenizer, 128, discount), END, 128, 1, seed=1)
+        return labelled_loss(model, next(windows), torch.device("cpu")).detach()
+
+    lengths = torch.tensor(
+        [float(sum(label != IGNORED for label in one.labels)) for one in encode([told, asked], tokenizer, 128)]
+    )
+    assert lengths[0] > 3 * lengths[1]
+    alone = torch.stack([loss([told], 0.5), loss([asked], 0.5)])
+    for discount in (0.0, 0.5, 1.0):
+        weights = lengths ** (1 - discount)
+        torch.testing.assert_close(loss([told, asked], discount), (alone * weights).sum() / weights.sum())
+
+
 @pytest.mark.parametrize(
     "config",
     [Qwen3Config(**TINY, intermediate_size=64, num_key_value_heads=2, head_dim=16), BloomConfig(**TINY)],
