@@ -31,7 +31,7 @@ def autocast_dtype(wanted: str, device: str) -> torch.dtype:
     """The type matrix products are computed in; ``auto`` takes bfloat16 where units for it make that faster.
 
     On CPUs without bf16 instructions a training step in bfloat16 took some 35 times as long as in float32, with the
-    vector instructions of AVX-512 alone 1.6 times as long (docs/results.md, "Number types").
+    vector instructions of AVX-512 alone 1.5 times as long (docs/results.md).
     """
     if wanted != "auto":
         return _DTYPES[wanted]
