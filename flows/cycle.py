@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
@@ -49,14 +49,20 @@ def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> S
     """Run a stage unless DVC knows its outputs for these inputs, and record them."""
     begun = time.monotonic()
     if versioning.is_current(workspace, stage) or versioning.restore(workspace, stage):
-        Lines(stage).show("unchanged", done=True)
+        _say(stage, "unchanged")
         return StageRun(stage=stage, ran=False, seconds=0.0)
     made_from = versioning.inputs(workspace, stage)
     work()
     versioning.commit(workspace, stage, made_from)
     seconds = round(time.monotonic() - begun, 1)
-    Lines(stage).show(f"done in {seconds:.1f} s", done=True)
+    _say(stage, f"done in {seconds:.1f} s")
     return StageRun(stage=stage, ran=True, seconds=seconds)
+
+
+def _say(stage: str, text: str) -> None:
+    """On the terminal and in the run's log."""
+    Lines(stage).show(text, done=True)
+    get_run_logger().info("%s %s", stage, text)
 
 
 def _outside(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
@@ -121,7 +127,7 @@ def register(workspace: Workspace, snapshot: str, judgement: Judgement, seconds:
     )
 
 
-@flow(name="cycle", flow_run_name="cycle {key}", persist_result=False, validate_parameters=False)
+@flow(name="cycle", flow_run_name="cycle {key:.8}", persist_result=False, validate_parameters=False)
 def cycle(root: str, key: str) -> State[Any]:
     """One cycle over the workspace at ``root``; its state is named after the verdict.
 
@@ -139,6 +145,7 @@ def cycle(root: str, key: str) -> State[Any]:
     result = register.with_options(**registration)(workspace, snapshot, judgement, seconds)
     write_record(workspace.cycle, Cycle(key=key, result=result))
     message = f"Version {result.version}: {' '.join(judgement.reasons)}"
+    get_run_logger().info("%s. %s", STATE_NAMES[judgement.verdict], message)
     return Completed(name=STATE_NAMES[judgement.verdict], message=message)
 
 

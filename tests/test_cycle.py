@@ -19,9 +19,10 @@ import pytest
 import torch
 import yaml
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
+from prefect.logging.handlers import APILogHandler
 from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError, PersonNeededError
@@ -271,15 +272,20 @@ def test_a_held_candidate_ends_in_a_state_of_its_own(finished: Workspace, tmp_pa
     )
     result = run_cycle(workspace.root, quick=True, loss_reason=None)
     assert result.verdict is Verdict.HOLD, result.reasons
+    APILogHandler().flush()
     with get_client(sync_client=True) as client:
         (run,) = client.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
         only = FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))
         tasks = client.read_task_runs(flow_run_filter=only, limit=20, sort=TaskRunSort.END_TIME_DESC)
+        logs = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])), limit=100, offset=0)
     assert (run.state_name, run.state_type) == ("Held", StateType.COMPLETED)
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
     assert {f"{stage} {snapshot}" for stage in ("synthesize", "train", "audit", "assess", "judge", "register")} <= {
         task.name for task in tasks
     }
+    assert run.name.startswith("cycle ")
+    for said in ("ingest done in", "train done in", "Held. Version"):
+        assert any(log.message.startswith(said) for log in logs), said
 
 
 def test_an_alias_moved_by_hand_is_seen(finished: Workspace, tmp_path: Path) -> None:
