@@ -1,6 +1,7 @@
 """The command line is an interface: examples, exit codes, one JSON object, nothing heavy for a help text."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,12 +59,13 @@ def relearn(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["run"], 2, "no params.yaml"),
         (["run", "--workspace", "/nowhere"], 2, "no params.yaml"),
         (["ask", "x", "--workspace", str(ROOT / "tests")], 2, "no params.yaml"),
-        (["run", "--accept-loss", "--workspace", str(ROOT)], 2, "needs a reason"),
-        (["base", "build", "--until", "yesterday", "--workspace", str(ROOT), "--out", "/nowhere"], 2, "not a date"),
+        (["run", "--accept-loss", "--workspace", "HERE"], 2, "needs a reason"),
+        (["base", "build", "--until", "yesterday", "--workspace", "HERE", "--out", "/nowhere"], 2, "not a date"),
     ],
 )
-def test_failures_are_one_sentence_and_an_exit_code(arguments: list[str], code: int, says: str) -> None:
-    done = relearn(*arguments)
+def test_failures_are_one_sentence_and_an_exit_code(arguments: list[str], code: int, says: str, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    done = relearn(*(str(tmp_path) if argument == "HERE" else argument for argument in arguments))
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
     assert "Traceback" not in done.stderr
