@@ -113,10 +113,8 @@ def use_prefect_of(workspace: Workspace) -> None:
     """Keep Prefect's database in the workspace, unless a server is configured; set before Prefect is imported."""
     os.environ.setdefault("PREFECT_HOME", str(workspace.state / "prefect"))
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    for runs in (
-        "FLOW_RUNS",
-        "TASK_RUNS",
-    ):  # what they say is kept for Prefect's pages and not repeated on the terminal
+    # what runs say is kept for Prefect's pages and not repeated on the terminal
+    for runs in ("FLOW_RUNS", "TASK_RUNS"):
         os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{runs}_LEVEL", "INFO")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     os.environ.setdefault("PREFECT_RESULTS_PERSIST_BY_DEFAULT", "false")

@@ -26,7 +26,6 @@ from models.packing import batches, encode, end_token, keeps_rows_apart
 from models.training import Progress, Schedule, Trained, fit
 
 Report = Callable[[Progress], None]
-
 Fitted = tuple[PeftModel, PreTrainedTokenizerBase, Trained]
 _RECOMPUTED = {"auto": (False, True), "always": (True,), "never": (False,)}
 """By ``train.gradient_checkpointing``: whether activations are recomputed, at the first try and at the next."""
