@@ -32,6 +32,20 @@ class IngestReport(Record):
     warnings: tuple[str, ...]
     loss_accepted: bool
     """A loss of documents went through only because a person accepted it."""
+    other_languages: dict[str, str] = Field(default_factory=dict)
+    """Path -> language (ISO 639-1) of the documents that are not in the line's."""
+
+
+class Funnel(Record):
+    """What one recipe proposed, and what became of it."""
+
+    recipe: str
+    proposed: int
+    kept: int
+    dropped: dict[str, int]
+    """Proposals dropped, by the first filter that each failed."""
+    examples: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Up to two dropped texts per filter."""
 
 
 class SynthesisReport(Record):
@@ -50,6 +64,8 @@ class SynthesisReport(Record):
     """Rows kept, by purpose."""
     dropped: dict[str, int]
     """Rows dropped, by reason."""
+    funnel: tuple[Funnel, ...] = ()
+    """One per recipe, in the order in which they ran."""
     coverage: tuple[Coverage, ...]
     rows_digest: str
     """Digest of ``rows.jsonl``."""
