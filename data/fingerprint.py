@@ -105,8 +105,22 @@ def code_digest(module: str, root: Path = PROJECT_ROOT) -> str:
     return _digest_of(_Sources(root).digests(module))
 
 
-def write_inputs(workspace: Workspace, root: Path = PROJECT_ROOT) -> None:
-    """Fix code and base as files that stages depend on; a file whose content stays is not touched.
+@dataclass(frozen=True)
+class Inputs:
+    """What stages depend on besides their data."""
+
+    code: dict[str, dict[str, Any]]
+    """By stage: ``digest`` of the code it imports, and ``files``, the digest of each file by its path."""
+    base: str
+    """Digest of the base's files."""
+
+    @property
+    def digest(self) -> str:
+        return digest_text(*(self.code[stage]["digest"] for stage in STAGES), self.base)
+
+
+def read_inputs(workspace: Workspace, root: Path = PROJECT_ROOT) -> Inputs:
+    """Code and base as they are now; nothing is written but what spares the next look some work.
 
     Raises:
         InputError: ``base`` in ``params.yaml`` is neither a folder nor a hub id.
@@ -116,11 +130,26 @@ def write_inputs(workspace: Workspace, root: Path = PROJECT_ROOT) -> None:
     reader = f"{sys.version_info[:2]} {digest_file(Path(__file__))}"  # the trees differ between versions
     known = _remembered(memory)
     sources = _Sources(root, known["files"] if known.get("reader") == reader else None)
-    for stage in STAGES:
-        files = sources.digests(f"flows.{stage}")
-        _write_if_changed(workspace.code(stage), {"digest": _digest_of(files), "files": files})
+    files = {stage: sources.digests(f"flows.{stage}") for stage in STAGES}
     _write_if_changed(memory, {"reader": reader, "files": sources.seen})
-    _write_if_changed(workspace.base_digest, _base(workspace))
+    return Inputs(
+        code={stage: {"digest": _digest_of(found), "files": found} for stage, found in files.items()},
+        base=_tree_digest(Path(workspace.base()), workspace.state / "cache" / "base.json"),
+    )
+
+
+def write_inputs(workspace: Workspace, root: Path = PROJECT_ROOT) -> Inputs:
+    """Fix code and base as files that stages depend on; a file whose content stays is not touched.
+
+    Raises:
+        InputError: ``base`` in ``params.yaml`` is neither a folder nor a hub id.
+        OutsideError: the disk refused the write.
+    """
+    inputs = read_inputs(workspace, root)
+    for stage, content in inputs.code.items():
+        _write_if_changed(workspace.code(stage), content)
+    _write_if_changed(workspace.base_digest, {"digest": inputs.base})
+    return inputs
 
 
 # --- reading code ----------------------------------------------------------------------------------
@@ -177,10 +206,6 @@ def _digest_of(files: dict[str, str]) -> str:
 
 
 # --- reading the base ------------------------------------------------------------------------------
-
-
-def _base(workspace: Workspace) -> dict[str, str]:
-    return {"digest": _tree_digest(Path(workspace.base()), workspace.state / "cache" / "base.json")}
 
 
 def _tree_digest(folder: Path, memory: Path) -> str:

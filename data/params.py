@@ -3,8 +3,9 @@
 import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data.errors import InputError
 from data.plain_yaml import parse_yaml
@@ -110,6 +111,37 @@ class RegistryParams(Block):
     retry_seconds: float = Field(ge=0, description="Pause before the first of them; it doubles.")
 
 
+class WatchParams(Block):
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of this line on a Prefect server.")
+    cron: str = Field(description="When a cycle is due, changes or not, as five cron fields.")
+    timezone: str = Field(description="Time zone of cron, as in the IANA database (Europe/Paris).")
+    poll_seconds: float = Field(gt=0, description="Pause between two looks at the documents folder.")
+    settle_seconds: float = Field(ge=0, description="A change counts once the folder has lain still this long.")
+    retry_seconds: float = Field(gt=0, description="Pause after an outside failure before the next try; it doubles.")
+    max_retry_seconds: float = Field(gt=0, description="The longest such pause.")
+
+    @field_validator("cron")
+    @classmethod
+    def _has_five_fields(cls, cron: str) -> str:
+        if len(cron.split()) != 5:
+            raise ValueError(f"{cron!r} has {len(cron.split())} fields; cron takes five, such as '0 2 * * *'")
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"{timezone!r} is no time zone; take a name such as UTC or Europe/Paris") from error
+        return timezone
+
+
+class VersioningParams(Block):
+    commit: bool = Field(description="Commit dvc.lock and the parameters to git after each cycle.")
+    push: bool = Field(description="Push to the DVC remote after each cycle, where one is set.")
+
+
 class QuickParams(Block):
     steps: Count = Field(description="Optimiser steps under --quick.")
     held_questions: Count = Field(description="Questions on facts that still hold under --quick.")
@@ -143,6 +175,8 @@ class Params(Block):
     assess: AssessParams
     gates: GateParams
     registry: RegistryParams
+    watch: WatchParams
+    versioning: VersioningParams
     quick: QuickParams
     tiny: TinyParams
 
@@ -152,6 +186,10 @@ class Params(Block):
             if steps < self.train.log_every:
                 raise ValueError(f"{name}.steps must be at least train.log_every ({self.train.log_every})")
         return self
+
+
+OPERATION = frozenset({"watch", "versioning"})
+"""Blocks that say how the line is run; no cycle's result follows from them."""
 
 
 def load_params(path: Path) -> Params:

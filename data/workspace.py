@@ -75,6 +75,11 @@ class Workspace:
         return self.inputs / "accepted.json"
 
     @property
+    def fixed_for(self) -> Path:
+        """``{"key": digest}``: of the cycle that the inputs were written down for."""
+        return self.inputs / "key.json"
+
+    @property
     def mode(self) -> Path:
         """``{"quick": bool}``."""
         return self.inputs / "mode.json"
@@ -99,6 +104,11 @@ class Workspace:
         """Inputs and outcome of the last cycle; tells at once whether anything changed."""
         return self.state / "cycle.json"
 
+    @property
+    def attempt(self) -> Path:
+        """The last cycle that a trigger began, and how it ended."""
+        return self.state / "attempt.json"
+
     def snapshot_file(self, digest: str) -> Path:
         """A snapshot that a cycle worked on, kept so that later ones can be compared with it."""
         return self.state / "snapshots" / f"{digest}.json"
@@ -111,6 +121,11 @@ class Workspace:
     @property
     def lock(self) -> Path:
         return self.state / "lock"
+
+    @property
+    def watch_lock(self) -> Path:
+        """Held by the one process that watches."""
+        return self.state / "watch"
 
     @property
     def reports(self) -> Path:

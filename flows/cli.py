@@ -116,13 +116,14 @@ def run(
     ] = False,
     accept_loss: Annotated[bool, typer.Option("--accept-loss", help="Go on although documents were lost.")] = False,
     reason: ReasonOption = "",
+    wait: Annotated[bool, typer.Option("--wait", help="Wait for a cycle under way instead of leaving.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """One cycle, from the documents to a decision; does nothing, fast, when nothing changed."""
     from flows.running import run_cycle
 
     with quiet_output():
-        result = run_cycle(workspace, quick, _loss_reason(accept_loss, reason))
+        result = run_cycle(workspace, quick, _loss_reason(accept_loss, reason), wait)
     content = result.model_dump(mode="json", exclude={"schema_", "next_command"})
     show(content, as_json, _run_lines(content, result.next_command))
     if result.verdict is not None and result.verdict.value != "promote":
@@ -166,6 +167,19 @@ for _stage_name, _help in {
     app.command(_stage_name, help=f"{_help} What dvc.yaml calls.", epilog=f"Example: relearn {_stage_name} --json")(
         _stage(_stage_name)
     )
+
+
+@app.command(epilog="Example: relearn watch --workspace /srv/relearn")
+def watch(
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """A cycle whenever the documents change, and by the schedule in params.yaml; until Ctrl-C."""
+    from flows.running import watch_workspace
+
+    with quiet_output():
+        watch_workspace(workspace)
+    show({"watched": str(workspace)}, as_json, ["The watch has ended."])
 
 
 @app.command(epilog="Example: relearn status")

@@ -5,15 +5,26 @@ on from), so that a killed cycle goes on with exactly what it began with.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from data.files import digest_text, digest_tree, read_json, read_record, write_record
-from data.fingerprint import write_inputs
-from data.params import Params, load_params
+from data.files import digest_text, digest_tree, read_json, read_record, write_json, write_record
+from data.fingerprint import Inputs, read_inputs, write_inputs
+from data.params import OPERATION, Params, load_params
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, LedgerEntry
 from data.snapshots import quick_digest
 from data.workspace import STAGES, Workspace
+
+
+@dataclass(frozen=True)
+class Now:
+    """What a cycle would follow from."""
+
+    documents: str
+    """Digest of the files in the documents folder, as a snapshot's."""
+    key: str
+    """Digest of everything: documents, probes, code, base, settings and mode."""
 
 
 def fix_inputs(workspace: Workspace, quick: bool) -> str:
@@ -26,13 +37,25 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
     params = load_params(workspace.params_file)
     workspace.set_quick(quick)
     require_base(workspace, params)
-    write_inputs(workspace)
+    workspace.probes.mkdir(parents=True, exist_ok=True)  # a stage depends on it, with or without probes
+    return _now(workspace, params, write_inputs(workspace), quick).key
+
+
+def look(workspace: Workspace, quick: bool = False) -> Now:
+    """What a cycle begun now would follow from; fixes nothing, so that a cycle under way is not disturbed.
+
+    Raises:
+        InputError: the documents folder is missing, or the base is neither a folder nor a hub id.
+    """
+    return _now(workspace, load_params(workspace.params_file), read_inputs(workspace), quick)
+
+
+def _now(workspace: Workspace, params: Params, inputs: Inputs, quick: bool) -> Now:
     documents = quick_digest(
         workspace.documents, params.ingest.extensions, workspace.state / "cache" / "documents.json"
     )
-    workspace.probes.mkdir(parents=True, exist_ok=True)  # a stage depends on it, with or without probes
     probes = digest_tree(workspace.probes)
-    return digest_text(documents, probes, code_digest(workspace), base_digest(workspace), _settings(params), str(quick))
+    return Now(documents, digest_text(documents, probes, inputs.digest, _settings(params), str(quick)))
 
 
 def require_base(workspace: Workspace, params: Params) -> None:
@@ -45,9 +68,11 @@ def require_base(workspace: Workspace, params: Params) -> None:
 
 
 def fix_accepted(workspace: Workspace, key: str, loss_reason: str | None) -> None:
-    """Write down what the documents are compared with; an unfinished cycle keeps what it began with."""
-    cycle = last_cycle(workspace)
-    goes_on = cycle is not None and cycle.result is None and cycle.key == key and workspace.accepted.is_file()
+    """Write down what the documents are compared with; a cycle taken up again keeps what it began with.
+
+    That holds on another machine too: what was fixed lies beside ``dvc.lock``, with the key it was fixed for.
+    """
+    goes_on = workspace.accepted.is_file() and _fixed_for(workspace) == key
     accepted = (
         read_record(workspace.accepted, Accepted)
         if goes_on
@@ -56,8 +81,14 @@ def fix_accepted(workspace: Workspace, key: str, loss_reason: str | None) -> Non
     if loss_reason is not None:
         accepted = accepted.model_copy(update={"loss_reason": loss_reason})
     if not workspace.accepted.is_file() or read_record(workspace.accepted, Accepted) != accepted:
+        workspace.fixed_for.unlink(missing_ok=True)  # a kill in between leaves a file that belongs to no key
         write_record(workspace.accepted, accepted)
+    write_json(workspace.fixed_for, {"key": key})
     write_record(workspace.cycle, Cycle(key=key))
+
+
+def _fixed_for(workspace: Workspace) -> str | None:
+    return str(read_json(workspace.fixed_for)["key"]) if workspace.fixed_for.is_file() else None
 
 
 def last_cycle(workspace: Workspace) -> Cycle | None:
@@ -139,4 +170,4 @@ def _digest_in(file: Path) -> str:
 
 
 def _settings(params: Params) -> str:
-    return params.model_dump_json(exclude={"tiny"})
+    return params.model_dump_json(exclude={"tiny", *OPERATION})

@@ -5,8 +5,10 @@ One line that rewrites itself on a terminal, a line now and then in a log.
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from models.training import Progress
+if TYPE_CHECKING:
+    from models.training import Progress
 
 _LOG_SECONDS = 15.0
 
@@ -20,7 +22,7 @@ class Lines:
         self.terminal = sys.stderr.isatty()
         self.last = 0.0
 
-    def trained(self, progress: Progress) -> None:
+    def trained(self, progress: "Progress") -> None:
         """Step, loss, speed and time left of a training run."""
         self.show(
             f"step {progress.step}/{progress.steps}  loss {progress.loss:.3f}  "

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,44 +18,58 @@ from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
+from flows.progress import Lines
 
 if TYPE_CHECKING:
     from flows.promote import Promotion
 
+WAIT_SECONDS = 0.5
+"""Between two tries to get the lock."""
 
-def run_cycle(root: Path, quick: bool, loss_reason: str | None) -> CycleResult:
+
+def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = False) -> CycleResult:
     """One cycle in the workspace at ``root``, or the last result if nothing changed since.
+
+    Args:
+        root: the workspace.
+        quick: fewer steps and questions.
+        loss_reason: why a person accepts that documents were lost.
+        wait: for another process that holds the workspace, instead of leaving.
 
     Raises:
         RelearnError: whatever stopped it; the next call goes on from the last finished stage.
     """
     workspace = open_workspace(root)
-    with locked(workspace, "a cycle"):
+    with locked(workspace, "a cycle", wait):
         key = fix_inputs(workspace, quick)
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
             return known
         fix_accepted(workspace, key, loss_reason)
-        use_prefect_of(workspace)
-        from flows.cycle import cycle
+        from tasks.prefect_server import prefect_server
 
-        for name in ("prefect.flow_runs", "prefect.task_runs"):
-            logging.getLogger(name).addFilter(_is_not_said_by_us)
-        state = cycle(str(workspace.root), key, return_state=True)
-        if state.is_failed() or state.is_crashed():
-            state.result()
-        finished = last_cycle(workspace) or Cycle(key=key)
-        if finished.result is None:
-            raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
-        return finished.result
+        with prefect_server(workspace):
+            return _under_prefect(workspace, key)
+
+
+def _under_prefect(workspace: Workspace, key: str) -> CycleResult:
+    from flows.cycle import cycle
+
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_is_not_said_by_us)
+    state = cycle(str(workspace.root), key, return_state=True)
+    if state.is_failed() or state.is_crashed():
+        state.result()
+    finished = last_cycle(workspace) or Cycle(key=key)
+    if finished.result is None:
+        raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
+    return finished.result
 
 
 def run_stage_alone(root: Path, stage: str) -> Record:
     """One stage, as ``dvc.yaml`` calls it."""
     workspace = open_workspace(root)
     from importlib import import_module
-
-    from flows.progress import Lines
 
     lines = Lines(stage)
     reports = {"train": (lines.trained,), "assess": (lines.answered,)}
@@ -73,20 +88,49 @@ def promote_version(root: Path, version: int, reason: str, override: bool) -> "P
         return promote(workspace, version, reason, override=override)
 
 
-@contextmanager
-def locked(workspace: Workspace, purpose: str) -> Iterator[None]:
-    """Hold the workspace's lock; the kernel frees it when the process dies.
+def watch_workspace(root: Path) -> None:
+    """Schedule and data-change triggers, until SIGTERM or Ctrl-C.
 
     Raises:
-        OutsideError: another process holds it; it says which, and since when.
+        OutsideError: another process watches already, or Prefect's server does not answer.
     """
-    workspace.state.mkdir(parents=True, exist_ok=True)
-    note = workspace.lock.with_suffix(".json")
-    lock = FileLock(workspace.lock)
+    from tasks.prefect_server import prefect_server
+
+    workspace = open_workspace(root)
+    workspace.params()
+    say = partial(Lines("watch").show, done=True)
+    with _held(workspace.watch_lock, "relearn watch", wait=False), prefect_server(workspace, services=True) as url:
+        from flows.watch import watch
+
+        say(f"Prefect's pages: {url.removesuffix('/api')}")
+        watch(workspace, say)
+        say("Stopped. A cycle under way goes on when the watch, or relearn run, starts again.")
+
+
+@contextmanager
+def locked(workspace: Workspace, purpose: str, wait: bool = False) -> Iterator[None]:
+    """Hold the workspace; two cycles at once would write into one another's files.
+
+    Raises:
+        OutsideError: another process holds it, and ``wait`` is not set; it says which, and since when.
+    """
+    with _held(workspace.lock, purpose, wait):
+        yield
+
+
+@contextmanager
+def _held(file: Path, purpose: str, wait: bool) -> Iterator[None]:
+    """Hold a lock file; the kernel frees it when the process dies."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    note = file.with_suffix(".json")
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise OutsideError(f"{_holder(note)} Wait for it, then run the same command again.") from error
+        if not wait:
+            raise OutsideError(f"{_holder(note)} Wait for it, then run the same command again.") from error
+        Lines("waiting").show(_holder(note), done=True)
+        lock.acquire(poll_interval=WAIT_SECONDS)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since})
@@ -107,16 +151,3 @@ def _is_not_said_by_us(record: logging.LogRecord) -> bool:
     """Our failures are one sentence, said once at the end; Prefect keeps them as the run's state."""
     ours = record.exc_info is not None and isinstance(record.exc_info[1], RelearnError)
     return not ours and not record.getMessage().startswith("Finished in state")
-
-
-def use_prefect_of(workspace: Workspace) -> None:
-    """Keep Prefect's database in the workspace, unless a server is configured; set before Prefect is imported."""
-    os.environ.setdefault("PREFECT_HOME", str(workspace.state / "prefect"))
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
-    # what runs say is kept for Prefect's pages and not repeated on the terminal
-    for runs in ("FLOW_RUNS", "TASK_RUNS"):
-        os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{runs}_LEVEL", "INFO")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
-    os.environ.setdefault("PREFECT_RESULTS_PERSIST_BY_DEFAULT", "false")
-    # a first start makes the database, which takes longer than Prefect waits by default
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")

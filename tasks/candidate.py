@@ -11,6 +11,7 @@ from pydantic import Field
 
 from data.errors import InputError
 from data.files import digest_text, digest_tree, read_record
+from data.params import OPERATION
 from data.records import Cohort, Grade, Record, Snapshot
 from data.report_records import EvaluationReport, Judgement, SynthesisReport, TrainingReport, Verdict
 from data.workspace import Workspace
@@ -76,7 +77,7 @@ def collect(
         snapshot=read_record(workspace.collection / "snapshot.json", Snapshot).digest,
         rows=read_record(workspace.synthetic / "report.json", SynthesisReport).rows_digest,
         base=base_digest,
-        params=digest_text(params.model_dump_json(exclude={"registry", "quick"})),
+        params=digest_text(params.model_dump_json(exclude={"registry", "quick", *OPERATION})),
         code=code_digest,
         adapter=digest_tree(workspace.adapter),
     )

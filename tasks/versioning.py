@@ -116,6 +116,7 @@ def _opened(workspace: Workspace) -> Iterator["Repo"]:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # the rest goes to standard output, which is not its own
+    logging.getLogger("dvc.output").addFilter(_is_not_about_emptiness)
     try:
         _drop_torn_lock(workspace)
         _drop_dead_holders(workspace.root / ".dvc" / "tmp")
@@ -126,6 +127,11 @@ def _opened(workspace: Workspace) -> Iterator["Repo"]:
         raise InputError(f"{workspace.root} is no DVC repository. Make a workspace: relearn init DIR.") from error
     except DvcException as error:
         raise _translated(error) from error
+
+
+def _is_not_about_emptiness(record: logging.LogRecord) -> bool:
+    """A workspace without probes is nothing to warn of, several times a cycle."""
+    return not record.getMessage().endswith("is empty.")
 
 
 def _translated(error: Exception) -> Exception:

@@ -1,0 +1,75 @@
+"""What was tried last, so that the same documents are not tried over and over: ``.relearn/attempt.json``.
+
+Written before a cycle that nobody watches begins and again when it ends. A cycle that a person has to settle waits
+for other documents; one that something outside stopped is tried again, after pauses that double.
+"""
+
+import time
+
+from pydantic import Field
+
+from data.files import read_record, write_record
+from data.params import WatchParams
+from data.records import Record
+from data.workspace import Workspace
+from flows.inputs import Now, unchanged
+
+
+class Attempt(Record):
+    """The last cycle that was begun by a trigger."""
+
+    documents: str
+    """Digest of the documents folder."""
+    key: str
+    """Digest of everything that the cycle follows from."""
+    began: float
+    """Seconds since the epoch."""
+    tries: int = Field(ge=1)
+    """With this key, one after the other."""
+    exit_code: int | None = None
+    """As the command line would leave; None: it has not ended, or was killed."""
+    said: str = ""
+    """Why it ended, where it failed."""
+
+
+def last_attempt(workspace: Workspace) -> Attempt | None:
+    """What was tried last; None in a new workspace."""
+    return read_record(workspace.attempt, Attempt) if workspace.attempt.is_file() else None
+
+
+def begin(workspace: Workspace, now: Now) -> Attempt:
+    """Write down that a cycle begins."""
+    last = last_attempt(workspace)
+    again = last is not None and last.key == now.key and last.exit_code != 0
+    tries = last.tries + 1 if last is not None and again else 1
+    attempt = Attempt(documents=now.documents, key=now.key, began=time.time(), tries=tries)
+    write_record(workspace.attempt, attempt)
+    return attempt
+
+
+def end(workspace: Workspace, attempt: Attempt, exit_code: int, said: str = "") -> None:
+    """Write down how it ended."""
+    write_record(workspace.attempt, attempt.model_copy(update={"exit_code": exit_code, "said": said}))
+
+
+def is_wanted(workspace: Workspace, now: Now, due: bool) -> bool:
+    """Whether a cycle should begin.
+
+    Args:
+        workspace: where.
+        now: what it would follow from.
+        due: by the schedule, or because the process has just started: then other settings count too, and what
+            failed is tried again.
+    """
+    if unchanged(workspace, now.key) is not None:
+        return False
+    last = last_attempt(workspace)
+    if due or last is None or last.documents != now.documents:
+        return True
+    return last.exit_code in (None, 1) and _has_rested(last, workspace.params().watch)
+
+
+def _has_rested(last: Attempt, params: WatchParams) -> bool:
+    pause = min(params.retry_seconds * 2 ** min(last.tries - 1, 30), params.max_retry_seconds)
+    passed = time.time() - last.began
+    return passed < 0 or passed >= pause  # a clock set back must not stop the line

@@ -1,0 +1,261 @@
+"""The watch: a schedule and a folder that changes, turned into one event, and the event into a cycle.
+
+``relearn watch`` serves two deployments. ``look`` (by the clock) and the watch's own eye on the documents folder
+both send ``relearn.documents.changed``, unless a cycle already stands in line; ``update`` answers it with a cycle.
+Nothing rests on events alone: whether there is anything to do is decided again from the files, under the
+workspace's lock, when ``update`` runs, so that a lost event is made up for at the next look and a doubled one does
+nothing. ``prefect.yaml`` deploys the same two flows to any Prefect server, where ``look`` runs every few minutes
+instead of the eye.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from httpx import HTTPError
+from prefect import flow, get_run_logger
+from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectException
+from prefect.runner import Runner
+from prefect.states import Completed
+
+from data.errors import OutsideError, RelearnError
+from data.report_records import CycleResult
+from data.workspace import Workspace, open_workspace
+from flows import attempts
+from flows.inputs import Now
+from flows.inputs import look as look_at
+from flows.running import run_cycle
+from tasks import orchestration
+
+QUERY_SECONDS = 2.0
+"""Between two questions to the server whether a run is due."""
+ECHO_SECONDS = 60.0
+"""An event becomes a run within seconds; the same one is not sent again before."""
+SILENT_SECONDS = 120.0
+"""A server that has not answered for this long is gone."""
+SERVED_BY = "RELEARN_SERVED_BY"
+"""Process id of the watch, in the environment of the runs it starts."""
+
+
+# --- what is deployed ------------------------------------------------------------------------------
+
+
+@flow(name=orchestration.UPDATE, flow_run_name="update {digest:.8}", persist_result=False, validate_parameters=False)
+def update(root: str, digest: str = "") -> State[Any]:
+    """One cycle, if there is anything to do; its state is named after the verdict, or ``Unchanged``.
+
+    Args:
+        root: the workspace.
+        digest: of the documents folder when the event was sent; what counts is what lies there now.
+    """
+    _end_with_the_watch()
+    workspace = open_workspace(Path(root))
+    attempt = attempts.begin(workspace, look_at(workspace))
+    try:
+        result = run_cycle(workspace.root, quick=False, loss_reason=None, wait=True)
+    except Exception as error:
+        attempts.end(workspace, attempt, error.exit_code if isinstance(error, RelearnError) else 1, str(error))
+        raise
+    attempts.end(workspace, attempt, 0)
+    return _state(result)
+
+
+def _state(result: CycleResult) -> State[Any]:
+    from flows.cycle import STATE_NAMES
+
+    if not result.changed or result.verdict is None:
+        return Completed(name="Unchanged", message="Nothing changed since the last cycle.")
+    message = f"Version {result.version}: {' '.join(result.reasons)}"
+    return Completed(name=STATE_NAMES[result.verdict], message=message)
+
+
+@flow(name=orchestration.LOOK, persist_result=False, validate_parameters=False)
+async def look(root: str, due: bool = False) -> State[Any]:
+    """Look at the documents folder until it lies still, and send the event if a cycle is wanted.
+
+    Args:
+        root: the workspace.
+        due: by the daily schedule; other settings count too then, and what failed is tried again.
+    """
+    workspace = open_workspace(Path(root))
+    params = workspace.params().watch
+    still = Stillness(params.settle_seconds)
+    now = look_at(workspace)
+    while not still.lies(now.documents):
+        await asyncio.sleep(params.poll_seconds)
+        now = look_at(workspace)
+    sent = await announce(workspace, now, due)
+    get_run_logger().info("The documents are %.8s; %s", now.documents, "a cycle was asked for" if sent else "no cycle")
+    return Completed(name="Announced" if sent else "Nothing to do")
+
+
+async def announce(workspace: Workspace, now: Now, due: bool) -> bool:
+    """Send the event if a cycle is wanted and none stands in line; whether it was sent."""
+    if not attempts.is_wanted(workspace, now, due):
+        return False
+    name = workspace.params().watch.name
+    last = attempts.last_attempt(workspace)
+    begun = last is not None and last.key == now.key and last.exit_code is None
+    if await orchestration.is_in_line(name) or (begun and await orchestration.is_running(name)):
+        return False
+    await orchestration.say_changed(name, now.documents)
+    return True
+
+
+class Stillness:
+    """Whether a folder has had one digest for long enough: a file half written changes at the next look."""
+
+    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self.clock = clock
+        self.digest: str | None = None
+        self.since = 0.0
+
+    def lies(self, digest: str) -> bool:
+        """Take a look's digest into account."""
+        if digest != self.digest:
+            self.digest, self.since = digest, self.clock()
+        return self.clock() - self.since >= self.seconds
+
+
+def _end_with_the_watch() -> None:
+    """A run whose watch was killed would go on without a server, beside its own second try; it ends instead."""
+    watch = os.environ.get(SERVED_BY)
+    if watch is None or os.getppid() != int(watch):
+        return
+
+    def wait() -> None:
+        while os.getppid() == int(watch):
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+# --- the process that serves it --------------------------------------------------------------------
+
+
+async def serve(workspace: Workspace, say: Callable[[str], None]) -> None:
+    """Serve both deployments and watch the folder until SIGTERM or Ctrl-C.
+
+    Raises:
+        OutsideError: Prefect's server does not answer.
+    """
+    params = workspace.params().watch
+    os.environ[SERVED_BY] = str(os.getpid())
+    os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # of libraries among themselves
+    swept = await orchestration.sweep(params.name)
+    for said in _told(swept):
+        say(said)
+    runner = Runner(name=params.name, query_seconds=QUERY_SECONDS, limit=1, pause_on_shutdown=False)
+    for deployment in await orchestration.deployments(params, str(workspace.root), update, look):
+        await runner.aadd_deployment(deployment)
+    serving = asyncio.create_task(runner.start())
+    while not (runner.started or serving.done()):
+        await asyncio.sleep(0.05)
+    stopped = _on_signals()
+    watching = asyncio.create_task(Eye(workspace, say).watch())
+    say(f"{workspace.documents} is watched; a cycle is due at {params.cron!r} ({params.timezone}). Ctrl-C ends it.")
+    done, _ = await asyncio.wait({serving, watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    watching.cancel()
+    if runner.started:
+        await runner.astop()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+    for task in done - {stopped}:
+        task.result()
+
+
+def _told(swept: orchestration.Swept) -> list[str]:
+    said = []
+    if swept.crashed:
+        said.append(f"{swept.crashed} runs were left unfinished; one cycle goes on with them.")
+    if swept.missed:
+        said.append(f"{swept.missed} scheduled runs were missed; one makes up for them.")
+    return said
+
+
+def _on_signals() -> "asyncio.Task[None]":
+    """Done once SIGTERM or SIGINT came; set after Prefect has set its own handlers, which would block."""
+    loop, came = asyncio.get_running_loop(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.call_soon_threadsafe(came.set))
+
+    async def wait() -> None:
+        await came.wait()
+
+    return asyncio.create_task(wait())
+
+
+class Eye:
+    """Looks at the documents folder every few seconds."""
+
+    def __init__(self, workspace: Workspace, say: Callable[[str], None]) -> None:
+        self.workspace = workspace
+        self.say = say
+        self.due = True
+        """Once, at the start: whatever happened while nobody watched counts."""
+        self.still = Stillness(workspace.params().watch.settle_seconds)
+        self.sent: tuple[str, float] | None = None
+        self.trouble = ""
+        self.silent = ""
+        """Why Prefect's server did not answer the last time; empty: it did."""
+        self.answered = time.monotonic()
+
+    async def watch(self) -> None:
+        """Look until cancelled.
+
+        Raises:
+            OutsideError: Prefect's server has not answered for long.
+        """
+        while True:
+            await self.look()
+            await asyncio.sleep(self.workspace.params().watch.poll_seconds)
+
+    async def look(self) -> None:
+        """One look; trouble with files is said once and looked at again, so that mending it is enough."""
+        try:
+            now = look_at(self.workspace)
+            if self.still.lies(now.documents) and not self._just_sent(now):
+                await self._announce(now)
+            self.trouble = ""
+        except RelearnError as error:
+            if str(error) != self.trouble:
+                self.say(str(error))
+            self.trouble = str(error)
+        if self.silent and time.monotonic() - self.answered > SILENT_SECONDS:
+            raise OutsideError(
+                f"Prefect's server has not answered for {SILENT_SECONDS:.0f} seconds ({self.silent}). Start it "
+                "again, then run the same command."
+            )
+
+    async def _announce(self, now: Now) -> None:
+        try:
+            if await announce(self.workspace, now, self.due):
+                self.sent = (now.documents, time.monotonic())
+                self.say(f"The documents are {now.documents[:8]} now; a cycle was asked for.")
+            self.due = False
+            self.silent, self.answered = "", time.monotonic()
+        except (HTTPError, PrefectException, ConnectionError, TimeoutError) as error:
+            self.silent = " ".join(str(error).split()) or type(error).__name__
+
+    def _just_sent(self, now: Now) -> bool:
+        return (
+            self.sent is not None and self.sent[0] == now.documents and time.monotonic() - self.sent[1] < ECHO_SECONDS
+        )
+
+
+def watch(workspace: Workspace, say: Callable[[str], None]) -> None:
+    """Serve and watch until SIGTERM or Ctrl-C.
+
+    Raises:
+        OutsideError: Prefect's server does not answer.
+    """
+    asyncio.run(serve(workspace, say))

@@ -1,0 +1,155 @@
+"""The boundary to Prefect's server: the line's deployments, the event that a change is, and the runs in line.
+
+A change of the documents and the daily schedule become one event, and one automation turns it into a run. An
+event that comes while a run is waiting already is not sent: that run will find everything there is by then.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from data.params import WatchParams
+
+if TYPE_CHECKING:
+    from prefect import Flow
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun, StateType
+    from prefect.deployments.runner import RunnerDeployment
+
+CHANGED = "relearn.documents.changed"
+UPDATE, LOOK = "update", "look"
+"""The flows (and first halves of the names) of the two deployments: a cycle, and the look that may cause one."""
+PAGE = 200
+"""Runs asked for at once; servers refuse more."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a process that was not there left behind."""
+
+    crashed: int
+    """Runs that nobody works on any more."""
+    missed: int
+    """Scheduled looks whose time has passed."""
+
+
+def resource(name: str) -> dict[str, str]:
+    """The line, as events name it."""
+    return {"prefect.resource.id": f"relearn.line.{name}", "prefect.resource.name": name}
+
+
+async def deployments(
+    params: WatchParams, root: str, update: "Flow[Any, Any]", look: "Flow[Any, Any]"
+) -> "list[RunnerDeployment]":
+    """Both deployments of the line, as a process that serves them registers them."""
+    from prefect.events.schemas.automations import Posture
+    from prefect.events.schemas.deployment_triggers import DeploymentEventTrigger
+    from prefect.schedules import Cron
+    from prefect.types.entrypoint import EntrypointType
+
+    trigger = DeploymentEventTrigger(
+        name=f"{params.name}: documents changed",
+        expect={CHANGED},
+        match={"prefect.resource.id": resource(params.name)["prefect.resource.id"]},
+        posture=Posture.Reactive,
+        threshold=1,
+        parameters={"root": root, "digest": "{{ event.payload.digest }}"},
+    )
+    common: Mapping[str, Any] = {"name": params.name, "entrypoint_type": EntrypointType.MODULE_PATH}
+    return [
+        await update.ato_deployment(**common, parameters={"root": root}, triggers=[trigger]),
+        await look.ato_deployment(
+            **common,
+            parameters={"root": root, "due": True},
+            schedule=Cron(params.cron, timezone=params.timezone),
+        ),
+    ]
+
+
+async def say_changed(name: str, digest: str) -> None:
+    """Send the event, and return when the server has it."""
+    from uuid import uuid4
+
+    from prefect.events import Event
+    from prefect.events.clients import get_events_client
+
+    event = Event(
+        occurred=datetime.now(UTC),
+        event=CHANGED,
+        resource=resource(name),
+        payload={"digest": digest},
+        id=uuid4(),
+    )
+    async with get_events_client(checkpoint_every=1) as client:
+        await client.emit(event)
+
+
+async def is_in_line(name: str) -> bool:
+    """Whether a cycle waits for its turn; one that runs already does not count."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import StateType
+
+    async with get_client() as client:
+        return bool(await _runs(client, UPDATE, name, StateType.SCHEDULED, StateType.PENDING))
+
+
+async def is_running(name: str) -> bool:
+    """Whether a cycle is under way."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import StateType
+
+    async with get_client() as client:
+        return bool(await _runs(client, UPDATE, name, StateType.RUNNING))
+
+
+async def sweep(name: str) -> Swept:
+    """End what an earlier process left: runs that nobody works on, and looks whose time has passed.
+
+    For the one process that serves the line; nobody else works on its runs.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.objects import State, StateType
+    from prefect.states import Cancelled, Crashed
+
+    crashed = missed = 0
+    async with get_client() as client:
+        for flow in (UPDATE, LOOK):
+            for run in await _runs(client, flow, name, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
+                await client.set_flow_run_state(run.id, Crashed(message="The process that ran it is gone."), force=True)
+                crashed += 1
+        for run in await _late(client, name):
+            state: State[Any] = Cancelled(name="Missed", message="Nothing ran at that time; one run makes up for all.")
+            await client.set_flow_run_state(run.id, state, force=True)
+            missed += 1
+    return Swept(crashed, missed)
+
+
+async def _late(client: "PrefectClient", name: str) -> "list[FlowRun]":
+    from prefect.client.schemas.objects import StateType
+
+    waiting = await _runs(client, LOOK, name, StateType.SCHEDULED)
+    now = datetime.now(UTC)
+    return [run for run in waiting if run.expected_start_time and run.expected_start_time < now]
+
+
+async def _runs(client: "PrefectClient", flow: str, name: str, *types: "StateType") -> "list[FlowRun]":
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterName,
+        FlowFilter,
+        FlowFilterName,
+        FlowRunFilter,
+        FlowRunFilterState,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    return await client.read_flow_runs(
+        flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
+        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])),
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))),
+        sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+        limit=PAGE,
+        offset=0,
+    )

@@ -1,0 +1,139 @@
+"""Prefect's own server as a child of this process: it ends when its parent does, however that ends.
+
+Prefect's temporary server outlives a parent that is killed. This one reads its standard input, whose other end
+the parent holds and the kernel closes with it, so that no process is left behind. Where a server is configured
+(``PREFECT_API_URL`` or a profile), that one is used and none is started.
+
+``python -m tasks.prefect_server PORT`` is the child.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from data.errors import OutsideError
+from data.workspace import Workspace
+
+HOST = "127.0.0.1"
+START_SECONDS = 180
+"""The first start makes the database."""
+STOP_SECONDS = 10
+SERVER_LOG = "server.log"
+"""What the child says, in Prefect's home."""
+
+
+def configure(workspace: Workspace) -> None:
+    """Keep Prefect's state in the workspace and its voice down; before Prefect is imported, which reads this once."""
+    settings = {
+        "PREFECT_HOME": str(workspace.state / "prefect"),
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        # what runs say is kept for Prefect's pages and not repeated on the terminal
+        "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
+        "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "INFO",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+    }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def prefect_server(workspace: Workspace, services: bool = False) -> Iterator[str]:
+    """Address of the API to work with: the configured one, or that of a child that ends with this block.
+
+    Args:
+        workspace: where the child keeps its database.
+        services: whether the child also schedules runs, follows events and shows its pages.
+
+    Raises:
+        OutsideError: the child does not come up.
+    """
+    configure(workspace)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    configured = PREFECT_API_URL.value()
+    if configured:
+        yield str(configured)
+        return
+    port = _free_port()
+    with _child(port, services) as child:
+        url = f"http://{HOST}:{port}/api"
+        _wait_for(url, child)
+        with temporary_settings(updates={PREFECT_API_URL: url}):
+            yield url
+
+
+@contextlib.contextmanager
+def _child(port: int, services: bool) -> Iterator["subprocess.Popen[bytes]"]:
+    # services that only a lasting server needs, and its pages, are left out for one run
+    alone = {} if services else {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1"}
+    with (Path(os.environ["PREFECT_HOME"]) / SERVER_LOG).open("wb") as log:
+        child = subprocess.Popen(  # noqa: S603 (this interpreter, and a number)
+            [sys.executable, "-m", "tasks.prefect_server", str(port)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the parent, which still reports to it
+            env={**os.environ, **alone, "PREFECT__SERVER_FINAL": "1"},
+        )
+    try:
+        yield child
+    finally:
+        assert child.stdin is not None, "it was asked for"
+        child.stdin.close()
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind((HOST, 0))
+        return int(found.getsockname()[1])
+
+
+def _wait_for(url: str, child: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while child.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(f"{url}/health", timeout=2).close()  # noqa: S310 (http on loopback)
+            return
+        time.sleep(0.1)
+    raise OutsideError(
+        f"Prefect's server did not start at {url} within {START_SECONDS} seconds. Run the same command again; if it "
+        f"stays, read {SERVER_LOG} in {os.environ['PREFECT_HOME']}."
+    )
+
+
+def _serve(port: int) -> None:
+    """The child: serve until the parent lets go of standard input."""
+    import uvicorn
+
+    def leave_with_parent() -> None:
+        sys.stdin.buffer.read()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(STOP_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+    uvicorn.run(
+        "prefect.server.api.server:create_app", factory=True, host=HOST, port=port, log_level="error", lifespan="on"
+    )
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))
