@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from data.errors import InputError, OutsideError
+from data.errors import InputError, OutsideError, RelearnError
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -49,6 +49,8 @@ def digest_tree(root: Path) -> str:
 def _outside_errors(path: Path) -> Iterator[None]:
     try:
         yield
+    except RelearnError:  # said already what it is, and some are OSError too
+        raise
     except OSError as error:
         raise OutsideError(
             f"{path} could not be written ({error.strerror or error}). Free the disk or mend the "

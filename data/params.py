@@ -169,16 +169,18 @@ class Params(Block):
 
     base: str = Field(description="Folder of the base model, or a Hugging Face id.")
     seed: int = Field(ge=0, lt=2**31, description="Seed of everything that draws.")
-    ingest: IngestParams
-    synthesize: SynthesizeParams
-    train: TrainParams
-    assess: AssessParams
-    gates: GateParams
-    registry: RegistryParams
-    watch: WatchParams
-    versioning: VersioningParams
-    quick: QuickParams
-    tiny: TinyParams
+    ingest: IngestParams = Field(description="How documents are read and checked.")
+    synthesize: SynthesizeParams = Field(description="How training rows are written.")
+    train: TrainParams = Field(description="How the adapter is trained.")
+    assess: AssessParams = Field(description="What base and candidate are asked.")
+    gates: GateParams = Field(description="What a candidate must reach.")
+    registry: RegistryParams = Field(description="Where versions and decisions are kept.")
+    watch: WatchParams = Field(
+        description="When cycles begin by themselves (prefect.yaml repeats cron, timezone and name)."
+    )
+    versioning: VersioningParams = Field(description="What a cycle does with git and the DVC remote.")
+    quick: QuickParams = Field(description="What relearn run --quick turns instead.")
+    tiny: TinyParams = Field(description="How relearn base build makes the base that is shipped.")
 
     @model_validator(mode="after")
     def _short_runs_are_logged(self) -> Self:

@@ -108,6 +108,28 @@ def options(
         typer.echo(context.get_help())
 
 
+@app.command(epilog="Example: relearn init /srv/relearn --remote s3://bucket/relearn")
+def init(
+    folder: Annotated[Path, typer.Argument(help="A folder that does not exist or is empty.")],
+    base: Annotated[str, typer.Option("--base", help="Folder or Hugging Face id; default: the shipped one.")] = "",
+    remote: Annotated[str, typer.Option("--remote", help="DVC remote that each cycle pushes to.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """A production workspace: a git and DVC repository of its own, with every parameter explained."""
+    from flows.init import make_workspace
+
+    with quiet_output():
+        made = make_workspace(folder, base or None, remote or None)
+    show(
+        {"workspace": str(made.root)},
+        as_json,
+        [
+            f"{made.root} is a workspace. Put documents into {made.documents}, then:",
+            f"relearn run --workspace {folder}",
+        ],
+    )
+
+
 @app.command(epilog='Example: relearn run --accept-loss --reason "the old handbook was retired"')
 def run(
     workspace: WorkspaceOption = Path(),

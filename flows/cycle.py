@@ -32,7 +32,7 @@ from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
 from flows.synthesize import synthesize
 from flows.train import train
-from tasks import ledger, registry, versioning
+from tasks import ledger, registry, revisions, versioning
 from tasks.places import ledger_uri
 
 STAGES: dict[str, Callable[[Workspace], object]] = {
@@ -82,6 +82,8 @@ def ingest(workspace: Workspace, key: str) -> StageRun:
     file = workspace.collection / "snapshot.json"
     write_bytes(workspace.snapshot_file(read_record(file, Snapshot).digest), file.read_bytes())
     _record_accepted_loss(workspace)
+    if workspace.params().versioning.commit:
+        versioning.keep_documents(workspace)
     return run
 
 
@@ -127,6 +129,20 @@ def register(workspace: Workspace, snapshot: str, judgement: Judgement, seconds:
     )
 
 
+@task(task_run_name="publish {snapshot}", cache_policy=NO_CACHE, retry_condition_fn=_outside)
+def publish(workspace: Workspace, snapshot: str, result: CycleResult) -> None:
+    """Commit what this cycle followed from and wrote, and push it, so that another machine can take it up."""
+    settings = workspace.params().versioning
+    if not settings.commit:
+        return
+    verdict = result.verdict.value if result.verdict else "no verdict"
+    message = f"Version {result.version}: {verdict}\n\nDocuments {snapshot}. {' '.join(result.reasons)}"
+    revisions.commit(workspace, message, tag=f"v{result.version}")
+    copied = versioning.push(workspace) if settings.push else None
+    if copied:
+        _say("publish", f"{copied} files to the DVC remote")
+
+
 @flow(name="cycle", flow_run_name="cycle {key:.8}", persist_result=False, validate_parameters=False)
 def cycle(root: str, key: str) -> State[Any]:
     """One cycle over the workspace at ``root``; its state is named after the verdict.
@@ -143,6 +159,7 @@ def cycle(root: str, key: str) -> State[Any]:
     judgement = judge(workspace, snapshot)
     seconds = {run.stage: run.seconds for run in runs}
     result = register.with_options(**registration)(workspace, snapshot, judgement, seconds)
+    publish.with_options(**registration)(workspace, snapshot, result)
     write_record(workspace.cycle, Cycle(key=key, result=result))
     message = f"Version {result.version}: {' '.join(judgement.reasons)}"
     get_run_logger().info("%s. %s", STATE_NAMES[judgement.verdict], message)

@@ -103,6 +103,64 @@ def restore(workspace: Workspace, stage: str) -> bool:
         return True
 
 
+def start(folder: Path, remote: str | None) -> None:
+    """Make a DVC repository of a git repository, without usage reports.
+
+    Raises:
+        OutsideError: DVC refuses.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    _lower_voice()
+    try:
+        with Repo.init(str(folder)) as repo, repo.config.edit("repo") as config:
+            config["core"] |= {"analytics": False, "check_update": False, "autostage": False}
+            if remote is not None:
+                config["core"]["remote"] = "origin"
+                config["remote"]["origin"] = {"url": remote}
+    except DvcException as error:
+        raise _translated(error) from error
+
+
+def keep_documents(workspace: Workspace) -> None:
+    """Keep the documents folder itself as it was read (``dvc add``), so that another machine gets the same files.
+
+    The folder stays as it is; nothing in it becomes a link.
+
+    Raises:
+        OutsideError: the documents changed since stage ``ingest`` read them; or DVC failed.
+    """
+    folder = workspace.documents.relative_to(workspace.root).as_posix()
+    with _opened(workspace) as repo:
+        (kept,) = repo.add(folder, relink=False)
+        read = next(dep for dep in _load(repo, workspace, "ingest").deps if dep.def_path == folder)
+        if kept.outs[0].hash_info != read.hash_info:
+            raise OutsideError(
+                f"{workspace.documents} changed while its files were kept. Run the same command again; it takes up "
+                "the change."
+            )
+
+
+def push(workspace: Workspace) -> int | None:
+    """Copy what this revision names to the DVC remote; the number of files copied, None where no remote is set.
+
+    Raises:
+        OutsideError: the remote is out of reach, or refuses.
+    """
+    with _opened(workspace) as repo:
+        remote = repo.config["core"].get("remote")
+        if remote is None:
+            return None
+        try:
+            return int(repo.push())
+        except OSError as error:
+            raise OutsideError(
+                f"The DVC remote {remote} is out of reach ({error}). See that it answers (dvc remote list), then run "
+                "the same command again."
+            ) from error
+
+
 # --- asking DVC ------------------------------------------------------------------------------------
 
 
@@ -115,8 +173,7 @@ def _opened(workspace: Workspace) -> Iterator["Repo"]:
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 
-    logging.getLogger("dvc").setLevel(logging.WARNING)  # the rest goes to standard output, which is not its own
-    logging.getLogger("dvc.output").addFilter(_is_not_about_emptiness)
+    _lower_voice()
     try:
         _drop_torn_lock(workspace)
         _drop_dead_holders(workspace.root / ".dvc" / "tmp")
@@ -127,6 +184,12 @@ def _opened(workspace: Workspace) -> Iterator["Repo"]:
         raise InputError(f"{workspace.root} is no DVC repository. Make a workspace: relearn init DIR.") from error
     except DvcException as error:
         raise _translated(error) from error
+
+
+def _lower_voice() -> None:
+    """DVC says what it does on standard output, which is not its own."""
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    logging.getLogger("dvc.output").addFilter(_is_not_about_emptiness)
 
 
 def _is_not_about_emptiness(record: logging.LogRecord) -> bool:

@@ -1,0 +1,98 @@
+"""A new workspace: a git and DVC repository of its own, in which each cycle becomes a commit.
+
+What it holds is written beside its place and swapped in whole, so that an interrupted call leaves nothing.
+"""
+
+import shutil
+from pathlib import Path
+
+from data.errors import InputError, OutsideError
+from data.files import building, write_text
+from data.params import Params, load_params
+from data.params_file import render
+from data.workspace import PROJECT_ROOT, Workspace
+from tasks import revisions, versioning
+
+COPIED = ("dvc.yaml", "prefect.yaml", ".dvcignore")
+IGNORED = """\
+# state: ledger, MLflow and Prefect databases, reports, checkpoints
+.relearn/
+
+# documents, and what stages write from them: DVC keeps these, by dvc.lock and data/documents.dvc
+/data/documents/
+/data/collection/
+/data/synthetic/
+/data/adapter/
+/data/spectral/
+/data/evaluation/
+/data/metrics/
+
+# half-built outputs that a killed run may leave beside their place
+/data/.*
+"""
+NOTE = """\
+# What lies here
+
+- `documents/`: put your documents there, in subfolders as you like. They keep their identity when they are moved or
+  edited. `relearn run` takes them up, and `relearn watch` whenever they change.
+- `probes/`: your own questions with their accepted answers, `*.jsonl`; asked in every cycle, never trained on.
+- `inputs/`: what the last cycle followed from; written by it.
+- `collection/`, `synthetic/`, `adapter/`, `spectral/`, `evaluation/`, `metrics/`: what the stages wrote; DVC keeps
+  them, and `dvc pull` brings back those of any revision.
+"""
+
+
+def make_workspace(folder: Path, base: str | None = None, remote: str | None = None) -> Workspace:
+    """Make a production workspace in a folder that does not exist or is empty.
+
+    Args:
+        folder: where.
+        base: folder of the base model or a Hugging Face id; the shipped one where none is given.
+        remote: address of the DVC remote that cycles push to; none where none is given.
+
+    Raises:
+        InputError: the folder holds something, or the base is neither a folder nor an id.
+        OutsideError: git or DVC refuses, or the disk is full.
+    """
+    target = folder.resolve()
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{folder} is not empty. Name a folder that does not exist yet.")
+    params = _params(base)
+    with building(target) as draft:
+        _write(draft, params)
+        revisions.start(draft)
+        versioning.start(draft, _address(remote) if remote else None)
+        if not revisions.commit(Workspace(draft), "A workspace of Relearn"):
+            raise OutsideError(f"git ignores the files of {folder} by a rule outside of it. Choose another place.")
+    return Workspace(target)
+
+
+def _params(base: str | None) -> Params:
+    params = load_params(PROJECT_ROOT / "params.yaml")
+    versioned = params.versioning.model_copy(update={"commit": True})
+    return params.model_copy(update={"versioning": versioned, "base": _base(base) if base else params.base})
+
+
+def _base(base: str) -> str:
+    """A folder by its full path, an id as it is."""
+    folder = Path(base).expanduser()
+    if folder.is_dir():
+        return str(folder.resolve())
+    if base.count("/") == 1 and not base.startswith((".", "/", "~")):
+        return base
+    raise InputError(f"The base {base!r} is neither a folder nor a Hugging Face id (owner/name). Name one of them.")
+
+
+def _address(remote: str) -> str:
+    """An address as it is, a folder by its full path: DVC would read it from where its configuration lies."""
+    return remote if "://" in remote else str(Path(remote).expanduser().resolve())
+
+
+def _write(draft: Path, params: Params) -> None:
+    for name in COPIED:
+        shutil.copy(PROJECT_ROOT / name, draft / name)
+    write_text(draft / ".gitignore", IGNORED)
+    write_text(draft / "params.yaml", render(params))
+    write_text(draft / "data" / "README.md", NOTE)
+    for name in ("documents", "probes"):
+        (draft / "data" / name).mkdir()

@@ -1,0 +1,161 @@
+"""A production workspace: every cycle is a commit, and another machine takes it up from git and the DVC remote."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect.testing.utilities import prefect_test_harness
+
+from data.errors import InputError, OutsideError
+from data.files import digest_tree, read_json
+from data.params import Params, load_params
+from data.params_file import render
+from data.workspace import Workspace
+from flows.init import make_workspace
+from flows.overview import history, status
+from flows.running import run_cycle
+from tasks import versioning
+from tests import miniature
+from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
+
+RELEARN = Path(sys.executable).with_name("relearn")
+DVC = Path(sys.executable).with_name("dvc")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def prefect() -> Iterator[None]:
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace made by ``relearn init``, in miniature, after its first cycle."""
+    place = tmp_path_factory.mktemp("production")
+    bases = with_base(miniature.make_workspace(place / "elsewhere"))
+    workspace = make_workspace(place / "workspace", str(bases.root / "base"), str(place / "remote"))
+    params = yaml.safe_load(workspace.params_file.read_text())
+    for block, values in SMALL.items():
+        params[block].update(values)
+    workspace.params_file.write_text(render(Params.model_validate(params)))
+    write_documents(workspace.documents, NEW)
+    run_cycle(workspace.root, quick=False, loss_reason=None)
+    return workspace
+
+
+def git(root: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def dvc(root: Path, *arguments: str) -> str:
+    return subprocess.run([DVC, *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_new_workspace_is_whole_and_explains_itself(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [RELEARN, "init", str(tmp_path / "new"), "--json"], capture_output=True, text=True, check=True
+    )
+    workspace = Workspace(Path(json.loads(done.stdout)["workspace"]))
+    assert done.stderr == ""
+    assert git(workspace.root, "status", "--porcelain") == ""
+    ours, theirs = load_params(workspace.params_file), load_params(ROOT / "params.yaml")
+    assert ours.versioning.commit
+    assert ours.model_copy(update={"versioning": theirs.versioning}) == theirs
+    text = workspace.params_file.read_text()
+    assert all(field.description and field.description.split()[0] in text for field in Params.model_fields.values())
+    assert workspace.documents.is_dir()
+    assert "documents/" in (workspace.root / "data" / "README.md").read_text()
+    assert dvc(workspace.root, "remote", "list") == ""
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(InputError, match="not empty"):
+        make_workspace(tmp_path)
+    with pytest.raises(InputError, match="neither a folder"):
+        make_workspace(tmp_path / "new", base="nowhere")
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_each_cycle_is_a_commit_with_a_tag(made: Workspace) -> None:
+    assert git(made.root, "status", "--porcelain") == ""
+    assert git(made.root, "tag") == "v2"
+    assert git(made.root, "log", "-1", "--format=%s") == "Version 2: reject"
+    held = git(made.root, "ls-tree", "-r", "--name-only", "HEAD").splitlines()
+    assert {"dvc.lock", "params.yaml", "data/documents.dvc", "data/inputs/accepted.json"} <= set(held)
+    assert not [name for name in held if name.startswith(("data/documents/", "data/collection/", ".relearn/"))]
+    run_cycle(made.root, quick=False, loss_reason=None)
+    assert len(git(made.root, "log", "--format=%h").splitlines()) == 2
+
+
+def test_another_machine_takes_it_up_without_training(made: Workspace, tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "-q", made.root, tmp_path / "other"], check=True)
+    other = Workspace(tmp_path / "other")
+    dvc(other.root, "pull")
+    assert digest_tree(other.documents) == digest_tree(made.documents)
+    assert digest_tree(other.adapter) == digest_tree(made.adapter)
+    result = run_cycle(other.root, quick=False, loss_reason=None)
+    assert (result.version, set(result.seconds.values())) == (2, {0.0})
+    assert read_json(other.fixed_for) == read_json(made.fixed_for)
+    assert status(other.root)["champion"]["version"] == status(made.root)["champion"]["version"]
+    question = "What is the Fee of Basic?"
+    answers = {
+        subprocess.run(
+            [RELEARN, "ask", question, "--workspace", place.root], capture_output=True, text=True, check=True
+        ).stdout
+        for place in (made, other)
+    }
+    assert len(answers) == 1
+
+
+def test_another_machine_trains_the_same_candidate(made: Workspace, tmp_path: Path) -> None:
+    subprocess.run(["git", "clone", "-q", made.root, tmp_path / "other"], check=True)
+    other = Workspace(tmp_path / "other")
+    dvc(other.root, "pull", "data/documents")
+    run_cycle(other.root, quick=False, loss_reason=None)
+    assert digest_tree(other.adapter) == digest_tree(made.adapter)
+    assert dvc(other.root, "status") == "Data and pipelines are up to date."
+
+
+def test_a_remote_out_of_reach_is_said_and_made_up_for(made: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(made.root, tmp_path / "copy", symlinks=True)
+    workspace = Workspace(tmp_path / "copy")
+    blocked = tmp_path / "blocked"
+    blocked.write_text("a file where the remote should be")
+    dvc(workspace.root, "remote", "modify", "origin", "url", str(blocked))
+    (workspace.documents / "more.md").write_text("# More\n\nYou must pay within 30 days of the bill.\n")
+    params = workspace.params_file.read_text().replace("retries: 3 ", "retries: 0 ")
+    workspace.params_file.write_text(params)
+    with pytest.raises(OutsideError, match="remote"):
+        run_cycle(workspace.root, quick=True, loss_reason=None)
+    blocked.unlink()
+    result = run_cycle(workspace.root, quick=True, loss_reason=None)
+    assert (result.version, set(result.seconds.values())) == (3, {0.0})
+    assert digest_tree(blocked)
+    assert [entry["to"] for entry in history(workspace.root, verify=True)["entries"]] == [1]
+
+
+def test_documents_that_change_while_they_are_kept_stop_the_cycle(
+    made: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(made.root, tmp_path / "copy", symlinks=True)
+    workspace = Workspace(tmp_path / "copy")
+    file = workspace.documents / "more.md"
+    file.write_text("# More\n\nYou must pay within 30 days of the bill.\n")
+    keep = versioning.keep_documents
+
+    def keep_late(place: Workspace) -> None:
+        file.write_text("# More\n\nYou must pay within 31 days of the bill.\n")
+        keep(place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.versioning.keep_documents", keep_late)
+        with pytest.raises(OutsideError, match="changed while"):
+            run_cycle(workspace.root, quick=True, loss_reason=None)
+    assert run_cycle(workspace.root, quick=True, loss_reason=None).version == 3
+    assert git(workspace.root, "status", "--porcelain") == ""
