@@ -119,14 +119,20 @@ def accepted_snapshot(workspace: Workspace) -> Snapshot | None:
     would have to be accepted anew with every change until a candidate is promoted.
 
     Raises:
-        InputError: the snapshot's file is gone from the state folder.
+        InputError: the snapshot's file is gone from the state folder, and no version was registered with it.
+        OutsideError: another machine made it, and the registry that has it is out of reach.
     """
     from tasks.ledger import ACCEPT_LOSS
 
     entry = _last_entry(workspace, lambda entry: entry.action == ACCEPT_LOSS or _is_candidates(entry))
     if entry is None:
         return None
-    return read_record(workspace.snapshot_file(str(entry.evidence["snapshot"])), Snapshot)
+    file = workspace.snapshot_file(str(entry.evidence["snapshot"]))
+    if not file.is_file() and "run" in entry.evidence:
+        from tasks.registry import fetch_snapshot
+
+        write_record(file, fetch_snapshot(workspace, str(entry.evidence["run"])))
+    return read_record(file, Snapshot)
 
 
 def champion_entry(workspace: Workspace) -> LedgerEntry | None:

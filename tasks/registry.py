@@ -5,6 +5,7 @@ transaction with all its tags, so a version that exists is complete; what a kill
 and perhaps a model without a version, which the next registration of the same candidate completes.
 """
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +13,7 @@ import yaml
 
 from data.errors import InputError
 from data.files import digest_text, read_record
-from data.records import Record
+from data.records import Record, Snapshot
 from data.report_records import Lineage, Verdict
 from data.workspace import Workspace
 from tasks import candidate as candidates
@@ -155,6 +156,16 @@ def fetch_model(workspace: Workspace, version: int) -> Path:
         target = workspace.state / "models" / str(version)
         target.mkdir(parents=True, exist_ok=True)
         return Path(download_artifacts(artifact_uri=location, dst_path=str(target))).resolve()
+
+
+def fetch_snapshot(workspace: Workspace, run: str) -> Snapshot:
+    """The documents that a candidate was made from, from the run that registered it.
+
+    Raises:
+        OutsideError: MLflow is out of reach, or the run holds no snapshot.
+    """
+    with reaching(workspace) as client, tempfile.TemporaryDirectory() as place:
+        return read_record(Path(client.download_artifacts(run, "documents/snapshot.json", place)), Snapshot)
 
 
 def model_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:

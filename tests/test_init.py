@@ -1,10 +1,15 @@
 """A production workspace: every cycle is a commit, and another machine takes it up from git and the DVC remote."""
 
 import json
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,16 +17,20 @@ import yaml
 from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError
-from data.files import digest_tree, read_json
+from data.files import digest_tree, read_json, read_record
 from data.params import Params, load_params
 from data.params_file import render
+from data.records import Accepted, Snapshot
 from data.workspace import Workspace
 from flows.init import make_workspace
 from flows.overview import history, status
+from flows.promote import promote
 from flows.running import run_cycle
 from tasks import versioning
+from tasks.serving import ask
 from tests import miniature
 from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
+from tests.watched import until
 
 RELEARN = Path(sys.executable).with_name("relearn")
 DVC = Path(sys.executable).with_name("dvc")
@@ -159,3 +168,61 @@ def test_documents_that_change_while_they_are_kept_stop_the_cycle(
             run_cycle(workspace.root, quick=True, loss_reason=None)
     assert run_cycle(workspace.root, quick=True, loss_reason=None).version == 3
     assert git(workspace.root, "status", "--porcelain") == ""
+
+
+def test_machines_that_share_a_registry_agree_on_the_champion(made: Workspace, tmp_path: Path) -> None:
+    """Ledger and MLflow in one place: what one machine promoted, the other serves, and compares with."""
+    workspace = Workspace(tmp_path / "one")
+    subprocess.run(["git", "clone", "-q", made.root, workspace.root], check=True)
+    dvc(workspace.root, "pull")
+    with mlflow_server(tmp_path / "mlflow") as address:
+        params = yaml.safe_load(workspace.params_file.read_text())
+        params["registry"].update(mlflow_uri=address, ledger_uri=f"sqlite:///{tmp_path}/ledger.db")
+        params["versioning"]["push"] = False
+        workspace.params_file.write_text(yaml.safe_dump(params))
+        run_cycle(workspace.root, quick=False, loss_reason=None)
+        promote(workspace, 2, "to serve on two machines", override=True)
+
+        other = Workspace(tmp_path / "other")
+        subprocess.run(["git", "clone", "-q", workspace.root, other.root], check=True)
+        dvc(other.root, "pull")
+        (other.documents / "more.md").write_text("# More\n\nYou must pay within 30 days of the bill.\n")
+        run_cycle(other.root, quick=True, loss_reason=None)
+        assert read_record(other.accepted, Accepted).snapshot == read_record(
+            made.collection / "snapshot.json", Snapshot
+        )
+        champions = [status(place.root)["champion"]["version"] for place in (workspace, other)]
+    assert champions == [2, 2]
+    assert ask(workspace, "What is the Fee of Basic?") == ask(other, "What is the Fee of Basic?")
+
+
+@contextmanager
+def mlflow_server(place: Path) -> Iterator[str]:
+    """A real MLflow server that keeps the artifacts too, on loopback."""
+    place.mkdir()
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    command = [
+        str(RELEARN.with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{place}/mlflow.db", "--artifacts-destination", str(place / "artifacts"),
+    ]  # fmt: skip
+    with (place / "log").open("w") as log:
+        server = subprocess.Popen(
+            command, stdout=log, stderr=log, start_new_session=True,
+            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        )  # fmt: skip
+    try:
+        until("MLflow", lambda: _answers(port))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def _answers(port: int) -> bool:
+    try:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,104 @@
+"""Whether a cycle is wanted: decided from files, whatever was sent, lost or doubled."""
+
+from pathlib import Path
+
+import pytest
+
+from data.params import load_params
+from data.workspace import Workspace
+from flows import attempts
+from flows.attempts import is_wanted
+from flows.inputs import Now
+from tests.miniature import ROOT
+
+REST = load_params(ROOT / "params.yaml").watch.retry_seconds
+ONE, OTHER, SETTINGS = Now("one", "key"), Now("other", "key of other"), Now("one", "key with other settings")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("flows.attempts.time", clock)
+    return clock
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    return Workspace(tmp_path)
+
+
+def tried(workspace: Workspace, now: Now, exit_code: int | None) -> None:
+    attempt = attempts.begin(workspace, now)
+    if exit_code is not None:
+        attempts.end(workspace, attempt, exit_code, "said")
+
+
+def test_the_first_look_wants_a_cycle(workspace: Workspace, clock: Clock) -> None:
+    assert is_wanted(workspace, ONE, due=False)
+
+
+@pytest.mark.parametrize("exit_code", [0, 1, 2, 3, None])
+def test_other_documents_want_one_however_the_last_ended(
+    workspace: Workspace, clock: Clock, exit_code: int | None
+) -> None:
+    tried(workspace, ONE, exit_code)
+    assert is_wanted(workspace, OTHER, due=False)
+    assert not is_wanted(workspace, ONE, due=False)
+
+
+@pytest.mark.parametrize("exit_code", [2, 3])
+def test_what_a_person_has_to_settle_is_not_tried_again_before_the_schedule(
+    workspace: Workspace, clock: Clock, exit_code: int
+) -> None:
+    tried(workspace, ONE, exit_code)
+    clock.now += 1000 * REST
+    assert not is_wanted(workspace, ONE, due=False)
+    assert is_wanted(workspace, ONE, due=True)
+
+
+def test_other_settings_count_when_a_cycle_is_due(workspace: Workspace, clock: Clock) -> None:
+    tried(workspace, ONE, 0)
+    assert not is_wanted(workspace, SETTINGS, due=False)
+    assert is_wanted(workspace, SETTINGS, due=True)
+
+
+@pytest.mark.parametrize("exit_code", [1, None])
+def test_outside_failures_are_tried_again_after_pauses_that_double(
+    workspace: Workspace, clock: Clock, exit_code: int | None
+) -> None:
+    longest = load_params(workspace.params_file).watch.max_retry_seconds
+    for pause in (REST, 2 * REST, 4 * REST):
+        tried(workspace, ONE, exit_code)
+        clock.now += pause - 1
+        assert not is_wanted(workspace, ONE, due=False)
+        clock.now += 1
+        assert is_wanted(workspace, ONE, due=False)
+    for _ in range(40):
+        tried(workspace, ONE, exit_code)
+    clock.now += longest
+    assert is_wanted(workspace, ONE, due=False)
+
+
+def test_a_clock_set_back_does_not_stop_the_line(workspace: Workspace, clock: Clock) -> None:
+    tried(workspace, ONE, 1)
+    clock.now -= 86400
+    assert is_wanted(workspace, ONE, due=False)
+
+
+def test_success_begins_the_count_anew(workspace: Workspace, clock: Clock) -> None:
+    tried(workspace, ONE, 1)
+    tried(workspace, ONE, 1)
+    tried(workspace, ONE, 0)
+    tried(workspace, ONE, 1)
+    last = attempts.last_attempt(workspace)
+    assert last is not None
+    assert (last.tries, last.exit_code, last.said) == (1, 1, "said")

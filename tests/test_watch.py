@@ -1,0 +1,182 @@
+"""The triggers, with real processes: nothing is missed, nothing is trained twice, nothing is left running."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data.files import read_record
+from data.records import Snapshot
+from data.workspace import Workspace
+from flows.init import make_workspace
+from flows.watch import Stillness
+from tasks.prefect_server import prefect_server
+from tasks.registry import get_versions
+from tests import miniature
+from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
+from tests.watched import PATIENCE, Watched, names, runs, until
+
+PREFECT = Path(sys.executable).with_name("prefect")
+QUICK = {"poll_seconds": 0.3, "settle_seconds": 2.0, "retry_seconds": 2.0, "max_retry_seconds": 4.0}
+SLOWLY = 12
+"""Pieces of a file that is written slowly."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return with_base(miniature.make_workspace(tmp_path_factory.mktemp("base"))).root / "base"
+
+
+@pytest.fixture
+def workspace(base: Path, tmp_path: Path) -> Workspace:
+    made = make_workspace(tmp_path / "workspace", str(base))
+    params = yaml.safe_load(made.params_file.read_text())
+    for block, values in {**SMALL, "watch": QUICK}.items():
+        params[block].update(values)
+    made.params_file.write_text(yaml.safe_dump(params))
+    write_documents(made.documents, NEW)
+    return made
+
+
+def document(workspace: Workspace, number: int) -> None:
+    (workspace.documents / f"rule{number}.md").write_text(f"# Rule {number}\n\nYou must pay within {number} days.\n")
+
+
+def trained(workspace: Workspace) -> list[str | None]:
+    """Snapshots of the registered candidates."""
+    return [version.snapshot for version in get_versions(workspace) if version.kind == "candidate"]
+
+
+def snapshot(workspace: Workspace) -> Snapshot:
+    return read_record(workspace.collection / "snapshot.json", Snapshot)
+
+
+def test_a_folder_lies_still_once_nothing_changed_for_long_enough() -> None:
+    looks = {0.0: "a", 9.0: "a", 10.0: "a", 11.0: "b", 20.0: "b", 21.0: "b", 40.0: "a"}
+    times = [time for time in looks for _ in range(2 if time in (0.0, 11.0, 40.0) else 1)]
+    still = Stillness(10.0, iter(times).__next__)
+    assert [still.lies(digest) for digest in looks.values()] == [False, False, True, False, False, True, False]
+
+
+def test_every_change_is_one_run_and_no_digest_is_trained_twice(workspace: Workspace) -> None:
+    with Watched(workspace) as watch:
+        assert watch.until_runs(1) == ["Rejected"]  # what was there at the start
+        for number in range(10, 20):  # ten changes, and a file that takes longer than them all
+            document(workspace, number)
+            time.sleep(0.1)
+        with (workspace.documents / "slow.md").open("w") as slow:
+            slow.write("# Slow\n\n")
+            for piece in range(SLOWLY):
+                slow.write(f"Piece {piece} of the rules is that nobody shall hurry.\n")
+                slow.flush()
+                time.sleep(0.5)
+        assert watch.until_runs(2) == ["Rejected"] * 2
+        (slow_version,) = [one for one in snapshot(workspace).documents if one.path == "slow.md"]
+        text = (workspace.collection / "texts" / f"{slow_version.id}.md").read_text()
+        assert text.count("Piece") == SLOWLY
+        assert len(snapshot(workspace).documents) == len(NEW) + 11
+
+        document(workspace, 20)
+        until("a run", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api)[2:]))
+        for number in (21, 22):  # while it runs: one more run afterwards
+            document(workspace, number)
+        assert watch.until_runs(4)[:4] == ["Rejected"] * 4 or watch.until_runs(4)[2] == "Failed"
+        before = names(watch.api)
+        os.utime(workspace.documents / "rule20.md")  # touched, not changed
+        time.sleep(4)
+        assert names(watch.api) == before
+    assert len(trained(workspace)) == len(set(trained(workspace)))
+    assert trained(workspace)[-1] == snapshot(workspace).digest
+    assert len(snapshot(workspace).documents) == len(NEW) + 14
+
+
+def test_after_a_kill_and_a_night_off_one_run_makes_up_for_all(workspace: Workspace) -> None:
+    params = yaml.safe_load(workspace.params_file.read_text())
+    params["watch"]["cron"] = "30 * * * *"
+    workspace.params_file.write_text(yaml.safe_dump(params))
+    watch = Watched(workspace).__enter__()
+    until("a run", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api)))
+    until("its lock", workspace.lock.exists)
+    watch.kill()
+    document(workspace, 1)
+    with sqlite3.connect(workspace.state / "prefect" / "prefect.db") as database:  # ten hours pass
+        (waiting,) = database.execute(
+            "SELECT COUNT(*) FROM flow_run WHERE state_type = 'SCHEDULED' AND name NOT LIKE 'update%'"
+        ).fetchone()
+        for column in ("expected_start_time", "next_scheduled_start_time"):
+            database.execute(
+                f"UPDATE flow_run SET {column} = datetime({column}, '-10 hours') || '.000000' "
+                "WHERE state_type = 'SCHEDULED'"
+            )
+    assert waiting >= 3
+    with Watched(workspace) as watch:
+        assert watch.until_runs(2) == ["Crashed", "Rejected"]
+        looks = names(watch.api, "look")
+        assert "scheduled runs were missed" in watch.said()
+        assert looks.count("Missed") >= 3
+        assert looks.count("Completed") + looks.count("Nothing to do") + looks.count("Announced") <= 1
+    assert trained(workspace) == [snapshot(workspace).digest]
+
+
+def test_a_second_watch_says_who_watches(workspace: Workspace) -> None:
+    with Watched(workspace) as watch:
+        second = subprocess.run(
+            [PREFECT.with_name("relearn"), "watch", "--workspace", workspace.root],
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert second.returncode == 1
+        assert f"relearn watch (process {watch.process.pid})" in second.stderr
+        watch.until_runs(1)
+        code, said = 0, ""
+        write_documents(workspace.documents, {})
+        workspace.documents.mkdir(exist_ok=True)
+        watch.until_runs(2)  # nothing usable: a person has to settle it, and it is not tried over and over
+        time.sleep(6)
+        assert names(watch.api) == ["Rejected", "Failed"], (code, said)
+
+
+def test_prefect_yaml_deploys_the_same_to_a_server(workspace: Workspace) -> None:
+    with prefect_server(workspace, services=True) as api:
+        environment = {**os.environ, "PREFECT_API_URL": api, "PWD": str(workspace.root)}
+
+        def prefect(*arguments: str) -> None:
+            done = subprocess.run(
+                [PREFECT, "--no-prompt", *arguments],
+                cwd=workspace.root, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stdout + done.stderr
+
+        prefect("work-pool", "create", "relearn", "--type", "process", "--overwrite")
+        prefect("deploy", "--all")
+        prefect("deploy", "--all")
+        with (workspace.root / "worker.log").open("w") as log:
+            worker = subprocess.Popen(
+                [PREFECT, "worker", "start", "--pool", "relearn", "--limit", "1"],
+                cwd=workspace.root, env=environment, stdout=log, stderr=log,
+            )  # fmt: skip
+        try:
+            prefect("deployment", "run", "look/relearn")
+            until("a cycle", lambda: names(api)[-1:] == ["Rejected"])
+            (run,) = runs(api)
+            assert run["name"] == f"update {snapshot(workspace).digest[:8]}"
+        finally:
+            worker.terminate()
+            worker.wait(60)
+
+
+def test_prefect_yaml_repeats_what_the_parameters_say() -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())["watch"]
+    content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    update, look = content["deployments"]
+    assert (update["name"], look["name"]) == (params["name"], params["name"])
+    daily = look["schedules"][0]
+    assert (daily["cron"], daily["timezone"], daily["parameters"]["due"]) == (params["cron"], params["timezone"], True)
+    assert update["triggers"][0]["match"] == {"prefect.resource.id": f"relearn.line.{params['name']}"}
