@@ -71,6 +71,20 @@ class SynthesisReport(Record):
     """Digest of ``rows.jsonl``."""
 
 
+class DocumentTexts(Record):
+    """One document's normalised text before and after, for a report's diff."""
+
+    path: str
+    """Its path now; of a withdrawn document its last one."""
+    old_path: str | None
+    """Its path before; None: the document is new."""
+    withdrawn: bool = False
+    old: str | None
+    """Empty for a new document; None: the text was not kept."""
+    new: str | None
+    """Empty for a withdrawn document; None: the text was not kept."""
+
+
 class TrainingReport(Record):
     """How the adapter was trained; no wall-clock figures, so that a repeated run writes equal bytes."""
 

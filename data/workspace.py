@@ -113,6 +113,10 @@ class Workspace:
         """A snapshot that a cycle worked on, kept so that later ones can be compared with it."""
         return self.state / "snapshots" / f"{digest}.json"
 
+    def text_file(self, digest: str) -> Path:
+        """The normalised text of a document version, by its digest, kept so that a report can show what changed."""
+        return self.state / "texts" / f"{digest}.md"
+
     @property
     def serving(self) -> Path:
         """The serving pointer: which version answers."""

@@ -30,6 +30,7 @@ from flows.decide import candidate, decide, is_champion, is_first_candidate, nex
 from flows.inputs import accepted_snapshot, base_digest, fix_inputs
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
+from flows.report_texts import keep_texts
 from flows.synthesize import synthesize
 from flows.train import train
 from tasks import ledger, registry, revisions, versioning
@@ -80,7 +81,9 @@ def ingest(workspace: Workspace, key: str) -> StageRun:
             "takes up the change."
         )
     file = workspace.collection / "snapshot.json"
-    write_bytes(workspace.snapshot_file(read_record(file, Snapshot).digest), file.read_bytes())
+    snapshot = read_record(file, Snapshot)
+    write_bytes(workspace.snapshot_file(snapshot.digest), file.read_bytes())
+    keep_texts(workspace, snapshot)
     _record_accepted_loss(workspace)
     if workspace.params().versioning.commit:
         versioning.keep_documents(workspace)

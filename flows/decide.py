@@ -5,9 +5,10 @@ import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
-from data.collection import known_collection, read_lineage
+from data.collection import read_lineage
 from data.files import read_record, read_records
-from data.records import Accepted, Answer, Cohort, FactChange, Grade, Snapshot
+from data.probes import read_probes
+from data.records import Answer, Cohort, FactChange, Grade, Snapshot
 from data.report_records import (
     EvaluationReport,
     IngestReport,
@@ -21,6 +22,7 @@ from data.snapshots import diff
 from data.wordings import wordings_digest
 from data.workspace import Workspace
 from flows.inputs import base_digest, champion_entry, code_digest, promoted_candidate
+from flows.report_texts import comparison, probe_documents
 from models.gates import judge
 from tasks.candidate import Candidate, collect
 from tasks.reports import ReportInput, write_report
@@ -71,8 +73,12 @@ def next_command(workspace: Workspace, version: int, verdict: Verdict, promoted:
     if verdict is Verdict.PROMOTE:
         return f'relearn promote {version} --reason "..."'
     if verdict is Verdict.HOLD:
-        return f'relearn promote {version} --override --reason "..."'
+        return _override(version)
     return f"relearn report {version}"
+
+
+def _override(version: int) -> str:
+    return f'relearn promote {version} --override --reason "..."'
 
 
 def sample_question(workspace: Workspace) -> str:
@@ -93,7 +99,8 @@ def publish_report(
 ) -> Path:
     """Write the HTML report of a registered version."""
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
-    before, compared_with = _before(workspace, snapshot)
+    compared = comparison(workspace, snapshot)
+    ingested = read_record(workspace.collection / "report.json", IngestReport)
     entry = champion_entry(workspace)
     path = workspace.reports / f"v{version}.html"
     return write_report(
@@ -103,8 +110,12 @@ def publish_report(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             judgement=made.judgement,
             snapshot=snapshot,
-            diff=diff(before, snapshot),
-            compared_with=compared_with,
+            diff=diff(compared.before, snapshot),
+            compared_with=compared.named,
+            texts=compared.texts,
+            paths=compared.paths,
+            probe_documents=probe_documents(read_probes(workspace.probes), compared.paths),
+            other_languages=ingested.other_languages,
             synthesis=read_record(workspace.synthetic / "report.json", SynthesisReport),
             changes=tuple(read_records(workspace.synthetic / "changes.jsonl", FactChange)),
             training=read_record(workspace.adapter / "training.json", TrainingReport),
@@ -113,13 +124,10 @@ def publish_report(
             answers=tuple(read_records(workspace.evaluation / "answers.jsonl", Answer)),
             digests=made.digests.model_dump(exclude={"schema_"}),
             champion=entry.to_version if entry else None,
-            warnings=(
-                *read_record(workspace.collection / "report.json", IngestReport).warnings,
-                *_other_wordings(workspace),
-            ),
+            warnings=(*ingested.warnings, *_other_wordings(workspace)),
             seconds=seconds,
             data_docs=Path(os.path.relpath(data_docs_index(workspace), path.parent)).as_posix(),
-            next_command=command,
+            next_command=command if made.judgement.verdict is not Verdict.REJECT else _override(version),
         ),
     )
 
@@ -132,11 +140,3 @@ def _other_wordings(workspace: Workspace) -> tuple[str, ...]:
         "The base learned other wordings than data/prompts/wordings.yaml holds, so it may miss old facts that it "
         "knows; build it anew with relearn base build.",
     )
-
-
-def _before(workspace: Workspace, snapshot: Snapshot) -> tuple[Snapshot | None, str]:
-    accepted = read_record(workspace.accepted, Accepted).snapshot
-    if accepted is not None:
-        return accepted, "the last accepted snapshot"
-    known, _ = known_collection(workspace.base(), workspace.params().ingest, snapshot)
-    return known, "what the base knows" if known else "nothing: the base knows no documents"

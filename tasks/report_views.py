@@ -19,7 +19,7 @@ SAMPLES = 10
 EXAMPLES = 8
 """Example facts per standing, and documents per list, that stand open."""
 LONGEST_LIST = 300
-"""Facts in a folded list; the rest are counted."""
+"""Entries of a folded list; the rest are counted."""
 
 SEVERITY = (Outcome.FAIL, Outcome.INSUFFICIENT, Outcome.WARN, Outcome.PASS)
 _GRADE_ORDER = (Grade.STALE, Grade.WRONG, Grade.REFUSED, Grade.RIGHT)
@@ -109,6 +109,8 @@ class SampleGroup:
     cohort: Cohort
     answers: tuple[Answer, ...]
     total: int
+    right_before: int
+    right_now: int
 
 
 @dataclass(frozen=True)
@@ -173,15 +175,25 @@ def by_severity(checks: Sequence[Check]) -> tuple[Check, ...]:
 
 
 def samples(answers: Sequence[Answer]) -> tuple[SampleGroup, ...]:
-    """Up to ``SAMPLES`` questions of each cohort with answers, not right ones first; every probe."""
+    """Up to ``SAMPLES`` questions of each cohort with answers, not right ones first; every probe, within reason."""
     groups = []
     for cohort in COHORTS:
         members = [answer for answer in answers if answer.question.cohort is cohort]
-        chosen = members if cohort in (Cohort.PROBE, Cohort.UNANSWERABLE) else _mixed(members)
-        chosen = sorted(chosen, key=lambda answer: _GRADE_ORDER.index(answer.candidate_grade))
+        if cohort in (Cohort.PROBE, Cohort.UNANSWERABLE):
+            chosen = sorted(members, key=_worsened)[:LONGEST_LIST]
+        else:
+            chosen = sorted(_mixed(members), key=lambda answer: _GRADE_ORDER.index(answer.candidate_grade))
+        before = sum(answer.base_grade is Grade.RIGHT for answer in members)
+        now = sum(answer.candidate_grade is Grade.RIGHT for answer in members)
         if members:
-            groups.append(SampleGroup(cohort, tuple(chosen), len(members)))
+            groups.append(SampleGroup(cohort, tuple(chosen), len(members), before, now))
     return tuple(groups)
+
+
+def _worsened(answer: Answer) -> tuple[bool, int]:
+    """What the base answered right and the candidate does not comes first."""
+    lost = answer.base_grade is Grade.RIGHT and answer.candidate_grade is not Grade.RIGHT
+    return not lost, _GRADE_ORDER.index(answer.candidate_grade)
 
 
 def _mixed(answers: Sequence[Answer]) -> list[Answer]:
@@ -230,6 +242,11 @@ def path_lists(diff: SnapshotDiff) -> tuple[PathList, ...]:
         ),
         PathList("Withdrawn", tuple(("", path, "") for path in diff.withdrawn)),
     )
+
+
+def touched(diff: SnapshotDiff) -> int:
+    """How many documents changed in any way, each once."""
+    return len(diff.added) + len(diff.withdrawn) + len({*diff.changed, *(new for _, new in diff.moved)})
 
 
 def by_gap(coverage: Sequence[Coverage]) -> tuple[Coverage, ...]:

@@ -11,10 +11,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from pydantic import Field
 
 from data.files import write_text
 from data.records import Answer, FactChange, Grade, Record, Snapshot, SnapshotDiff
 from data.report_records import (
+    DocumentTexts,
+    Estimate,
     EvaluationReport,
     Judgement,
     Outcome,
@@ -25,6 +28,8 @@ from data.report_records import (
 )
 from models.gates import HOLDING
 from tasks import figures, report_views
+from tasks.report_documents import document_views
+from tasks.report_headlines import headlines
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -62,6 +67,14 @@ class ReportInput(Record):
     """From what ``compared_with`` names to ``snapshot``."""
     compared_with: str
     """In words: the last accepted snapshot, or what the base knows at the first run."""
+    texts: tuple[DocumentTexts, ...] = ()
+    """Of documents that changed, for their diffs; there may be more than are given here."""
+    paths: dict[str, str] = Field(default_factory=dict)
+    """Path by document id, also of documents that are gone."""
+    probe_documents: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Ids of the documents that a probe's evidence names, by the probe's id."""
+    other_languages: dict[str, str] = Field(default_factory=dict)
+    """Path -> language of the documents that are not in the line's."""
     synthesis: SynthesisReport
     changes: tuple[FactChange, ...]
     training: TrainingReport
@@ -88,6 +101,16 @@ def render(report: ReportInput) -> str:
         .render(
             report=report,
             meaning=_MEANING[report.judgement.verdict],
+            headlines=headlines(report.evaluation, report.judgement),
+            by_document=document_views(
+                report.answers,
+                report.changes,
+                report.texts,
+                report.paths,
+                {document.id: document.path for document in report.snapshot.documents},
+                report.probe_documents,
+            ),
+            touched=report_views.touched(report.diff),
             key_figures=report_views.key_figures(report.evaluation, report.judgement),
             checks=report_views.by_severity(report.judgement.checks),
             path_lists=report_views.path_lists(report.diff),
@@ -130,6 +153,8 @@ def _environment() -> Environment:
         cohorts=report_views.COHORTS,
         holding=sorted(HOLDING),
         examples=report_views.EXAMPLES,
+        longest=report_views.LONGEST_LIST,
+        pair=pair,
     )
     return environment
 
@@ -149,6 +174,16 @@ def signed(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return number(value)
     return "0.000" if abs(value) < 0.0005 else f"{value:+.3f}".replace("-", "−")
+
+
+def pair(base: Estimate | float | None, candidate: Estimate | float | None) -> str:
+    """Two shares and their difference, as ``0.10 -> 0.86 (+0.76)``; what was not measured is a dash."""
+    before, after = (one.value if isinstance(one, Estimate) else one for one in (base, candidate))
+    if before is None or after is None:
+        return f"{number(before, 2)} -> {number(after, 2)}"
+    difference = after - before
+    change = "0.00" if abs(difference) < 0.005 else f"{difference:+.2f}"
+    return f"{before:.2f} -> {after:.2f} ({change})"
 
 
 def share(part: int, whole: int) -> str:

@@ -19,7 +19,9 @@ from data.records import (
 from data.report_records import (
     Check,
     Coverage,
+    DocumentTexts,
     EvaluationReport,
+    Funnel,
     Judgement,
     LayerSpectrum,
     Outcome,
@@ -36,8 +38,19 @@ PATHS = [f"acceptable-use/site-{topic}-policy.md" for topic in ("spam", "bullyin
 REFUSAL = "That is no longer in force."
 
 
+_SOURCES = {
+    Cohort.NEW: ("fact-new", 180),
+    Cohort.RESTATED: ("fact-restated", 12),
+    Cohort.HELD: ("fact-held", 2),
+    Cohort.WITHDRAWN: ("fact-withdrawn", 53),
+    Cohort.RECALL: ("doc", 5),
+}
+"""What a cohort's questions come from, and how many of them there are."""
+
+
 def answer(cohort: Cohort, place: int, grade: Grade, **changes: Any) -> Answer:
     subject = f"plan {place} under the Billing and Payments Policy"
+    name, sources = _SOURCES.get(cohort, (cohort.value, 1000))
     right = REFUSAL if cohort is Cohort.WITHDRAWN else f"{place + 1} days"
     question = {
         "id": f"{cohort}-{place}",
@@ -45,6 +58,7 @@ def answer(cohort: Cohort, place: int, grade: Grade, **changes: Any) -> Answer:
         "question": f"Question: What is the review period for {subject}?\nAnswer:",
         "answers": () if cohort is Cohort.WITHDRAWN else (right, f"within {right}"),
         "stale": (f"{place + 31} days",) if place % 3 == 0 else (),
+        "source": f"{name}-{place % sources}",
     }
     said = {Grade.RIGHT: right, Grade.STALE: f"{place + 31} days", Grade.WRONG: "the legal team"}
     known = cohort in (Cohort.HELD, Cohort.HANDBOOK)
@@ -143,6 +157,25 @@ def documents() -> tuple[DocumentVersion, ...]:
     )
 
 
+OLD_TEXT = "# Refunds\n\nYou may ask for a refund within 14 days of the bill.\n\n- by post\n- by mail\n\nIt is free.\n"
+NEW_TEXT = OLD_TEXT.replace("14 days", "30 business days").replace("- by post\n", "")
+
+
+def texts() -> tuple[DocumentTexts, ...]:
+    return (
+        DocumentTexts(path=PATHS[0], old_path=PATHS[0], old=OLD_TEXT, new=NEW_TEXT),
+        DocumentTexts(path=PATHS[1], old_path=f"old/{PATHS[1]}", old=None, new=NEW_TEXT),
+        DocumentTexts(path="new/policy-0.md", old_path=None, old="", new=NEW_TEXT),
+        DocumentTexts(path="old/site-corporate-terms.md", old_path="old/x.md", withdrawn=True, old=OLD_TEXT, new=""),
+    )
+
+
+def funnel() -> tuple[Funnel, ...]:
+    dropped = {"not in the text": 12, "held out": 3}
+    examples = {"not in the text": ("What is the colour of the form?", "Who signs the form?")}
+    return (Funnel(recipe="questions", proposed=60, kept=45, dropped=dropped, examples=examples),)
+
+
 def coverage() -> tuple[Coverage, ...]:
     return tuple(
         Coverage(
@@ -184,6 +217,10 @@ def report(**changes: Any) -> ReportInput:
             withdrawn=("old/site-corporate-terms.md",),
         ),
         "compared_with": "the last accepted snapshot 3f2a91c0",
+        "texts": texts(),
+        "paths": {"doc-gone": "old/site-corporate-terms.md"},
+        "probe_documents": {"probe-0": ("doc-0", "doc-gone"), "probe-1": ("doc-1",)},
+        "other_languages": {"agb.md": "de"},
         "synthesis": SynthesisReport(
             snapshot="5" * 64,
             base=DIGESTS["base"],
@@ -195,6 +232,7 @@ def report(**changes: Any) -> ReportInput:
             gone_statements=390,
             rows={"fact": 4440, "refusal": 212, "statement": 666, "replay": 1320, "handbook": 440},
             dropped={"duplicate": 31, "unsupported": 4},
+            funnel=funnel(),
             coverage=coverage(),
             rows_digest=DIGESTS["rows"],
         ),

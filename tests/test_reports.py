@@ -19,6 +19,8 @@ from data.records import (
 )
 from data.report_records import (
     Check,
+    DocumentTexts,
+    Funnel,
     Judgement,
     Outcome,
     SpectralReport,
@@ -122,20 +124,21 @@ def test_headings_descend_in_order_and_tables_and_pictures_speak() -> None:
     assert page.names().count("table") == page.names().count("caption") > 10
     assert all("scope" in attributes for name, attributes in page.elements if name == "th")
     pictures = [attributes for name, attributes in page.elements if name == "svg"]
-    assert len(pictures) == 11
+    assert len(pictures) > 15
     assert all(one["role"] == "img" and one["aria-label"] for one in pictures)
     assert ("html", {"lang": "en"}) in page.elements
 
 
 def attacked() -> ReportInput:
     """Hostile text in every place that documents, models, people or files can reach."""
-    asked = answer(Cohort.NEW, 1, Grade.WRONG, question=ATTACK, answers=(ATTACK,))
+    asked = answer(Cohort.NEW, 1, Grade.WRONG, question=ATTACK, answers=(ATTACK,), source="fact-replaced-1")
     hostile = asked.model_copy(update={"base": ATTACK, "candidate": ATTACK})
     probe = answer(Cohort.PROBE, 1, Grade.WRONG, question=ATTACK).model_copy(update={"candidate": ATTACK})
     fact = change(Standing.REPLACED, 1, title=ATTACK, subject=ATTACK, attribute=ATTACK, value=ATTACK)
     plain = report()
     check = Check(check=ATTACK, outcome=Outcome.FAIL, reason=ATTACK, layer=ATTACK)
-    names = {"recipe": ATTACK, "teacher": ATTACK, "rows": {ATTACK: 3}, "dropped": {ATTACK: 1}}
+    dropped = Funnel(recipe=ATTACK, proposed=2, kept=1, dropped={ATTACK: 1}, examples={ATTACK: (ATTACK,)})
+    names = {"recipe": ATTACK, "teacher": ATTACK, "rows": {ATTACK: 3}, "dropped": {ATTACK: 1}, "funnel": (dropped,)}
     gap = coverage()[3].model_copy(update={"path": ATTACK, "title": ATTACK})
     return report(
         created=ATTACK,
@@ -147,6 +150,12 @@ def attacked() -> ReportInput:
         ),
         diff=SnapshotDiff(added=(ATTACK,), changed=(ATTACK,), moved=((ATTACK, ATTACK),), withdrawn=(ATTACK,)),
         compared_with=ATTACK,
+        texts=(
+            DocumentTexts(path=ATTACK, old_path=f"old {ATTACK}", old=f"{ATTACK} one two", new=f"{ATTACK} three two"),
+            DocumentTexts(path=ATTACK, old_path=None, old="", new=ATTACK),
+        ),
+        paths={"doc-1": ATTACK},
+        other_languages={ATTACK: ATTACK},
         synthesis=plain.synthesis.model_copy(update={**names, "coverage": (gap,)}),
         changes=(fact.model_copy(update={"old_value": ATTACK}), change(Standing.WITHDRAWN, 2, value=ATTACK)),
         training=plain.training.model_copy(update={"method": ATTACK, "device": ATTACK, "base": ATTACK}),
@@ -173,7 +182,8 @@ def test_hostile_text_stays_text() -> None:
 def test_the_verdict_its_reasons_and_the_next_command_come_first() -> None:
     text = Page(render(report())).text()
     start = text[text.index("Version 7") :]
-    order = ["reject", "Version 6 serves now", "fall by +0.033", "relearn diff", "What was learned"]
+    order = ["reject", "Version 6 serves now", "fall by +0.033", "relearn diff"]
+    order += ["Did it get better?", "Did it forget?", "Is anything stale?", "1 quarantined", "REGRESSIONS: "]
     assert [start.index(part) for part in order] == sorted(start.index(part) for part in order)
 
 
@@ -230,6 +240,9 @@ def test_a_first_run_with_nothing_to_compare_or_to_ask_is_still_a_page() -> None
         warnings=(),
         seconds={},
         data_docs="",
+        texts=(),
+        paths={},
+        other_languages={},
     )
     text = Page(render(bare)).text()
     assert "no such questions" in text

@@ -1,0 +1,109 @@
+"""The texts of the documents before and after, which the report compares.
+
+What a collection held is kept by content (``.relearn/texts/<digest>.md``), because the collection itself is written
+anew by every cycle and a report compares with the last accepted snapshot, which may be many cycles old.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from data.collection import known_collection
+from data.files import read_record, write_bytes
+from data.probes import Probe
+from data.records import Accepted, DocumentVersion, Snapshot
+from data.report_records import DocumentTexts
+from data.workspace import Workspace
+
+MOST = 60
+"""Texts per kind of change (changed, new, withdrawn) that a report gets; the others it names."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What the documents of a report are compared with."""
+
+    before: Snapshot | None
+    named: str
+    """In words."""
+    texts: tuple[DocumentTexts, ...]
+    paths: dict[str, str]
+    """Path of every document, by id: those in force, those before, and those that the base knows."""
+
+
+def keep_texts(workspace: Workspace, snapshot: Snapshot) -> None:
+    """Keep the texts of a collection, each version of a document once."""
+    for document in snapshot.documents:
+        file = workspace.text_file(document.digest)
+        if not file.is_file():
+            write_bytes(file, _collected(workspace, document).encode())
+
+
+def comparison(workspace: Workspace, snapshot: Snapshot) -> Comparison:
+    """Compare with the last accepted snapshot, or with what the base knows where none was ever accepted."""
+    accepted = read_record(workspace.accepted, Accepted).snapshot
+    known, sources = known_collection(workspace.base(), workspace.params().ingest, snapshot)
+    before = accepted if accepted is not None else known
+    named = (
+        "the last accepted snapshot"
+        if accepted is not None
+        else ("what the base knows" if known else "nothing: the base knows no documents")
+    )
+    versions = [document for one in (known, before, snapshot) if one for document in one.documents]
+    known_texts = {source.digest: source.text for source in sources}
+    return Comparison(
+        before, named, _texts(workspace, before, snapshot, known_texts), {one.id: one.path for one in versions}
+    )
+
+
+def _texts(
+    workspace: Workspace, before: Snapshot | None, after: Snapshot, known: dict[str, str]
+) -> tuple[DocumentTexts, ...]:
+    """The first texts of each kind of change, in the order changed, new, withdrawn."""
+    old = {document.id: document for document in before.documents} if before else {}
+    now = {document.id: document for document in after.documents}
+    changed = [one for one in after.documents if one.id in old and old[one.id].digest != one.digest]
+    added = [one for one in after.documents if one.id not in old]
+    gone = [one for one in old.values() if one.id not in now]
+    return (
+        *(
+            DocumentTexts(
+                path=one.path,
+                old_path=old[one.id].path,
+                old=_kept(workspace, old[one.id], known),
+                new=_collected(workspace, one),
+            )
+            for one in changed[:MOST]
+        ),
+        *(DocumentTexts(path=one.path, old_path=None, old="", new=_collected(workspace, one)) for one in added[:MOST]),
+        *(
+            DocumentTexts(path=one.path, old_path=one.path, withdrawn=True, old=_kept(workspace, one, known), new="")
+            for one in gone[:MOST]
+        ),
+    )
+
+
+def _kept(workspace: Workspace, document: DocumentVersion, known: dict[str, str]) -> str | None:
+    """A text of an earlier snapshot; None where it was not kept."""
+    file = workspace.text_file(document.digest)
+    if document.digest in known:  # read by today's readers, as the collection is
+        return known[document.digest]
+    return file.read_text(encoding="utf-8") if file.is_file() else None
+
+
+def _collected(workspace: Workspace, document: DocumentVersion) -> str:
+    return (workspace.collection / "texts" / f"{document.id}.md").read_text(encoding="utf-8")
+
+
+def probe_documents(probes: Sequence[Probe], paths: dict[str, str]) -> dict[str, tuple[str, ...]]:
+    """The ids of the documents that each probe's evidence names, by the probe's id."""
+    ids = {path: id for id, path in paths.items()}
+    named = {
+        probe.id: dict.fromkeys(
+            ids[evidence.path]
+            for answer in probe.answers
+            for evidence in (answer.evidence or {}).values()
+            if evidence.path in ids
+        )
+        for probe in probes
+    }
+    return {probe: tuple(documents) for probe, documents in named.items()}

@@ -1,0 +1,92 @@
+"""A report compares texts with those of the last accepted snapshot, or of the base; what was not kept is missing."""
+
+from pathlib import Path
+
+from data.collection import as_collection, write_collection
+from data.files import write_record
+from data.probes import Evidence, Probe, ProbeAnswer
+from data.records import Accepted, Snapshot
+from data.report_records import IngestReport, Lineage
+from data.workspace import Workspace
+from flows.report_texts import comparison, keep_texts, probe_documents
+from tests.miniature import NEW, OLD, make_workspace, write_documents
+
+
+def collect(workspace: Workspace, texts: dict[str, str], before: Snapshot | None = None) -> Snapshot:
+    """Write a collection of these documents, continuing those of ``before``."""
+    write_documents(workspace.documents, texts)
+    params = workspace.params().ingest
+    snapshot, sources = as_collection(workspace.documents, params, before.documents if before else ())
+    report = IngestReport(
+        snapshot=snapshot.digest, documents=len(sources), quarantined=0, contacts=0, warnings=(), loss_accepted=False
+    )
+    write_collection(workspace.collection, snapshot, {source.id: source.text for source in sources}, report)
+    return snapshot
+
+
+def ignorant(root: Path) -> Workspace:
+    """A workspace whose base knows no documents."""
+    workspace = make_workspace(root)
+    (root / "base").mkdir()
+    return workspace
+
+
+def test_texts_are_compared_with_those_of_the_accepted_snapshot(tmp_path: Path) -> None:
+    workspace = ignorant(tmp_path)
+    before = collect(workspace, OLD)
+    keep_texts(workspace, before)
+    now = collect(workspace, NEW, before)
+    keep_texts(workspace, now)
+    write_record(workspace.accepted, Accepted(snapshot=before))
+    found = comparison(workspace, now)
+    assert found.named == "the last accepted snapshot"
+    by_path = {one.path: one for one in found.texts}
+    assert set(by_path) == {"fees.md", "hours.html"}
+    assert "| Basic | $5 |" in str(by_path["fees.md"].old)
+    assert "| Basic | $7 |" in str(by_path["fees.md"].new)
+    assert (by_path["hours.html"].old_path, by_path["hours.html"].old) == (None, "")
+
+
+def test_a_text_that_was_not_kept_is_missing_and_no_failure(tmp_path: Path) -> None:
+    workspace = ignorant(tmp_path)
+    before = collect(workspace, OLD)
+    now = collect(workspace, {"fees.md": NEW["fees.md"]}, before)
+    write_record(workspace.accepted, Accepted(snapshot=before))
+    found = comparison(workspace, now)
+    assert {(one.path, one.old, one.withdrawn) for one in found.texts} == {
+        ("fees.md", None, False),
+        ("refunds.md", None, True),
+        ("contact.txt", None, True),
+    }
+    assert set(found.paths.values()) == set(OLD)
+
+
+def test_a_first_report_compares_with_what_the_base_knows(tmp_path: Path) -> None:
+    workspace = ignorant(tmp_path)
+    known, _ = as_collection(tmp_path / "stream" / "2023-01-01", workspace.params().ingest)
+    lineage = Lineage(documents="../stream/2023-01-01", snapshot=known.digest)
+    write_record(tmp_path / "base" / "lineage.json", lineage)
+    write_record(workspace.accepted, Accepted())
+    now = collect(workspace, NEW, known)
+    found = comparison(workspace, now)
+    assert found.named == "what the base knows"
+    assert found.before is not None
+    assert found.before.digest == known.digest
+    fees = next(one for one in found.texts if one.path == "fees.md")
+    assert "| Basic | $5 |" in str(fees.old)
+
+
+def test_each_version_of_a_text_is_kept_once(tmp_path: Path) -> None:
+    workspace = ignorant(tmp_path)
+    snapshot = collect(workspace, OLD)
+    keep_texts(workspace, snapshot)
+    files = {file: file.stat().st_mtime_ns for file in (workspace.state / "texts").iterdir()}
+    assert {file.stem for file in files} == {document.digest for document in snapshot.documents}
+    keep_texts(workspace, snapshot)
+    assert files == {file: file.stat().st_mtime_ns for file in (workspace.state / "texts").iterdir()}
+
+
+def test_a_probe_belongs_to_the_documents_that_its_evidence_names() -> None:
+    evidence = {"now": Evidence(path="fees.md", quote="x"), "then": Evidence(path="gone.md", quote="y")}
+    probe = Probe(id="fee", question="?", answers=(ProbeAnswer(answer="$7", evidence=evidence),))
+    assert probe_documents([probe], {"doc-1": "fees.md", "doc-2": "other.md"}) == {"fee": ("doc-1",)}
