@@ -15,6 +15,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
+# The report is opened in a real browser where there is one.
+BROWSER_TESTS = if command -v chromium || command -v chromium-browser || command -v google-chrome; then \
+    $(BIN)/python -m pytest -m browser; \
+    else echo "No Chromium here, so the report was not opened in a browser (apt-get install chromium)."; fi
+
 # No library reports usage.
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
@@ -63,6 +68,7 @@ run: setup
 
 test: setup
 	$(BIN)/python -m pytest
+	@$(BROWSER_TESTS)
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -70,6 +76,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m pytest
+	@$(BROWSER_TESTS)
 
 ui: setup
 	@mkdir -p .relearn/prefect

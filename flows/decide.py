@@ -114,7 +114,7 @@ def publish_report(
             compared_with=compared.named,
             texts=compared.texts,
             paths=compared.paths,
-            probe_documents=probe_documents(read_probes(workspace.probes), compared.paths),
+            probe_documents=probe_documents(read_probes(workspace.probes), compared.paths, snapshot),
             other_languages=ingested.other_languages,
             synthesis=read_record(workspace.synthetic / "report.json", SynthesisReport),
             changes=tuple(read_records(workspace.synthetic / "changes.jsonl", FactChange)),

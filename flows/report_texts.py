@@ -94,16 +94,13 @@ def _collected(workspace: Workspace, document: DocumentVersion) -> str:
     return (workspace.collection / "texts" / f"{document.id}.md").read_text(encoding="utf-8")
 
 
-def probe_documents(probes: Sequence[Probe], paths: dict[str, str]) -> dict[str, tuple[str, ...]]:
-    """The ids of the documents that each probe's evidence names, by the probe's id."""
+def probe_documents(probes: Sequence[Probe], paths: dict[str, str], snapshot: Snapshot) -> dict[str, tuple[str, ...]]:
+    """The ids of the documents that each probe's evidence names, by the probe's id: those in force, else all."""
     ids = {path: id for id, path in paths.items()}
-    named = {
-        probe.id: dict.fromkeys(
-            ids[evidence.path]
-            for answer in probe.answers
-            for evidence in (answer.evidence or {}).values()
-            if evidence.path in ids
-        )
-        for probe in probes
-    }
-    return {probe: tuple(documents) for probe, documents in named.items()}
+    in_force = {document.id for document in snapshot.documents}
+    found = {}
+    for probe in probes:
+        evidence = [one for answer in probe.answers for one in (answer.evidence or {}).values()]
+        named = tuple(dict.fromkeys(ids[one.path] for one in evidence if one.path in ids))
+        found[probe.id] = tuple(id for id in named if id in in_force) or named
+    return found

@@ -86,7 +86,11 @@ def test_each_version_of_a_text_is_kept_once(tmp_path: Path) -> None:
     assert files == {file: file.stat().st_mtime_ns for file in (workspace.state / "texts").iterdir()}
 
 
-def test_a_probe_belongs_to_the_documents_that_its_evidence_names() -> None:
+def test_a_probe_belongs_to_the_documents_in_force_that_its_evidence_names(tmp_path: Path) -> None:
+    snapshot = collect(ignorant(tmp_path), {"fees.md": NEW["fees.md"]})
+    fees = snapshot.documents[0].id
     evidence = {"now": Evidence(path="fees.md", quote="x"), "then": Evidence(path="gone.md", quote="y")}
     probe = Probe(id="fee", question="?", answers=(ProbeAnswer(answer="$7", evidence=evidence),))
-    assert probe_documents([probe], {"doc-1": "fees.md", "doc-2": "other.md"}) == {"fee": ("doc-1",)}
+    paths = {fees: "fees.md", "doc-gone": "gone.md", "doc-2": "other.md"}
+    assert probe_documents([probe], paths, snapshot) == {"fee": (fees,)}
+    assert probe_documents([probe], {"doc-gone": "gone.md"}, snapshot) == {"fee": ("doc-gone",)}
