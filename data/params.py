@@ -1,13 +1,15 @@
 """``params.yaml`` as frozen models: one block per stage, unknown keys refused with the nearest known one."""
 
 import difflib
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data.errors import InputError
+from data.events import EventName
 from data.plain_yaml import parse_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -164,6 +166,38 @@ class TinyParams(Block):
     weight_decay: float = Field(ge=0, description="AdamW weight decay.")
 
 
+class HookParams(Block):
+    """Exactly one of ``command``, ``webhook_variable`` and ``prefect_block``."""
+
+    on: list[EventName] = Field(min_length=1, description="Events that call it.")
+    command: list[str] = Field(default=[], description="Program and arguments; the event comes as JSON on its input.")
+    webhook_variable: str = Field(default="", description="Name of the environment variable with the address.")
+    prefect_block: str = Field(default="", description="Prefect notification block, as type/name.")
+    timeout_seconds: float = Field(default=10.0, gt=0, le=600, description="A hook that takes longer is left.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_is_a_word(cls, content: Any) -> Any:
+        """YAML 1.1 reads a bare ``on`` as true."""
+        return (
+            {"on" if key is True else key: value for key, value in content.items()}
+            if isinstance(content, dict)
+            else content
+        )
+
+    @model_validator(mode="after")
+    def _is_one_hook(self) -> Self:
+        if sum(map(bool, (self.command, self.webhook_variable, self.prefect_block))) != 1:
+            raise ValueError("a hook has exactly one of command, webhook_variable and prefect_block")
+        if self.command and not self.command[0].strip():
+            raise ValueError("command begins with the name of a program")
+        if self.webhook_variable and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.webhook_variable):
+            raise ValueError("webhook_variable is the name of an environment variable, never the address itself")
+        if self.prefect_block and not re.fullmatch(r"[^/\s]+/[^/\s]+", self.prefect_block):
+            raise ValueError("prefect_block is written type/name")
+        return self
+
+
 class Params(Block):
     """All of ``params.yaml``."""
 
@@ -181,6 +215,7 @@ class Params(Block):
     versioning: VersioningParams = Field(description="What a cycle does with git and the DVC remote.")
     quick: QuickParams = Field(description="What relearn run --quick turns instead.")
     tiny: TinyParams = Field(description="How relearn base build makes the base that is shipped.")
+    notify: list[HookParams] = Field(default=[], description="Whom to tell, and of what.")
 
     @model_validator(mode="after")
     def _short_runs_are_logged(self) -> Self:
@@ -190,7 +225,7 @@ class Params(Block):
         return self
 
 
-OPERATION = frozenset({"watch", "versioning"})
+OPERATION = frozenset({"watch", "versioning", "notify"})
 """Blocks that say how the line is run; no cycle's result follows from them."""
 
 
@@ -234,20 +269,29 @@ def _explain(entry: Any) -> str:
 def _known_keys(place: tuple[int | str, ...]) -> list[str]:
     block: type[BaseModel] = Params
     for part in place:
-        field = block.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type) or not issubclass(field.annotation, BaseModel):
+        if isinstance(part, int):  # an entry of a list of blocks
+            continue
+        field = block.model_fields.get(part)
+        inner = _block_in(field.annotation) if field else None
+        if inner is None:
             return []
-        block = field.annotation
+        block = inner
     return list(block.model_fields)
+
+
+def _block_in(annotation: Any) -> type[BaseModel] | None:
+    """The block that a field holds, alone or in a list; None for plain values."""
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
 
 
 def explain(block: type[BaseModel], place: str = "") -> list[str]:
     """One line per parameter: its place and what it means."""
     lines = []
     for name, field in block.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            lines.extend(explain(kind, f"{place}{name}."))
-        else:
+        kind = _block_in(field.annotation)
+        if kind is None or field.description:
             lines.append(f"{place}{name}: {field.description}")
+        if kind is not None:
+            lines.extend(explain(kind, f"{place}{name}." if kind is field.annotation else f"{place}{name}[]."))
     return lines

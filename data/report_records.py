@@ -286,3 +286,5 @@ class Cycle(Record):
     """Digest of everything a cycle follows from."""
     result: CycleResult | None = None
     """None: it was not finished."""
+    finished: str = ""
+    """UTC, ISO 8601; empty: it was not, or an older version did not write it down."""

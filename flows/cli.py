@@ -46,6 +46,8 @@ base_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The ba
 config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show and check the configuration.")
 app.add_typer(base_app, name="base")
 app.add_typer(config_app, name="config")
+notify_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The hooks that tell people of events.")
+app.add_typer(notify_app, name="notify")
 
 WorkspaceOption = Annotated[Path, typer.Option("--workspace", help="The folder that one deployment works in.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object.")]
@@ -211,20 +213,15 @@ def status(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> 
 
     with quiet_output():
         content = read_status(workspace)
-    lines = [f"{name:<11} {_version_line(content[name])}" for name in ("champion", "challenger")]
-    snapshot = content["snapshot"]
-    lines.append(
-        f"snapshot    {snapshot['digest'][:12]}, {snapshot['documents']} documents" if snapshot else "snapshot    none"
-    )
-    show(content, as_json, [*lines, *(f"warning     {warning}" for warning in content["warnings"])])
+    if as_json:
+        show(content, as_json, [])
+    else:
+        from flows.overview import surroundings
+        from flows.tables import put, status_table
+
+        put(status_table(content, surroundings(workspace)))
     if content["warnings"]:
         raise typer.Exit(3)
-
-
-def _version_line(version: dict[str, Any] | None) -> str:
-    if version is None:
-        return "none"
-    return f"version {version['version']}, verdict {version['verdict']}, documents {str(version['snapshot'])[:12]}"
 
 
 @app.command(epilog="Example: relearn history --verify")
@@ -237,30 +234,41 @@ def history(
     from flows.overview import history as read_history
 
     content = read_history(workspace, verify)
-    lines = [
-        f"{entry['time']}  {entry['actor']}  {entry['action']}  {entry['from']} -> {entry['to']}  {entry['reason']}"
-        for entry in content["entries"]
-    ]
+    lines = [] if content["entries"] else ["The ledger is empty."]
+    if content["entries"] and not as_json:
+        from flows.overview import overridden
+        from flows.tables import history_table, put
+
+        put(history_table(content["entries"], overridden(workspace)))
     if verify:
         lines.append(
             "The chain is intact." if content["intact"] else f"The chain breaks at entry {content['broken_at']}."
         )
-    show(content, as_json, lines or ["The ledger is empty."])
+    if as_json or lines:
+        show(content, as_json, lines)
     if verify and not content["intact"]:
         raise typer.Exit(3)
 
 
-@app.command(epilog="Example: relearn report 2")
+@app.command(epilog="Example: relearn report 2 --open")
 def report(
     version: Annotated[int | None, typer.Argument(help="Default: the version of the last cycle.")] = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser as well.")] = False,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """The path of a version's HTML report."""
+    import webbrowser
+
     from flows.overview import report_path
 
     path = report_path(workspace, version)
     show({"report": str(path)}, as_json, [str(path)])
+    if open_it:
+        with quiet_output():
+            opened = webbrowser.open(path.as_uri())
+        if not opened:
+            fail(f"No browser could be started here. Open {path} in one, or set the variable BROWSER.", 1)
 
 
 @app.command(epilog="Example: relearn diff --json")
@@ -351,3 +359,17 @@ def config_schema(as_json: JsonOption = False) -> None:
     from data.params import Params, explain
 
     show(Params.model_json_schema(), as_json, explain(Params))
+
+
+@notify_app.command("test", epilog="Example: relearn notify test")
+def notify_test(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
+    """Call every hook of params.yaml once with a trial event."""
+    from data.workspace import open_workspace
+    from flows.notices import try_hooks
+
+    with quiet_output():
+        tried = try_hooks(open_workspace(workspace))
+    lines = [f"{one['hook']}: " + (f"took {one['event']}." if one["sent"] else one["reason"]) for one in tried]
+    show({"hooks": tried}, as_json, lines)
+    if not all(one["sent"] for one in tried):
+        raise typer.Exit(1)

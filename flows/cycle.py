@@ -7,6 +7,7 @@ Registration and promotion are never replayed from a cache.
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from flows import ingest as ingesting
 from flows.assess import assess
 from flows.audit import audit
 from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
-from flows.inputs import accepted_snapshot, base_digest, fix_inputs
+from flows.inputs import accepted_snapshot, base_digest, champion_entry, fix_inputs
+from flows.notices import tell_of_cycle
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
 from flows.report_texts import keep_texts
@@ -155,6 +157,7 @@ def cycle(root: str, key: str) -> State[Any]:
     workspace = open_workspace(Path(root))
     registration = _retried(workspace)
     prepare_registry.with_options(**registration)(workspace)
+    served = champion_entry(workspace)
     runs = [ingest(workspace, key)]
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
     for stage in STAGES:
@@ -163,7 +166,9 @@ def cycle(root: str, key: str) -> State[Any]:
     seconds = {run.stage: run.seconds for run in runs}
     result = register.with_options(**registration)(workspace, snapshot, judgement, seconds)
     publish.with_options(**registration)(workspace, snapshot, result)
-    write_record(workspace.cycle, Cycle(key=key, result=result))
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    write_record(workspace.cycle, Cycle(key=key, result=result, finished=now))
+    tell_of_cycle(workspace, result, served.to_version if served else None)
     message = f"Version {result.version}: {' '.join(judgement.reasons)}"
     get_run_logger().info("%s. %s", STATE_NAMES[judgement.verdict], message)
     return Completed(name=STATE_NAMES[judgement.verdict], message=message)

@@ -18,6 +18,7 @@ from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
+from flows.notices import failure_told, make_event, notify
 from flows.progress import Lines
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         RelearnError: whatever stopped it; the next call goes on from the last finished stage.
     """
     workspace = open_workspace(root)
-    with locked(workspace, "a cycle", wait):
+    with locked(workspace, "a cycle", wait), failure_told(workspace):
         key = fix_inputs(workspace, quick)
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
@@ -85,7 +86,11 @@ def promote_version(root: Path, version: int, reason: str, override: bool) -> "P
 
     workspace = open_workspace(root)
     with locked(workspace, "a promotion"):
-        return promote(workspace, version, reason, override=override)
+        promotion = promote(workspace, version, reason, override=override)
+        if promotion.from_version != version:  # else it served already
+            event = make_event(workspace, "promoted", version=version, reasons=(reason,))
+            notify(workspace, event)
+        return promotion
 
 
 def watch_workspace(root: Path) -> None:

@@ -26,6 +26,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError, PersonNeededError
+from data.events import Event
 from data.files import digest_tree, read_json, read_record, read_records, write_json
 from data.records import Accepted, Answer, Cohort, Snapshot
 from data.report_records import Verdict
@@ -71,8 +72,12 @@ def copied(template: Path, place: Path) -> Workspace:
 
 @pytest.fixture(scope="module")
 def finished(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace after its first cycle."""
+    """A workspace after its first cycle, which told a program of what came of it."""
     workspace = copied(template, tmp_path_factory.mktemp("finished") / "workspace")
+    append = "import sys; open('told.jsonl', 'a').write(sys.stdin.read())"
+    hook = {"on": ["held", "rejected", "promoted", "failed"], "command": [sys.executable, "-c", append]}
+    params = yaml.safe_load(workspace.params_file.read_text())
+    workspace.params_file.write_text(yaml.safe_dump({**params, "notify": [hook]}))
     run_cycle(workspace.root, quick=False, loss_reason=None)
     return workspace
 
@@ -98,6 +103,19 @@ def test_a_first_cycle_registers_a_base_and_a_candidate_and_promotes_no_failure(
     entries = history(finished.root, verify=True)
     assert [(e["action"], e["from"], e["to"]) for e in entries["entries"]] == [("promote", None, 1)]
     assert entries["intact"] is True
+
+
+def test_the_hooks_of_the_workspace_were_told_once(finished: Workspace) -> None:
+    [event] = read_records(finished.root / "told.jsonl", Event)
+    assert (event.event, event.version, event.verdict) == ("rejected", 2, "reject")
+    assert Path(str(event.report)).is_file()
+
+
+def test_the_texts_are_kept_so_that_a_later_report_shows_what_changed(finished: Workspace) -> None:
+    snapshot = read_record(finished.collection / "snapshot.json", Snapshot)
+    assert all(finished.text_file(document.digest).is_file() for document in snapshot.documents)
+    report = (finished.reports / "v2.html").read_text()
+    assert "<del>5</del> <ins>7</ins>" in report
 
 
 def test_a_rejected_candidate_serves_only_if_a_person_overrides(finished: Workspace) -> None:

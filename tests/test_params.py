@@ -28,6 +28,14 @@ def test_the_shipped_file_is_valid(tmp_path: Path) -> None:
         ("  rank: 32", "  rank: !!python/object:os.system x", "is not YAML"),
         ("  rank: 32", "  rank: [", "is not YAML"),
         ("  log_every: 10 ", "  log_every: 7 ", "checkpoint_every must be a multiple of log_every"),
+        (
+            "notify: []",
+            "notify: [{on: [held], comand: [x]}]",
+            "notify.0.comand is not a known key, did you mean command?",
+        ),
+        ("notify: []", "notify: [{on: [helt], command: [x]}]", "notify.0.on.0 is 'helt'"),
+        ("notify: []", "notify: [{on: [held]}]", "exactly one of command, webhook_variable and prefect_block"),
+        ("notify: []", "notify: [{on: [held], webhook_variable: 'https://x.y/z'}]", "never the address itself"),
     ],
 )
 def test_a_mistake_is_named(old: str, new: str, says: str, tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""Telling people what happened, through the hooks of ``params.yaml``; a hook that fails never fails a cycle."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from data.errors import InputError, OutsideError
+from data.events import Event, EventName
+from data.files import read_record
+from data.params import load_params
+from data.records import Accepted, Snapshot
+from data.report_records import CycleResult, Verdict
+from data.workspace import Workspace
+from tasks.notify import name, send, send_all
+
+_EVENTS: dict[Verdict | None, EventName] = {Verdict.HOLD: "held", Verdict.REJECT: "rejected"}
+
+
+def make_event(workspace: Workspace, event: EventName, **what: Any) -> Event:
+    """An event of this workspace, now."""
+    time = datetime.now(UTC).isoformat(timespec="seconds")
+    return Event(event=event, workspace=str(workspace.root), time=time, **what)
+
+
+def notify(workspace: Workspace, event: Event) -> None:
+    """Call the hooks that wait for the event; one that fails is told on standard error and in the run's log."""
+    try:
+        hooks = load_params(workspace.params_file).notify
+    except InputError:
+        return  # without parameters there are no hooks; that they cannot be read is said by whoever needed them
+    _prepare(workspace, [hook for hook in hooks if event.event in hook.on])
+    for complaint in send_all(hooks, event):
+        _say(complaint)
+
+
+def tell_of_cycle(workspace: Workspace, result: CycleResult, served: int | None) -> None:
+    """What a finished cycle has to tell; ``served`` is the version that served before it."""
+    from flows.inputs import champion_entry
+
+    about = {
+        "version": result.version,
+        "verdict": result.verdict.value if result.verdict else None,
+        "report": result.report,
+    }
+    aside = _newly_quarantined(workspace)
+    if aside:
+        notify(workspace, make_event(workspace, "quarantined", quarantined=aside, **about))
+    entry = champion_entry(workspace)
+    promoted = entry is not None and entry.to_version == result.version != served
+    event = "promoted" if promoted else _EVENTS.get(result.verdict)
+    if event is not None:
+        notify(workspace, make_event(workspace, event, reasons=result.reasons, **about))
+
+
+def _newly_quarantined(workspace: Workspace) -> tuple[str, ...]:
+    """What was set aside and was not, in the same version, by the cycle before; else every night says the same."""
+    now = read_record(workspace.collection / "snapshot.json", Snapshot)
+    last = read_record(workspace.accepted, Accepted).last
+    known = {(document.path, document.digest) for document in last.quarantined} if last else set()
+    return tuple(one.path for one in now.quarantined if (one.path, one.digest) not in known)
+
+
+@contextmanager
+def failure_told(workspace: Workspace) -> Iterator[None]:
+    """Tell of an error that ends the block, and let it go on its way."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:500] or type(error).__name__
+        notify(workspace, make_event(workspace, "failed", reasons=(reason,)))
+        raise
+
+
+def try_hooks(workspace: Workspace) -> list[dict[str, Any]]:
+    """Call every hook once with an event that it waits for and that says it is a trial.
+
+    Raises:
+        InputError: there is no hook.
+    """
+    hooks = load_params(workspace.params_file).notify
+    if not hooks:
+        raise InputError(f"{workspace.params_file} names no hook. Put one into its block notify, then try again.")
+    _prepare(workspace, hooks)
+    tried: list[dict[str, Any]] = []
+    for hook in hooks:
+        event = make_event(workspace, hook.on[0], reasons=("This is a trial of the hook; nothing happened.",))
+        reason = ""
+        try:
+            send(hook, event)
+        except OutsideError as error:
+            reason = str(error)
+        tried.append({"hook": name(hook), "event": event.event, "sent": not reason, "reason": reason})
+    return tried
+
+
+def _prepare(workspace: Workspace, hooks: list[Any]) -> None:
+    """Prefect reads its settings when it is imported first, so they are set before a hook does it."""
+    if any(hook.prefect_block for hook in hooks):
+        from flows.running import use_prefect_of
+
+        use_prefect_of(workspace)
+
+
+def _say(complaint: str) -> None:
+    """On standard error, and in the log of the run that is under way, if one is.
+
+    There not as a warning, which Prefect would bring to the terminal a second time.
+    """
+    from flows.progress import Lines
+
+    Lines("notify").show(complaint, done=True)
+    if "prefect" in sys.modules:
+        from prefect import get_run_logger
+        from prefect.exceptions import MissingContextError
+
+        with suppress(MissingContextError):
+            get_run_logger().info("%s", complaint)
