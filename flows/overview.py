@@ -1,5 +1,6 @@
 """What people ask of a workspace without changing it: status, history, reports, differences."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ from data.collection import identify, make_snapshot, read_folder
 from data.errors import InputError
 from data.files import read_record
 from data.records import Snapshot
-from data.snapshots import diff
+from data.snapshots import diff, quick_digest, snapshot_digest
 from data.workspace import Workspace, open_workspace
 from flows.inputs import champion_entry, last_cycle, last_snapshot
 
@@ -33,6 +34,54 @@ def status(root: Path) -> dict[str, Any]:
         "snapshot": {"digest": snapshot.digest, "documents": len(snapshot.documents)} if snapshot else None,
         "warnings": warnings,
     }
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What status tells people beside what serves: how the last cycle went, and whether there is news."""
+
+    last_cycle: str
+    folder: str
+
+
+def surroundings(root: Path) -> Surroundings:
+    """The last cycle and the documents folder, in words; only files that changed are read."""
+    workspace = open_workspace(root)
+    return Surroundings(_last_cycle(workspace), _folder(workspace))
+
+
+def _last_cycle(workspace: Workspace) -> str:
+    cycle = last_cycle(workspace)
+    if cycle is None:
+        return "none yet; the first one: relearn run"
+    if cycle.result is None:
+        return "not finished; relearn run goes on with it"
+    when = f"{cycle.finished[:16].replace('T', ' ')} UTC: " if cycle.finished else ""
+    verdict = cycle.result.verdict.value if cycle.result.verdict else "no verdict"
+    return f"{when}{verdict}, version {cycle.result.version}"
+
+
+def _folder(workspace: Workspace) -> str:
+    """Whether the folder holds what the last snapshot was made from, set aside or not."""
+    snapshot = last_snapshot(workspace)
+    if snapshot is None:
+        return "not read yet; relearn run reads it"
+    cache = workspace.state / "cache" / "documents.json"
+    try:
+        now = quick_digest(workspace.documents, workspace.params().ingest.extensions, cache)
+    except InputError as error:
+        return str(error)
+    read = snapshot_digest((one.path, one.digest) for one in (*snapshot.documents, *snapshot.quarantined))
+    return "as in the snapshot" if now == read else "differs from the snapshot: relearn diff shows how"
+
+
+def overridden(root: Path) -> frozenset[str]:
+    """Digests of the ledger's entries by which a person promoted against the verdict."""
+    from tasks import ledger
+    from tasks.places import ledger_uri
+
+    found = ledger.entries(ledger_uri(open_workspace(root)))
+    return frozenset(entry.digest for entry in found if entry.evidence.get("overridden"))
 
 
 def _mirrors_that_differ(workspace: Workspace, champion: int | None) -> list[str]:

@@ -1,0 +1,122 @@
+"""What people read at a terminal fits 80 columns, marks what was overridden, and lets no text steer the terminal."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from data.files import write_record, write_text
+from data.records import Quarantined, Snapshot
+from data.report_records import Cycle, CycleResult, Verdict
+from data.workspace import Workspace
+from flows.cli import app
+from flows.overview import Surroundings, overridden, surroundings
+from flows.tables import history_table, put, status_table
+from tasks import ledger
+from tasks.places import ledger_uri
+from tests.miniature import make_workspace, write_documents
+from tests.test_report_texts import collect, ignorant
+
+HOSTILE = "[red]no markup[/red] \x1b[31mno colour\x1b[0m \x07"
+LONG = "The old handbook was retired, and " * 12 + "a-single-word-that-is-longer-than-its-column-" * 3
+
+
+def entered(workspace: Workspace) -> Workspace:
+    """A workspace whose ledger holds a plain promotion and one against the verdict."""
+    uri = ledger_uri(workspace)
+    ledger.append(uri, action=ledger.PROMOTE, reason=LONG, to_version=1, actor="operations@example.com", evidence={})
+    evidence = {"overridden": True}
+    ledger.append(uri, action=ledger.PROMOTE, reason=HOSTILE, from_version=1, to_version=12, evidence=evidence)
+    return workspace
+
+
+def test_history_fits_marks_overrides_and_prints_text_as_text(tmp_path: Path) -> None:
+    workspace = entered(make_workspace(tmp_path))
+    done = CliRunner().invoke(app, ["history", "--verify", "--workspace", str(workspace.root)])
+    assert done.exit_code == 0
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert done.stdout.count("! override") == 1
+    assert "[red]no markup[/red]" in " ".join(done.stdout.split())
+    assert "\x1b" not in done.stdout
+    assert "\x07" not in done.stdout
+    assert "1 -> 12" in done.stdout
+    assert "The chain is intact." in done.stdout
+    plain = "".join(done.stdout.split())
+    assert "operations@example.com"[:12] in plain
+
+
+def test_status_fits_and_says_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
+    version = {"version": 3, "verdict": "promote", "snapshot": "a" * 64, "rests_on_withdrawn": True}
+    content = {
+        "champion": version,
+        "challenger": None,
+        "snapshot": {"digest": "b" * 64, "documents": 1234},
+        "warnings": [f"{LONG}: relearn promote 3"],
+    }
+    put(status_table(content, Surroundings("2024-06-01 06:12 UTC: hold, version 4", "as in the snapshot")))
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80
+    for words in ("version 3, verdict promote", "withdrawn by now", "1,234 documents", "hold, version 4", "! warning"):
+        assert words in " ".join(said.split())
+
+
+def test_an_empty_ledger_and_a_version_without_figures_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = {"version": 1, "verdict": None, "snapshot": None, "rests_on_withdrawn": None}
+    content = {"champion": nothing, "challenger": None, "snapshot": None, "warnings": []}
+    put(status_table(content, Surroundings("none yet", "not read yet")))
+    put(history_table([], frozenset()))
+    assert "version 1, verdict none" in capsys.readouterr().out
+
+
+def test_status_knows_whether_the_folder_differs_from_the_snapshot(tmp_path: Path) -> None:
+    workspace = ignorant(tmp_path)
+    assert surroundings(workspace.root).folder == "not read yet; relearn run reads it"
+    snapshot = collect(workspace, {"a.md": "# A\n\nOne sentence that is long enough.\n"})
+    assert surroundings(workspace.root).folder == "as in the snapshot"
+    (workspace.documents / "b.md").write_text("")
+    assert "relearn diff" in surroundings(workspace.root).folder
+    empty = Quarantined(
+        path="b.md", digest="e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", reasons=("Empty.",)
+    )
+    write_record(workspace.collection / "snapshot.json", Snapshot(**{**dict(snapshot), "quarantined": (empty,)}))
+    assert surroundings(workspace.root).folder == "as in the snapshot"
+    write_documents(workspace.documents, {})
+    assert "does not exist" in surroundings(workspace.root).folder
+
+
+def test_status_tells_how_the_last_cycle_went(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    assert "relearn run" in surroundings(tmp_path).last_cycle
+    write_record(workspace.cycle, Cycle(key="k"))
+    assert "not finished" in surroundings(tmp_path).last_cycle
+    result = CycleResult(changed=True, version=4, verdict=Verdict.HOLD)
+    write_record(workspace.cycle, Cycle(key="k", result=result, finished="2024-06-01T06:12:33+00:00"))
+    assert surroundings(tmp_path).last_cycle == "2024-06-01 06:12 UTC: hold, version 4"
+    write_record(workspace.cycle, Cycle(key="k", result=result))
+    assert surroundings(tmp_path).last_cycle == "hold, version 4"
+
+
+def test_only_promotions_against_the_verdict_are_overridden(tmp_path: Path) -> None:
+    workspace = entered(make_workspace(tmp_path))
+    assert overridden(tmp_path) == {ledger.entries(ledger_uri(workspace))[-1].digest}
+
+
+def test_report_opens_the_page_in_the_browser_and_prints_its_path(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "w")
+    page = workspace.reports / "v3.html"
+    write_text(page, "<p>page</p>")
+    browser = tmp_path / "browser"
+    browser.write_text(f"#!/bin/sh\nprintf %s \"$1\" > '{tmp_path}/opened'\n")
+    browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
+    relearn = Path(sys.executable).with_name("relearn")
+    command = [str(relearn), "report", "3", "--open", "--workspace", str(workspace.root)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "BROWSER": f"{browser} %s"}
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, str(page)), done.stderr
+    assert (tmp_path / "opened").read_text() == page.as_uri()
