@@ -4,8 +4,10 @@ What a collection held is kept by content (``.relearn/texts/<digest>.md``), beca
 anew by every cycle and a report compares with the last accepted snapshot, which may be many cycles old.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from data.collection import known_collection
 from data.files import read_record, write_bytes
@@ -31,11 +33,21 @@ class Comparison:
 
 
 def keep_texts(workspace: Workspace, snapshot: Snapshot) -> None:
-    """Keep the texts of a collection, each version of a document once."""
+    """Keep the texts of a collection, each version of a document once.
+
+    A kept text is another name (hard link) of the collection's file, which is replaced and never written to again;
+    only where the file system knows no such links is it a copy.
+    """
     for document in snapshot.documents:
-        file = workspace.text_file(document.digest)
-        if not file.is_file():
-            write_bytes(file, _collected(workspace, document).encode())
+        kept = workspace.text_file(document.digest)
+        if kept.is_file():
+            continue
+        text = _collected_file(workspace, document)
+        try:
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            os.link(text, kept)
+        except OSError:
+            write_bytes(kept, text.read_bytes())
 
 
 def comparison(workspace: Workspace, snapshot: Snapshot) -> Comparison:
@@ -91,7 +103,11 @@ def _kept(workspace: Workspace, document: DocumentVersion, known: dict[str, str]
 
 
 def _collected(workspace: Workspace, document: DocumentVersion) -> str:
-    return (workspace.collection / "texts" / f"{document.id}.md").read_text(encoding="utf-8")
+    return _collected_file(workspace, document).read_text(encoding="utf-8")
+
+
+def _collected_file(workspace: Workspace, document: DocumentVersion) -> Path:
+    return workspace.collection / "texts" / f"{document.id}.md"
 
 
 def probe_documents(probes: Sequence[Probe], paths: dict[str, str], snapshot: Snapshot) -> dict[str, tuple[str, ...]]:

@@ -1,6 +1,9 @@
 """A report compares texts with those of the last accepted snapshot, or of the base; what was not kept is missing."""
 
+import shutil
 from pathlib import Path
+
+import pytest
 
 from data.collection import as_collection, write_collection
 from data.files import write_record
@@ -84,6 +87,25 @@ def test_each_version_of_a_text_is_kept_once(tmp_path: Path) -> None:
     assert {file.stem for file in files} == {document.digest for document in snapshot.documents}
     keep_texts(workspace, snapshot)
     assert files == {file: file.stat().st_mtime_ns for file in (workspace.state / "texts").iterdir()}
+
+
+def test_where_files_cannot_be_linked_texts_are_copied_and_a_new_collection_leaves_old_ones_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = ignorant(tmp_path)
+    before = collect(workspace, OLD)
+    keep_texts(workspace, before)
+    fees = next(document for document in before.documents if document.path == "fees.md")
+    shutil.rmtree(workspace.collection)
+    now = collect(workspace, NEW, before)
+
+    def refuse(*_: object) -> None:
+        raise OSError("no links here")
+
+    monkeypatch.setattr("os.link", refuse)
+    keep_texts(workspace, now)
+    assert all(workspace.text_file(document.digest).is_file() for document in (*before.documents, *now.documents))
+    assert "| Basic | $5 |" in workspace.text_file(fees.digest).read_text()
 
 
 def test_a_probe_belongs_to_the_documents_in_force_that_its_evidence_names(tmp_path: Path) -> None:
