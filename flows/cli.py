@@ -217,7 +217,7 @@ def status(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> 
         show(content, as_json, [])
     else:
         from flows.overview import surroundings
-        from flows.tables import put, status_table
+        from flows.terminal import put, status_table
 
         put(status_table(content, surroundings(workspace)))
     if content["warnings"]:
@@ -237,7 +237,7 @@ def history(
     lines = [] if content["entries"] else ["The ledger is empty."]
     if content["entries"] and not as_json:
         from flows.overview import overridden
-        from flows.tables import history_table, put
+        from flows.terminal import history_table, put
 
         put(history_table(content["entries"], overridden(workspace)))
     if verify:

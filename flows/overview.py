@@ -36,54 +36,6 @@ def status(root: Path) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Surroundings:
-    """What status tells people beside what serves: how the last cycle went, and whether there is news."""
-
-    last_cycle: str
-    folder: str
-
-
-def surroundings(root: Path) -> Surroundings:
-    """The last cycle and the documents folder, in words; only files that changed are read."""
-    workspace = open_workspace(root)
-    return Surroundings(_last_cycle(workspace), _folder(workspace))
-
-
-def _last_cycle(workspace: Workspace) -> str:
-    cycle = last_cycle(workspace)
-    if cycle is None:
-        return "none yet; the first one: relearn run"
-    if cycle.result is None:
-        return "not finished; relearn run goes on with it"
-    when = f"{cycle.finished[:16].replace('T', ' ')} UTC: " if cycle.finished else ""
-    verdict = cycle.result.verdict.value if cycle.result.verdict else "no verdict"
-    return f"{when}{verdict}, version {cycle.result.version}"
-
-
-def _folder(workspace: Workspace) -> str:
-    """Whether the folder holds what the last snapshot was made from, set aside or not."""
-    snapshot = last_snapshot(workspace)
-    if snapshot is None:
-        return "not read yet; relearn run reads it"
-    cache = workspace.state / "cache" / "documents.json"
-    try:
-        now = quick_digest(workspace.documents, workspace.params().ingest.extensions, cache)
-    except InputError as error:
-        return str(error)
-    read = snapshot_digest((one.path, one.digest) for one in (*snapshot.documents, *snapshot.quarantined))
-    return "as in the snapshot" if now == read else "differs from the snapshot: relearn diff shows how"
-
-
-def overridden(root: Path) -> frozenset[str]:
-    """Digests of the ledger's entries by which a person promoted against the verdict."""
-    from tasks import ledger
-    from tasks.places import ledger_uri
-
-    found = ledger.entries(ledger_uri(open_workspace(root)))
-    return frozenset(entry.digest for entry in found if entry.evidence.get("overridden"))
-
-
 def _mirrors_that_differ(workspace: Workspace, champion: int | None) -> list[str]:
     """What does not follow the ledger, which alone says who the champion is."""
     from tasks import registry, serving
@@ -173,3 +125,51 @@ def _rests_on_withdrawn(workspace: Workspace, digest: str | None, now: Snapshot 
     if now is None or file is None or not file.is_file():
         return None
     return bool(diff(read_record(file, Snapshot), now).withdrawn)
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What status tells people beside what serves: how the last cycle went, and whether there is news."""
+
+    last_cycle: str
+    folder: str
+
+
+def surroundings(root: Path) -> Surroundings:
+    """The last cycle and the documents folder, in words; only files that changed are read."""
+    workspace = open_workspace(root)
+    return Surroundings(_last_cycle(workspace), _folder(workspace))
+
+
+def _last_cycle(workspace: Workspace) -> str:
+    cycle = last_cycle(workspace)
+    if cycle is None:
+        return "none yet; the first one: relearn run"
+    if cycle.result is None:
+        return "not finished; relearn run goes on with it"
+    when = f"{cycle.finished[:16].replace('T', ' ')} UTC: " if cycle.finished else ""
+    verdict = cycle.result.verdict.value if cycle.result.verdict else "no verdict"
+    return f"{when}{verdict}, version {cycle.result.version}"
+
+
+def _folder(workspace: Workspace) -> str:
+    """Whether the folder holds what the last snapshot was made from, set aside or not."""
+    snapshot = last_snapshot(workspace)
+    if snapshot is None:
+        return "not read yet; relearn run reads it"
+    cache = workspace.state / "cache" / "documents.json"
+    try:
+        now = quick_digest(workspace.documents, workspace.params().ingest.extensions, cache)
+    except InputError as error:
+        return str(error)
+    read = snapshot_digest((one.path, one.digest) for one in (*snapshot.documents, *snapshot.quarantined))
+    return "as in the snapshot" if now == read else "differs from the snapshot: relearn diff shows how"
+
+
+def overridden(root: Path) -> frozenset[str]:
+    """Digests of the ledger's entries by which a person promoted against the verdict."""
+    from tasks import ledger
+    from tasks.places import ledger_uri
+
+    found = ledger.entries(ledger_uri(open_workspace(root)))
+    return frozenset(entry.digest for entry in found if entry.evidence.get("overridden"))

@@ -15,7 +15,7 @@ from data.report_records import Cycle, CycleResult, Verdict
 from data.workspace import Workspace
 from flows.cli import app
 from flows.overview import Surroundings, overridden, surroundings
-from flows.tables import history_table, put, status_table
+from flows.terminal import history_table, put, status_table
 from tasks import ledger
 from tasks.places import ledger_uri
 from tests.miniature import make_workspace, write_documents
