@@ -215,7 +215,10 @@ class Params(Block):
     versioning: VersioningParams = Field(description="What a cycle does with git and the DVC remote.")
     quick: QuickParams = Field(description="What relearn run --quick turns instead.")
     tiny: TinyParams = Field(description="How relearn base build makes the base that is shipped.")
-    notify: list[HookParams] = Field(default=[], description="Whom to tell, and of what.")
+    notify: list[HookParams] = Field(
+        default=[],
+        description="Hooks: whom to tell, and of what; see relearn config schema, try with relearn notify test.",
+    )
 
     @model_validator(mode="after")
     def _short_runs_are_logged(self) -> Self:

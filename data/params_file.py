@@ -41,5 +41,6 @@ def _comment(said: str, indent: str) -> list[str]:
 
 
 def _scalar(value: object) -> str:
-    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    several = isinstance(value, list) and all(isinstance(one, BaseModel) for one in value)
+    plain = [one.model_dump(mode="json") for one in value] if several else value  # type: ignore[attr-defined]
     return yaml.safe_dump(plain, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")

@@ -1,15 +1,15 @@
 """Telling people what happened, through the hooks of ``params.yaml``; a hook that fails never fails a cycle."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from data.errors import InputError, OutsideError
 from data.events import Event, EventName
 from data.files import read_record
-from data.params import load_params
+from data.params import HookParams, load_params
 from data.records import Accepted, Snapshot
 from data.report_records import CycleResult, Verdict
 from data.workspace import Workspace
@@ -30,8 +30,13 @@ def notify(workspace: Workspace, event: Event) -> None:
         hooks = load_params(workspace.params_file).notify
     except InputError:
         return  # without parameters there are no hooks; that they cannot be read is said by whoever needed them
-    _prepare(workspace, [hook for hook in hooks if event.event in hook.on])
-    for complaint in send_all(hooks, event):
+    waiting = [hook for hook in hooks if event.event in hook.on]
+    try:
+        with _reaching_prefect(workspace, waiting):
+            complaints = send_all(waiting, event)
+    except OutsideError as error:
+        complaints = [str(error)]
+    for complaint in complaints:
         _say(complaint)
 
 
@@ -82,25 +87,27 @@ def try_hooks(workspace: Workspace) -> list[dict[str, Any]]:
     hooks = load_params(workspace.params_file).notify
     if not hooks:
         raise InputError(f"{workspace.params_file} names no hook. Put one into its block notify, then try again.")
-    _prepare(workspace, hooks)
-    tried: list[dict[str, Any]] = []
-    for hook in hooks:
-        event = make_event(workspace, hook.on[0], reasons=("This is a trial of the hook; nothing happened.",))
-        reason = ""
-        try:
-            send(hook, event)
-        except OutsideError as error:
-            reason = str(error)
-        tried.append({"hook": name(hook), "event": event.event, "sent": not reason, "reason": reason})
-    return tried
+    with _reaching_prefect(workspace, hooks):
+        return [_tried(workspace, hook) for hook in hooks]
 
 
-def _prepare(workspace: Workspace, hooks: list[Any]) -> None:
-    """Prefect reads its settings when it is imported first, so they are set before a hook does it."""
-    if any(hook.prefect_block for hook in hooks):
-        from flows.running import use_prefect_of
+def _tried(workspace: Workspace, hook: HookParams) -> dict[str, Any]:
+    event = make_event(workspace, hook.on[0], reasons=("This is a trial of the hook; nothing happened.",))
+    reason = ""
+    try:
+        send(hook, event)
+    except OutsideError as error:
+        reason = str(error)
+    return {"hook": name(hook), "event": event.event, "sent": not reason, "reason": reason}
 
-        use_prefect_of(workspace)
+
+def _reaching_prefect(workspace: Workspace, hooks: Sequence[HookParams]) -> AbstractContextManager[object]:
+    """Prefect's server for the hooks that need one: the cycle's, the configured one, or one for this call."""
+    if not any(hook.prefect_block for hook in hooks):
+        return nullcontext()
+    from tasks.prefect_server import prefect_server
+
+    return prefect_server(workspace)
 
 
 def _say(complaint: str) -> None:

@@ -5,6 +5,7 @@ a webhook: it is a secret.
 """
 
 import asyncio
+import contextvars
 import inspect
 import json
 import os
@@ -161,7 +162,8 @@ def _within(seconds: float, work: Callable[[], None]) -> None:
         except Exception as error:  # handed to the caller below
             failed.append(error)
 
-    thread = threading.Thread(target=attempt, name="relearn hook", daemon=True)
+    here = contextvars.copy_context()  # where Prefect keeps its settings
+    thread = threading.Thread(target=here.run, args=(attempt,), name="relearn hook", daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
