@@ -25,6 +25,7 @@ CONTEXT = 14
 """Words kept on each side of a change; what lies between is left out."""
 
 _UNIT_START = re.compile(r"\s*(?:[-*+]\s|\d+[.)]\s|#{1,6}\s|\||>)")
+_BULLET = re.compile(r"^[*+]\s+")
 _TOKEN = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -125,7 +126,10 @@ def _change(step: _Step) -> Change:
 
 
 def paragraphs(text: str) -> list[str]:
-    """The paragraphs of normalised Markdown; headings, list items and table rows are paragraphs of their own."""
+    """The paragraphs of normalised Markdown; headings, list items and table rows are paragraphs of their own.
+
+    Every bullet is written as ``-``: which of the three signs stands there is no change that a person reads.
+    """
     found: list[str] = []
     continues = False
     for line in text.split("\n"):
@@ -134,7 +138,7 @@ def paragraphs(text: str) -> list[str]:
         elif continues and not _UNIT_START.match(line):
             found[-1] += " " + line.strip()
         else:
-            found.append(line.strip())
+            found.append(_BULLET.sub("- ", line.strip()))
             continues = not line.lstrip().startswith(("#", "|"))
     return found
 

@@ -48,7 +48,7 @@ def test_a_changed_paragraph_shows_its_words_and_leaves_out_what_did_not_change(
 
 
 def test_headings_list_items_and_table_rows_stand_alone_and_wrapped_lines_do_not() -> None:
-    text = "# Fees\nSome text\nthat goes on.\n\n- one\n  goes on\n- two\n| a | b |\n| c | d |\n"
+    text = "# Fees\nSome text\nthat goes on.\n\n- one\n  goes on\n* two\n| a | b |\n| c | d |\n"
     assert paragraphs(text) == ["# Fees", "Some text that goes on.", "- one goes on", "- two", "| a | b |", "| c | d |"]
 
 
