@@ -110,6 +110,13 @@ class RegistryParams(Block):
     retry_seconds: float = Field(ge=0, description="Pause before the first of them; it doubles.")
 
 
+class GcParams(Block):
+    keep_versions: Count = Field(
+        description="Newest promoted or promotable versions kept whole by gc, beside champion and challenger."
+    )
+    keep_checks: Count = Field(description="Results of checks kept per suite by gc.")
+
+
 class QuickParams(Block):
     steps: Count = Field(description="Optimiser steps under --quick.")
     held_questions: Count = Field(description="Questions on facts that still hold under --quick.")
@@ -143,6 +150,7 @@ class Params(Block):
     assess: AssessParams
     gates: GateParams
     registry: RegistryParams
+    gc: GcParams
     quick: QuickParams
     tiny: TinyParams
 

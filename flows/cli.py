@@ -191,6 +191,45 @@ def _version_line(version: dict[str, Any] | None) -> str:
     return f"version {version['version']}, verdict {version['verdict']}, documents {str(version['snapshot'])[:12]}"
 
 
+@app.command(epilog="Example: relearn doctor --check")
+def doctor(
+    workspace: WorkspaceOption = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Look only; change nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check machine, services, data and unfinished work; mend what kills left behind."""
+    from data.findings import exit_code
+    from flows.doctor import doctor as examine
+
+    with quiet_output():
+        findings = examine(workspace, check)
+    content = {"findings": [finding.model_dump(mode="json", exclude={"schema_"}) for finding in findings]}
+    lines = [
+        f"{finding.state.value:<9} {finding.what:<11} {finding.says} {finding.remedy}".rstrip() for finding in findings
+    ]
+    show(content, as_json, lines)
+    if exit_code(findings):
+        raise typer.Exit(exit_code(findings))
+
+
+@app.command(epilog="Example: relearn gc --dry-run")
+def gc(
+    workspace: WorkspaceOption = Path(),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed; free nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Free space, keeping what a rollback needs (params.yaml, block gc)."""
+    from flows.collect_garbage import collect_garbage
+
+    with quiet_output():
+        freed = collect_garbage(workspace, dry_run)
+    content = freed.model_dump(mode="json", exclude={"schema_"})
+    verb = "would be freed" if dry_run else "freed"
+    lines = [f"{size:>15,} bytes  {kind}" for kind, size in freed.bytes.items()]
+    lines.append(f"{sum(freed.bytes.values()):>15,} bytes  {verb}; versions kept: {', '.join(map(str, freed.kept))}")
+    show(content, as_json, [*lines, *freed.notes])
+
+
 @app.command(epilog="Example: relearn history --verify")
 def history(
     workspace: WorkspaceOption = Path(),

@@ -27,12 +27,12 @@ from flows import ingest as ingesting
 from flows.assess import assess
 from flows.audit import audit
 from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
-from flows.inputs import accepted_snapshot, base_digest, fix_inputs
+from flows.inputs import accepted_snapshot, base_digest, fix_inputs, require_same_settings
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
 from flows.synthesize import synthesize
 from flows.train import train
-from tasks import ledger, registry, versioning
+from tasks import ledger, prefect_server, registry, versioning
 from tasks.places import ledger_uri
 
 STAGES: dict[str, Callable[[Workspace], object]] = {
@@ -49,9 +49,11 @@ def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> S
     """Run a stage unless DVC knows its outputs for these inputs, and record them."""
     begun = time.monotonic()
     if versioning.is_current(workspace, stage) or versioning.restore(workspace, stage):
+        require_same_settings(workspace)
         _say(stage, "unchanged")
         return StageRun(stage=stage, ran=False, seconds=0.0)
     made_from = versioning.inputs(workspace, stage)
+    require_same_settings(workspace)
     work()
     versioning.commit(workspace, stage, made_from)
     seconds = round(time.monotonic() - begun, 1)
@@ -133,7 +135,8 @@ def cycle(root: str, key: str) -> State[Any]:
 
     The result lies in the workspace (``Workspace.cycle``), so that nothing depends on Prefect's storage.
     """
-    workspace = open_workspace(Path(root))
+    workspace = open_workspace(Path(root)).pinned()
+    prefect_server.remember(workspace)
     registration = _retried(workspace)
     prepare_registry.with_options(**registration)(workspace)
     runs = [ingest(workspace, key)]

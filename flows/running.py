@@ -37,12 +37,14 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None) -> CycleResult:
         fix_accepted(workspace, key, loss_reason)
         use_prefect_of(workspace)
         from flows.cycle import cycle
+        from tasks.prefect_server import reaching
 
         for name in ("prefect.flow_runs", "prefect.task_runs"):
             logging.getLogger(name).addFilter(_is_not_said_by_us)
-        state = cycle(str(workspace.root), key, return_state=True)
-        if state.is_failed() or state.is_crashed():
-            state.result()
+        with reaching():
+            state = cycle(str(workspace.root), key, return_state=True)
+            if state.is_failed() or state.is_crashed():
+                state.result()
         finished = last_cycle(workspace) or Cycle(key=key)
         if finished.result is None:
             raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
@@ -117,6 +119,8 @@ def use_prefect_of(workspace: Workspace) -> None:
     for runs in ("FLOW_RUNS", "TASK_RUNS"):
         os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{runs}_LEVEL", "INFO")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    # a server that restarts is waited for, some 15 seconds; one that is gone ends the cycle, which goes on later
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
     os.environ.setdefault("PREFECT_RESULTS_PERSIST_BY_DEFAULT", "false")
     # a first start makes the database, which takes longer than Prefect waits by default
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")

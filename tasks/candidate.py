@@ -76,7 +76,7 @@ def collect(
         snapshot=read_record(workspace.collection / "snapshot.json", Snapshot).digest,
         rows=read_record(workspace.synthetic / "report.json", SynthesisReport).rows_digest,
         base=base_digest,
-        params=digest_text(params.model_dump_json(exclude={"registry", "quick"})),
+        params=digest_text(params.model_dump_json(exclude={"registry", "quick", "gc"})),
         code=code_digest,
         adapter=digest_tree(workspace.adapter),
     )
@@ -87,6 +87,9 @@ def collect(
         "evaluation": (workspace.evaluation / "report.json", workspace.evaluation / "answers.jsonl"),
         "documents": (workspace.collection / "snapshot.json",),
     }
+    lock = workspace.root / "dvc.lock"
+    if lock.is_file():  # says which objects of DVC's cache the candidate needs
+        reports["versioning"] = (lock,)
     return Candidate(
         base=workspace.base(),
         adapter=workspace.adapter,

@@ -8,24 +8,31 @@ a training.
 A process killed at any moment leaves nothing behind that stops the next one: DVC's repository lock is
 the kernel's and goes with the process, an entry of its read-write lock is dropped when its process is
 gone or its number was given away again, and a torn ``dvc.lock`` is rebuilt from the memory of runs.
+
+DVC takes a write-protected file of its cache for whole without looking. Here every object is read and compared with
+its digest before it is brought back, and a damaged one is dropped, so that its stage runs again.
 """
 
 import contextlib
 import json
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
-from data.errors import InputError, OutsideError
-from data.files import digest_text
+from data.errors import InputError, OutsideError, RelearnError
+from data.files import digest_text, refusal
 from data.workspace import Workspace
+from tasks.dvc_cache import Cache, recorded_outputs
 
 if TYPE_CHECKING:
+    from dvc.output import Output
     from dvc.repo import Repo
     from dvc.stage import PipelineStage
 
@@ -76,6 +83,8 @@ def commit(workspace: Workspace, stage: str, made_from: str) -> None:
                 f"What stage {stage} reads ({names}) changed while it worked. Run the same command again; it "
                 "takes up the change."
             )
+        for output in found.outs:
+            _cache(repo).drop_damaged(_objects_of(output))
         repo.stage_cache.save(found)
         found.commit()
         found.dump(update_pipeline=False)
@@ -103,11 +112,76 @@ def restore(workspace: Workspace, stage: str) -> bool:
         return True
 
 
+@dataclass(frozen=True)
+class Health:
+    """What a look at DVC's part of a workspace found."""
+
+    torn: bool
+    """``dvc.lock`` could not be read."""
+    dead_holders: bool
+    """A lock of DVC named a process that is gone."""
+    objects: int
+    """Files of the cache that ``dvc.lock`` needs."""
+    damaged: int
+    missing: int
+    remote: bool | None
+    """Whether the remote answers; None: there is none."""
+
+
+def examine(workspace: Workspace, mend: bool) -> Health:
+    """Look at lock, cache and remote; drop what is torn, damaged or held by the dead if ``mend`` says so.
+
+    A damaged or missing object is made again from the output in the workspace where that is still the recorded one.
+
+    Raises:
+        InputError: the workspace is no DVC repository.
+        OutsideError: DVC failed, or another process holds its lock.
+    """
+    torn, dead = _is_torn(workspace), _dead_holders(workspace.root / ".dvc" / "tmp") is not None
+    with _opened(workspace, mend) as repo:
+        cache = _cache(repo)
+        wanted = {
+            one for outs in recorded_outputs(_lock_file(workspace)).values() for out in outs for one in cache.below(out)
+        }
+        damaged = cache.drop_damaged(wanted) if mend else [digest for digest in wanted if cache.is_damaged(digest)]
+        lost = len(cache.missing(wanted)) - (len(damaged) if mend else 0)
+        if mend and (damaged or lost):
+            _cache_again(repo, workspace)
+            lost = len(cache.missing(wanted))
+        return Health(torn, dead, len(wanted), len(damaged), lost, _remote_answers(repo))
+
+
+def cache(workspace: Workspace) -> Cache:
+    """The repository's cache, wherever its configuration puts it."""
+    with _opened(workspace) as repo:
+        return _cache(repo)
+
+
+def _cache_again(repo: "Repo", workspace: Workspace) -> None:
+    """Put outputs that lie in the workspace as recorded back into the cache."""
+    with _lock(repo):
+        for name in recorded_outputs(_lock_file(workspace)):
+            stage = _load(repo, workspace, name)
+            if not stage.changed_outs():
+                stage.commit()
+
+
+def _remote_answers(repo: "Repo") -> bool | None:
+    if not repo.config["core"].get("remote"):
+        return None
+    try:
+        remote = repo.cloud.get_remote_odb()
+        remote.fs.exists(remote.path)
+    except Exception:  # whatever the client of this kind of store raises
+        return False
+    return True
+
+
 # --- asking DVC ------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _opened(workspace: Workspace) -> Iterator["Repo"]:
+def _opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
     """DVC's repository of the workspace; its errors become ours.
 
     Its memory of runs resolves paths against the current folder, so this is the workspace's root meanwhile.
@@ -117,15 +191,32 @@ def _opened(workspace: Workspace) -> Iterator["Repo"]:
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # the rest goes to standard output, which is not its own
     try:
-        _drop_torn_lock(workspace)
-        _drop_dead_holders(workspace.root / ".dvc" / "tmp")
+        if mend:
+            _drop_torn_lock(workspace)
+            _drop_dead_holders(workspace.root / ".dvc" / "tmp")
         repo = Repo(str(workspace.root), config=_without_git(workspace.root))
         with contextlib.chdir(workspace.root), repo:
             yield repo
     except NotDvcRepoError as error:
         raise InputError(f"{workspace.root} is no DVC repository. Make a workspace: relearn init DIR.") from error
-    except DvcException as error:
-        raise _translated(error) from error
+    except RelearnError:
+        raise
+    except (DvcException, OSError, sqlite3.Error) as error:  # DVC keeps what it knows of files in SQLite
+        raise _refused(workspace, error) or _translated(error) from error
+
+
+def _refused(workspace: Workspace, error: Exception) -> OutsideError | None:
+    """A write that the disk refused; DVC itself says no more than how many files failed."""
+    from dvc.exceptions import FileTransferError
+
+    said = refusal(error) or ("the disk refused it" if isinstance(error, FileTransferError) else None)
+    if said is None:
+        return None
+    place = getattr(error, "filename", None) or workspace.root / ".dvc" / "cache"
+    return OutsideError(
+        f"{place} could not be written by DVC ({said}). Free the disk or mend the permissions, then run the same "
+        "command again."
+    )
 
 
 def _translated(error: Exception) -> Exception:
@@ -154,11 +245,30 @@ def _remembers(repo: "Repo", stage: "PipelineStage") -> bool:
         stage.save_deps()
         for output in stage.outs:
             output.hash_info = HashInfo()  # what the lock says belongs to other inputs
+    for digest in _recorded_outputs(repo, stage):
+        _cache(repo).drop_damaged(_cache(repo).below(digest))
     try:
         repo.stage_cache.restore(stage, dry=True)
     except RunCacheNotFoundError:
         return False
     return True
+
+
+def _recorded_outputs(repo: "Repo", stage: "PipelineStage") -> list[str]:
+    """Digests of the outputs that would be restored: those of the lock, or of the run remembered for these inputs."""
+    known = [str(output.hash_info.value) for output in stage.outs if output.hash_info]
+    entry = None if known else repo.stage_cache._load(stage)
+    return known or [str(output["md5"]) for output in (entry or {}).get("outs", ())]
+
+
+def _objects_of(output: "Output") -> list[str]:
+    """Digests of the objects that an output in the workspace consists of."""
+    files = [str(hash_info.value) for _, _, hash_info in output.obj] if output.is_dir_checksum and output.obj else []
+    return [*files, str(output.hash_info.value)]
+
+
+def _cache(repo: "Repo") -> Cache:
+    return Cache(Path(repo.cache.local.path).parent.parent)
 
 
 def _lock(repo: "Repo") -> contextlib.AbstractContextManager[None]:
@@ -219,45 +329,63 @@ def _lock_content(path: Path) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def _drop_torn_lock(workspace: Workspace) -> None:
-    """DVC writes ``dvc.lock`` in place, so a kill may tear it; every stage in it can be restored."""
+def _is_torn(workspace: Workspace) -> bool:
+    """DVC writes ``dvc.lock`` in place, so a kill may tear it."""
     from dvc.dvcfile import Lockfile
     from dvc.utils.strictyaml import YAMLValidationError
 
     path = _lock_file(workspace)
     if not path.is_file():
-        return
+        return False
     try:
         Lockfile.validate(_lock_content(path))
     except YAMLValidationError:
-        path.unlink()
+        return True
+    return False
+
+
+def _drop_torn_lock(workspace: Workspace) -> None:
+    """Every stage in it can be restored."""
+    if _is_torn(workspace):
+        _lock_file(workspace).unlink()
 
 
 def _drop_dead_holders(folder: Path) -> None:
-    """Take entries of dead processes out of DVC's read-write lock.
-
-    DVC does so itself unless the process number was given away again, which a container does at once.
-    A process that started after the file was last written cannot be the one that it names.
-    """
+    """Take entries of dead processes out of DVC's read-write lock."""
     from dvc.lock import make_lock
     from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
 
-    path = folder / RWLOCK_FILE
-    if not path.is_file():
+    if not (folder / RWLOCK_FILE).is_file():
         return
     with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder)):
-        written = path.stat().st_mtime
-        try:
-            content = json.loads(path.read_text())
-        except ValueError:  # torn by the kill
-            content = {}
-        readers = content.get("read", {}).items()
-        alive = {
-            "write": {key: one for key, one in content.get("write", {}).items() if _holds(one, written)},
-            "read": {key: [one for one in many if _holds(one, written)] for key, many in readers},
-        }
-        if alive != content:
-            path.write_text(json.dumps(alive))
+        alive = _dead_holders(folder)
+        if alive is not None:
+            (folder / RWLOCK_FILE).write_text(json.dumps(alive))
+
+
+def _dead_holders(folder: Path) -> dict[str, Any] | None:
+    """What DVC's read-write lock holds without entries of dead processes; None where it names none of these.
+
+    DVC drops them itself unless the process number was given away again, which a container does at once.
+    A process that started after the file was last written cannot be the one that it names.
+    """
+    from dvc.rwlock import RWLOCK_FILE
+
+    path = folder / RWLOCK_FILE
+    if not path.is_file():
+        return None
+    written = path.stat().st_mtime
+    try:
+        content = json.loads(path.read_text())
+    except ValueError:  # torn by the kill
+        content = None
+    known = content if isinstance(content, dict) else {}
+    readers = known.get("read", {}).items()
+    alive = {
+        "write": {key: one for key, one in known.get("write", {}).items() if _holds(one, written)},
+        "read": {key: [one for one in many if _holds(one, written)] for key, many in readers},
+    }
+    return None if alive == content else alive
 
 
 def _holds(entry: dict[str, Any], written: float) -> bool:

@@ -1,0 +1,296 @@
+"""What happens around a cycle: settings edited, databases locked or gone, a damaged cache, a clock set back.
+
+A lock is held by a process of its own, an address that does not answer is a closed port, and Prefect's server is a
+real one that is killed.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timedelta, tzinfo
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data.files import read_json
+from data.workspace import STAGES, Workspace
+from flows.inputs import STAGE_SETTINGS
+from flows.overview import history
+from tasks import registry, versioning
+from tasks.dvc_cache import recorded_outputs
+from tests.fault_miniature import At, Fault, command, same_bits, turn
+from tests.miniature import NEW, ROOT, write_documents
+from tests.test_kills import assert_whole, copied, dvc_status, server, template, undisturbed
+from tests.test_refusals import sentence
+
+__all__ = ["server", "template", "undisturbed"]
+HOLD = """
+import os, sqlite3, sys, time
+parent, end = os.getppid(), time.monotonic() + float(sys.argv[2])
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+while os.getppid() == parent and time.monotonic() < end:
+    time.sleep(0.1)
+held.execute("ROLLBACK")
+"""
+MORE = {"more.md": "# More\n\nYou must pay within 30 days of the bill.\n"}
+
+
+# --- settings edited in mid-run --------------------------------------------------------------------
+
+
+def edit(workspace: Workspace, blocks: dict[str, dict[str, object]], *_: object, **__: object) -> None:
+    turn(workspace, **blocks)
+
+
+def test_gates_edited_in_mid_run_are_the_next_cycles(template: Path, server: str, tmp_path: Path) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    stricter = partial(edit, workspace, {"gates": {"min_questions": 1000}})
+    trained = At("tasks.versioning.commit", "train", after=True)
+    ended = command(workspace, server, "run", "--quick", fault=Fault(trained, stricter))
+    assert (ended.code, registry.get_version(workspace, 2).verdict) == (0, "promote")
+    ended = command(workspace, server, "run", "--quick")
+    assert (ended.code, registry.get_version(workspace, 3).verdict) == (3, "hold")
+    assert "train       unchanged" in ended.said
+
+
+@pytest.mark.parametrize("instant", ["synthesize", "train"])
+def test_settings_of_a_stage_edited_in_mid_run_stop_the_cycle_before_anything_is_registered(
+    instant: str, template: Path, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    smaller = partial(edit, workspace, {"train": {"rank": 2}})
+    ended = command(workspace, server, "run", "--quick", fault=Fault(At("tasks.versioning.commit", instant), smaller))
+    assert ended.code == 1
+    assert "changed while" in sentence(ended.said)
+    assert [info.kind for info in registry.get_versions(workspace)] == ["base"]
+    assert command(workspace, server, "run", "--quick").code == 0
+    assert read_json(workspace.adapter / "adapter_config.json")["r"] == 2
+    assert [info.kind for info in registry.get_versions(workspace)] == ["base", "candidate"]
+    assert "up to date" in dvc_status(workspace)
+
+
+def test_every_block_that_dvc_reads_is_watched() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert {name for stage in STAGES for name in stages[stage].get("params", ())} <= set(STAGE_SETTINGS)
+
+
+# --- DVC's cache -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_days(undisturbed: Workspace, server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """After a first cycle, and one with a document more."""
+    workspace = copied(undisturbed.root, tmp_path_factory.mktemp("days") / "workspace")
+    write_documents(workspace.documents, NEW | MORE)
+    assert command(workspace, server, "run", "--quick").code == 0
+    return workspace
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    overwrite(file, bytes(content))
+
+
+def truncate(file: Path) -> None:
+    overwrite(file, file.read_bytes()[:-1])
+
+
+def overwrite(file: Path, content: bytes) -> None:
+    """As a failing disk would: write-protected and with the same times."""
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.chmod(0o644)
+    file.write_bytes(content)
+    file.chmod(0o444)
+    os.utime(file, ns=times)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+def test_a_damaged_file_in_the_cache_is_never_taken_for_an_output(
+    damage: Callable[[Path], None], two_days: Workspace, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(two_days.root, tmp_path / "workspace")
+    cache = versioning.cache(workspace)
+    (adapter,) = (out for out in recorded_outputs(undisturbed.root / "dvc.lock")["train"] if out.endswith(".dir"))
+    damage(cache.listed(adapter)["adapter_model.safetensors"])
+    write_documents(workspace.documents, NEW)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert "train       done" in ended.said
+    assert same_bits(workspace, undisturbed)
+    assert not [digest for digest in cache.below(adapter) if cache.is_damaged(digest)]
+    assert not cache.missing(cache.below(adapter))
+    assert len(registry.get_versions(workspace)) == 3
+
+
+# --- databases -------------------------------------------------------------------------------------
+
+
+def hold(database: Path, seconds: float, *_: object, **__: object) -> None:
+    """Let another process lock a database, until this one ends at the latest."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(database), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+
+
+def hold_for_longer_than_one_waits(database: Path, *_: object, **__: object) -> None:
+    from tasks import ledger, tracking
+
+    ledger.WAIT_SECONDS = tracking.WAIT_SECONDS = 2
+    hold(database, 300)
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "ledger.db"])
+def test_a_locked_database_is_one_sentence_and_a_brief_lock_is_waited_out(
+    name: str, template: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    turn(workspace, registry={"retries": 1, "retry_seconds": 0.1})
+    database, judged = workspace.state / name, At("flows.cycle.candidate")
+    if name == "ledger.db":
+        judged = At("flows.decide.promoted_candidate")
+    begun = time.monotonic()
+    ended = command(
+        workspace, server, "run", "--quick", fault=Fault(judged, partial(hold_for_longer_than_one_waits, database))
+    )
+    assert ended.code == 1, ended.said
+    assert "database is locked" in sentence(ended.said)
+    assert time.monotonic() - begun < 60
+    ended = command(workspace, server, "run", "--quick", fault=Fault(judged, partial(hold, database, 3)))
+    assert ended.code == 0, ended.said
+    assert "train       unchanged" in ended.said
+    assert_whole(workspace, undisturbed)
+
+
+def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
+    template: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    reachable = yaml.safe_load(workspace.params_file.read_text())["registry"]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        turn(workspace, registry={"mlflow_uri": address, "retries": 1, "retry_seconds": 0.1})
+        begun = time.monotonic()
+        ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 1, ended.said
+    assert address in sentence(ended.said)
+    assert time.monotonic() - begun < 60
+    assert not workspace.adapter.exists()
+    turn(workspace, registry=reachable)
+    assert command(workspace, server, "run", "--quick").code == 0
+    assert_whole(workspace, undisturbed)
+
+
+# --- Prefect ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[tuple[str, int]]:
+    """A Prefect server of one's own: its address, and its process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
+    command_line = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(
+        [*command_line, "--no-ui"],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/api", process.pid
+    finally:
+        end(process.pid)
+        process.wait()
+
+
+def end(group: int, *_: object, **__: object) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def test_prefects_server_gone_in_mid_run_costs_nothing_that_was_made(
+    own_server: tuple[str, int], template: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(template, tmp_path / "workspace")
+    address, process = own_server
+    begun = time.monotonic()
+    ended = command(
+        workspace, address, "run", "--quick", fault=Fault(At("models.training._step", number=8), partial(end, process))
+    )
+    assert ended.code == 1, ended.said
+    assert re.search(r"Prefect's server at .* did not answer", sentence(ended.said)), ended.said
+    assert time.monotonic() - begun < 100
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0
+    assert_whole(workspace, undisturbed)
+
+
+# --- the clock -------------------------------------------------------------------------------------
+
+
+class Yesterday(datetime):
+    """A clock that was set back."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Yesterday":  # type: ignore[override]
+        return super().now(tz) - timedelta(days=1)
+
+
+def set_back(*_: object, **__: object) -> None:
+    """From now on this process lives a day earlier."""
+    from tasks import ledger
+
+    now, now_ns = time.time, time.time_ns
+    time.time = lambda: now() - 86_400
+    time.time_ns = lambda: now_ns() - 86_400 * 10**9
+    ledger.datetime = Yesterday  # type: ignore[misc]
+
+
+def test_a_clock_set_back_hides_no_change_and_breaks_no_chain(
+    undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(undisturbed.root, tmp_path / "workspace")
+    write_documents(workspace.documents, NEW | MORE)
+    for path, days in ((workspace.documents / "more.md", -400), (workspace.documents / "fees.md", 400)):
+        os.utime(path, (time.time() + days * 86_400,) * 2)
+    back = Fault(At("flows.running.run_cycle"), set_back)
+    ended = command(workspace, server, "run", "--quick", fault=back)
+    assert ended.code == 0, ended.said
+    stamp = (workspace.documents / "fees.md").stat()
+    text = (workspace.documents / "fees.md").read_text()
+    (workspace.documents / "fees.md").write_text(text.replace("$7", "$8"))
+    os.utime(workspace.documents / "fees.md", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    ended = command(workspace, server, "run", "--quick", fault=back)
+    assert "Version 4" in ended.said or "(version 4)" in ended.said, ended.said
+    assert "(version 4)" in command(workspace, server, "run", "--quick").said
+    assert "$8" in "".join(path.read_text() for path in (workspace.collection / "texts").iterdir())
+    done = command(
+        workspace, server, "promote", "4", "--reason", "checked", fault=Fault(At("flows.promote.promote"), set_back)
+    )
+    assert done.code == 0, done.said
+    entries = history(workspace.root, verify=True)
+    assert entries["intact"]
+    assert [entry["to"] for entry in entries["entries"]] == [1, 2, 4]
+    assert entries["entries"][-1]["time"] < entries["entries"][-2]["time"]
+    assert "up to date" in dvc_status(workspace)
