@@ -94,6 +94,7 @@ def locked(workspace: Workspace, purpose: str) -> Iterator[None]:
         write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since})
         yield
     finally:
+        note.unlink(missing_ok=True)
         lock.release()
 
 

@@ -379,13 +379,13 @@ def _dead_holders(folder: Path) -> dict[str, Any] | None:
         content = json.loads(path.read_text())
     except ValueError:  # torn by the kill
         content = None
-    known = content if isinstance(content, dict) else {}
-    readers = known.get("read", {}).items()
+    known = {"write": {}, "read": {}, **(content if isinstance(content, dict) else {})}
+    readers = known["read"].items()
     alive = {
-        "write": {key: one for key, one in known.get("write", {}).items() if _holds(one, written)},
+        "write": {key: one for key, one in known["write"].items() if _holds(one, written)},
         "read": {key: [one for one in many if _holds(one, written)] for key, many in readers},
     }
-    return None if alive == content else alive
+    return None if content is not None and alive == known else alive
 
 
 def _holds(entry: dict[str, Any], written: float) -> bool:

@@ -10,9 +10,13 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib import import_module
@@ -24,6 +28,9 @@ import yaml
 from data.files import digest_tree
 from data.snapshots import snapshot_digest
 from data.workspace import Workspace
+from flows.overview import history
+from tasks import registry
+from tasks.tracking import reaching
 from tests.miniature import ROOT, SMALL, make_workspace, with_base
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -31,6 +38,8 @@ FORKS.set_forkserver_preload(
     ["torch", "transformers", "peft", "mlflow", "great_expectations", "pandas", "dvc.repo", "prefect", "flows.cycle"]
 )
 TIMEOUT = 120
+MORE = {"more.md": "# More\n\nYou must pay within 30 days of the bill.\n"}
+"""A document that comes on the second day."""
 LEARNS = {"steps": 250, "width": 64, "tokens_per_step": 1024}
 """What a base needs to know anything at all, so that something can be forgotten."""
 LENIENT = {
@@ -190,3 +199,69 @@ def documents_digest(workspace: Workspace) -> str:
     """Of what lies in the documents folder."""
     files = [path for path in workspace.documents.rglob("*") if path.is_file()]
     return snapshot_digest((path.name, digest_tree(path)) for path in files)
+
+
+def assert_whole(workspace: Workspace, undisturbed: Workspace, candidates: int = 1) -> None:
+    """All is there once, with the same bits as where nothing went wrong."""
+    assert same_bits(workspace, undisturbed)
+    entries = history(workspace.root, verify=True)
+    assert [(entry["from"], entry["to"]) for entry in entries["entries"]] == [(None, 1), (1, 2)]
+    assert entries["intact"]
+    assert [info.kind for info in registry.get_versions(workspace)] == ["base", *["candidate"] * candidates]
+    with reaching(workspace) as client:
+        experiment = client.get_experiment_by_name(workspace.params().registry.experiment)
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
+        models = client.search_logged_models([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * (1 + candidates)
+    assert len(models) == 1 + candidates
+    assert "up to date" in dvc_status(workspace)
+
+
+def dvc_status(workspace: Workspace) -> str:
+    """What DVC itself says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status"], cwd=workspace.root, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def sentence(said: str) -> str:
+    """The one that the command ended with."""
+    return next(line for line in said.splitlines() if line.startswith("relearn: "))
+
+
+def copied(template: Path, place: Path) -> Workspace:
+    """The workspace once more, for a test to spoil."""
+    shutil.copytree(template, place, symlinks=True)
+    return Workspace(place)
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[tuple[str, int]]:
+    """A Prefect server of one's own: its address, and its process, which leads a group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+        env=os.environ | {"PREFECT_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(1200):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/api", process.pid
+    finally:
+        end_group(process.pid)
+        process.wait()
+
+
+def end_group(group: int, *_: object, **__: object) -> None:
+    """kill -9 for a process and those that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)

@@ -1,20 +1,11 @@
 """kill -9 at every instant that matters: the next run finishes, with the same bits, and nothing stands twice."""
 
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-import pytest
-from prefect.settings import PREFECT_API_URL
-from prefect.testing.utilities import prefect_test_harness
-
 from data.workspace import Workspace
-from flows.overview import history
-from tasks import registry
-from tasks.tracking import reaching
-from tests.fault_miniature import At, Fault, command, kill, make_template, same_bits
+from tests.fault_miniature import MORE, At, Fault, assert_whole, command, copied, kill
+from tests.miniature import NEW, write_documents
 
 ON_THE_WAY = {
     "the base's run is made": At("tasks.registry.log_pyfunc"),
@@ -44,60 +35,51 @@ ON_THE_WAY = {
 }
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield str(PREFECT_API_URL.value())
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_template(tmp_path_factory.mktemp("template") / "workspace")
-
-
-def copied(template: Path, place: Path) -> Workspace:
-    shutil.copytree(template, place, symlinks=True)
-    return Workspace(place)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(template: Path, server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    workspace = copied(template, tmp_path_factory.mktemp("undisturbed") / "workspace")
+def test_killed_at_every_instant_of_a_cycle_it_ends_as_if_nothing_had_been(
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    for name, instant in ON_THE_WAY.items():
+        act = half_written if name == "a checkpoint is half written" else kill
+        ended = command(workspace, server, "run", "--quick", fault=Fault(instant, act))
+        assert ended.killed, (name, ended.said)
     ended = command(workspace, server, "run", "--quick")
     assert ended.code == 0, ended.said
-    return workspace
-
-
-def test_killed_at_every_instant_of_a_cycle_it_ends_as_if_nothing_had_been(
-    template: Path, undisturbed: Workspace, server: str, tmp_path: Path
-) -> None:
-    workspace = copied(template, tmp_path / "workspace")
-    for name, instant in ON_THE_WAY.items():
-        ended = command(workspace, server, "run", "--quick", fault=Fault(instant, kill))
-        assert ended.killed, (name, ended)
-    ended = command(workspace, server, "run", "--quick")
-    assert ended.code == 0, ended
     assert_whole(workspace, undisturbed)
+    found = command(workspace, server, "doctor", "--json")
+    assert found.code == 0, found.said
+    assert command(workspace, server, "doctor", "--check").code == 0
+    assert not [*workspace.root.glob("data/.*"), *workspace.checkpoints.rglob("*")]
 
 
-def assert_whole(workspace: Workspace, undisturbed: Workspace) -> None:
-    assert same_bits(workspace, undisturbed)
-    entries = history(workspace.root, verify=True)
-    assert [(entry["from"], entry["to"]) for entry in entries["entries"]] == [(None, 1), (1, 2)]
-    assert entries["intact"]
-    assert [info.kind for info in registry.get_versions(workspace)] == ["base", "candidate"]
-    with reaching(workspace) as client:
-        experiment = client.get_experiment_by_name(workspace.params().registry.experiment)
-        assert experiment is not None
-        runs = client.search_runs([experiment.experiment_id])
-        models = client.search_logged_models([experiment.experiment_id])
-    assert [run.info.status for run in runs] == ["FINISHED"] * 2
-    assert len(models) == 2
-    assert "up to date" in dvc_status(workspace)
+def test_killed_while_the_new_takes_the_place_of_the_old(
+    undisturbed: Workspace, second_day: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(undisturbed.root, tmp_path / "workspace")
+    write_documents(workspace.documents, NEW | MORE)
+    for name, act in {
+        "the old adapter is aside": (At("pathlib.Path.rename", "adapter", number=2), kill),
+        "dvc.lock is half written": (At("dvc.stage.PipelineStage.dump", after=True), partial(torn, workspace)),
+        "the old report is there": (At("flows.decide.write_report"), kill),
+    }.items():
+        ended = command(workspace, server, "run", "--quick", fault=Fault(*act))
+        assert ended.killed, (name, ended.said)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert_whole(workspace, second_day, candidates=2)
+    found = command(workspace, server, "doctor", "--json")
+    assert found.code == 0, found.said
+    assert not list(workspace.root.glob("data/.*"))
 
 
-def dvc_status(workspace: Workspace) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status"], cwd=workspace.root, capture_output=True, text=True, check=True
-    )
-    return done.stdout
+def half_written(_: object, path: Path, **__: object) -> None:
+    """Some of the bytes are there when the kill comes."""
+    path.write_bytes(b"\x00" * 1000)
+    kill()
+
+
+def torn(workspace: Workspace, *_: object, **__: object) -> None:
+    """DVC writes ``dvc.lock`` in place."""
+    lock = workspace.root / "dvc.lock"
+    lock.write_bytes(lock.read_bytes()[: lock.stat().st_size // 2])
+    kill()

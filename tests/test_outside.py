@@ -6,14 +6,11 @@ real one that is killed.
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from datetime import datetime, timedelta, tzinfo
 from functools import partial
 from pathlib import Path
@@ -27,12 +24,22 @@ from flows.inputs import STAGE_SETTINGS
 from flows.overview import history
 from tasks import registry, versioning
 from tasks.dvc_cache import recorded_outputs
-from tests.fault_miniature import At, Fault, command, same_bits, turn
+from tests.fault_miniature import (
+    MORE,
+    At,
+    Fault,
+    assert_whole,
+    command,
+    copied,
+    dvc_status,
+    end_group,
+    prefect_server,
+    same_bits,
+    sentence,
+    turn,
+)
 from tests.miniature import NEW, ROOT, write_documents
-from tests.test_kills import assert_whole, copied, dvc_status, server, template, undisturbed
-from tests.test_refusals import sentence
 
-__all__ = ["server", "template", "undisturbed"]
 HOLD = """
 import os, sqlite3, sys, time
 parent, end = os.getppid(), time.monotonic() + float(sys.argv[2])
@@ -43,7 +50,6 @@ while os.getppid() == parent and time.monotonic() < end:
     time.sleep(0.1)
 held.execute("ROLLBACK")
 """
-MORE = {"more.md": "# More\n\nYou must pay within 30 days of the bill.\n"}
 
 
 # --- settings edited in mid-run --------------------------------------------------------------------
@@ -53,8 +59,8 @@ def edit(workspace: Workspace, blocks: dict[str, dict[str, object]], *_: object,
     turn(workspace, **blocks)
 
 
-def test_gates_edited_in_mid_run_are_the_next_cycles(template: Path, server: str, tmp_path: Path) -> None:
-    workspace = copied(template, tmp_path / "workspace")
+def test_gates_edited_in_mid_run_are_the_next_cycles(lenient: Path, server: str, tmp_path: Path) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
     stricter = partial(edit, workspace, {"gates": {"min_questions": 1000}})
     trained = At("tasks.versioning.commit", "train", after=True)
     ended = command(workspace, server, "run", "--quick", fault=Fault(trained, stricter))
@@ -66,9 +72,9 @@ def test_gates_edited_in_mid_run_are_the_next_cycles(template: Path, server: str
 
 @pytest.mark.parametrize("instant", ["synthesize", "train"])
 def test_settings_of_a_stage_edited_in_mid_run_stop_the_cycle_before_anything_is_registered(
-    instant: str, template: Path, server: str, tmp_path: Path
+    instant: str, lenient: Path, server: str, tmp_path: Path
 ) -> None:
-    workspace = copied(template, tmp_path / "workspace")
+    workspace = copied(lenient, tmp_path / "workspace")
     smaller = partial(edit, workspace, {"train": {"rank": 2}})
     ended = command(workspace, server, "run", "--quick", fault=Fault(At("tasks.versioning.commit", instant), smaller))
     assert ended.code == 1
@@ -86,15 +92,6 @@ def test_every_block_that_dvc_reads_is_watched() -> None:
 
 
 # --- DVC's cache -----------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def two_days(undisturbed: Workspace, server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """After a first cycle, and one with a document more."""
-    workspace = copied(undisturbed.root, tmp_path_factory.mktemp("days") / "workspace")
-    write_documents(workspace.documents, NEW | MORE)
-    assert command(workspace, server, "run", "--quick").code == 0
-    return workspace
 
 
 def flip(file: Path) -> None:
@@ -118,9 +115,9 @@ def overwrite(file: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
 def test_a_damaged_file_in_the_cache_is_never_taken_for_an_output(
-    damage: Callable[[Path], None], two_days: Workspace, undisturbed: Workspace, server: str, tmp_path: Path
+    damage: Callable[[Path], None], second_day: Workspace, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
-    workspace = copied(two_days.root, tmp_path / "workspace")
+    workspace = copied(second_day.root, tmp_path / "workspace")
     cache = versioning.cache(workspace)
     (adapter,) = (out for out in recorded_outputs(undisturbed.root / "dvc.lock")["train"] if out.endswith(".dir"))
     damage(cache.listed(adapter)["adapter_model.safetensors"])
@@ -155,9 +152,9 @@ def hold_for_longer_than_one_waits(database: Path, *_: object, **__: object) -> 
 
 @pytest.mark.parametrize("name", ["mlflow.db", "ledger.db"])
 def test_a_locked_database_is_one_sentence_and_a_brief_lock_is_waited_out(
-    name: str, template: Path, undisturbed: Workspace, server: str, tmp_path: Path
+    name: str, lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
-    workspace = copied(template, tmp_path / "workspace")
+    workspace = copied(lenient, tmp_path / "workspace")
     turn(workspace, registry={"retries": 1, "retry_seconds": 0.1})
     database, judged = workspace.state / name, At("flows.cycle.candidate")
     if name == "ledger.db":
@@ -176,9 +173,9 @@ def test_a_locked_database_is_one_sentence_and_a_brief_lock_is_waited_out(
 
 
 def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
-    template: Path, undisturbed: Workspace, server: str, tmp_path: Path
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
-    workspace = copied(template, tmp_path / "workspace")
+    workspace = copied(lenient, tmp_path / "workspace")
     reachable = yaml.safe_load(workspace.params_file.read_text())["registry"]
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
@@ -198,51 +195,19 @@ def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
 # --- Prefect ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[tuple[str, int]]:
-    """A Prefect server of one's own: its address, and its process."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = os.environ | {"PREFECT_HOME": str(tmp_path / "prefect"), "PREFECT_SERVER_LOGGING_LEVEL": "ERROR"}
-    command_line = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(
-        [*command_line, "--no-ui"],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(600):
-            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
-                break
-            time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}/api", process.pid
-    finally:
-        end(process.pid)
-        process.wait()
-
-
-def end(group: int, *_: object, **__: object) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, signal.SIGKILL)
-
-
 def test_prefects_server_gone_in_mid_run_costs_nothing_that_was_made(
-    own_server: tuple[str, int], template: Path, undisturbed: Workspace, server: str, tmp_path: Path
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
-    workspace = copied(template, tmp_path / "workspace")
-    address, process = own_server
-    begun = time.monotonic()
-    ended = command(
-        workspace, address, "run", "--quick", fault=Fault(At("models.training._step", number=8), partial(end, process))
-    )
+    workspace = copied(lenient, tmp_path / "workspace")
+    with prefect_server(tmp_path / "prefect") as (address, process):
+        gone = Fault(At("models.training._step", number=8), partial(end_group, process))
+        begun = time.monotonic()
+        ended = command(workspace, address, "run", "--quick", fault=gone)
     assert ended.code == 1, ended.said
     assert re.search(r"Prefect's server at .* did not answer", sentence(ended.said)), ended.said
     assert time.monotonic() - begun < 100
     ended = command(workspace, server, "run", "--quick")
-    assert ended.code == 0
+    assert ended.code == 0, ended.said
     assert_whole(workspace, undisturbed)
 
 

@@ -11,10 +11,7 @@ from pathlib import Path
 import pytest
 
 from data.workspace import Workspace
-from tests.fault_miniature import At, Ended, Fault, command, fill_disk, turn
-from tests.test_kills import assert_whole, copied, server, template, undisturbed
-
-__all__ = ["server", "template", "undisturbed"]
+from tests.fault_miniature import At, Ended, Fault, assert_whole, command, copied, fill_disk, sentence, turn
 
 FULL = {
     "a checkpoint": (At("models.training.save_file", number=2), 4096, "step-0+10"),
@@ -33,9 +30,9 @@ def full(limit: int, *_: object, **__: object) -> Callable[[], None]:
 
 @pytest.mark.parametrize("what", FULL)
 def test_a_full_disk_is_one_sentence_and_what_was_made_is_not_lost(
-    what: str, template: Path, undisturbed: Workspace, server: str, tmp_path: Path
+    what: str, lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
-    workspace = copied(template, tmp_path / "workspace")
+    workspace = copied(lenient, tmp_path / "workspace")
     turn(workspace, registry={"retries": 0})
     instant, limit, names = FULL[what]
     ended = command(workspace, server, "run", "--quick", fault=Fault(instant, partial(full, limit), lasting=True))
@@ -50,7 +47,3 @@ def assert_refused(ended: Ended, names: str) -> None:
     assert ended.code == 1, ended.said
     assert re.search(names, said), said
     assert "Free the disk" in said, said
-
-
-def sentence(said: str) -> str:
-    return next(line for line in said.splitlines() if line.startswith("relearn: "))
