@@ -64,6 +64,12 @@ def main() -> None:
             fail("Interrupted. Run the same command again; it goes on where it stopped.", INTERRUPTED)
         raise
     except Exception as error:  # a traceback shown to a user is a defect, and so is a lost one
+        from data.files import refusal
+
+        refused = refusal(error)
+        if refused is not None:
+            place = getattr(error, "filename", None) or "A file"
+            fail(f"{place} could not be written ({refused}). Free the disk, then run the same command again.", 1)
         details = Path(tempfile.gettempdir()) / f"relearn-{os.getpid()}.log"
         details.write_text(traceback.format_exc(), encoding="utf-8")
         said = " ".join(str(error).split()) or type(error).__name__

@@ -21,6 +21,9 @@ from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
 if TYPE_CHECKING:
     from flows.promote import Promotion
 
+CLIENT_RETRIES = 3
+"""A Prefect server that restarts is waited for, some 15 seconds per request; one that is gone ends the cycle."""
+
 
 def run_cycle(root: Path, quick: bool, loss_reason: str | None) -> CycleResult:
     """One cycle in the workspace at ``root``, or the last result if nothing changed since.
@@ -120,8 +123,7 @@ def use_prefect_of(workspace: Workspace) -> None:
     for runs in ("FLOW_RUNS", "TASK_RUNS"):
         os.environ.setdefault(f"PREFECT_LOGGING_LOGGERS_PREFECT_{runs}_LEVEL", "INFO")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
-    # a server that restarts is waited for, some 15 seconds; one that is gone ends the cycle, which goes on later
-    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", "3")
+    os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", str(CLIENT_RETRIES))
     os.environ.setdefault("PREFECT_RESULTS_PERSIST_BY_DEFAULT", "false")
     # a first start makes the database, which takes longer than Prefect waits by default
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 import yaml
 
 from data.errors import InputError, OutsideError, RelearnError
-from data.files import digest_text, refusal
+from data.files import digest_text, refusal, write_text
 from data.workspace import Workspace
 from tasks.dvc_cache import Cache, recorded_outputs
 
@@ -73,8 +73,8 @@ def commit(workspace: Workspace, stage: str, made_from: str) -> None:
         OutsideError: an input changed while the stage worked, and nothing is recorded; or DVC failed, or
             another process holds its lock.
     """
-    _link_command(workspace)
     with _opened(workspace) as repo, _lock(repo):
+        _link_command(workspace)
         found = _load(repo, workspace, stage)
         found.save(run_cache=False)
         if _inputs_digest(found) != made_from:
@@ -360,7 +360,7 @@ def _drop_dead_holders(folder: Path) -> None:
     with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder)):
         alive = _dead_holders(folder)
         if alive is not None:
-            (folder / RWLOCK_FILE).write_text(json.dumps(alive))
+            write_text(folder / RWLOCK_FILE, json.dumps(alive))
 
 
 def _dead_holders(folder: Path) -> dict[str, Any] | None:

@@ -45,7 +45,9 @@ def free(workspace: Workspace, info: "VersionInfo") -> None:
     """Delete a version's weights; its record, figures and reports stay."""
     with reaching(workspace) as client:
         client.set_model_version_tag(workspace.params().registry.model, str(info.version), TAG, FREED)
-        _store(client, info.source).delete_artifacts(FOLDER)
+        store = _store(client, info.source)
+        if store.list_artifacts(FOLDER):
+            store.delete_artifacts(FOLDER)
 
 
 def put_back(client: "MlflowClient", workspace: Workspace, version: int, base: str, adapter: Path | None) -> None:

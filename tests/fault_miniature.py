@@ -131,14 +131,16 @@ def _main(arguments: list[str], server: str, fault: Fault | None, log: Path) -> 
     handle = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     from flows.cli import main
+    from flows.running import CLIENT_RETRIES
 
     if fault is not None:
         install(fault)
     sys.argv = ["relearn", *arguments]
-    with temporary_settings({PREFECT_API_URL: server}):
+    # what flows/running.py puts into the environment comes too late for a Prefect that is imported already
+    with temporary_settings({PREFECT_API_URL: server, PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}):
         main()
 
 
