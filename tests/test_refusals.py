@@ -20,7 +20,7 @@ FULL = {
     "the report": (At("flows.decide.write_report"), 4096, r"reports/v2\.html"),
     "the cycle's record": (At("flows.cycle.write_record"), 0, r"\.relearn/cycle\.json"),
 }
-"""In the order of a cycle: the call that meets a full disk, the bytes that a file may have, and what the sentence names."""
+"""In the order of a cycle: the call that meets a full disk, how many bytes a file may have, what the sentence names."""
 
 
 def full(limit: int, *_: object, **__: object) -> Callable[[], None]:
