@@ -122,7 +122,10 @@ def log_evidence(client: "MlflowClient", run: "Run", evidence: Candidate) -> Non
     params = [Param(name, value) for name, value in candidates.flat_params(evidence.params).items()]
     for begin in range(0, len(params), 100):  # MLflow takes so many at once
         client.log_batch(run_id, params=params[begin : begin + 100])
-    metrics = [Metric(name, value, then, 0) for name, value in candidates.metrics(evidence).items()]
+    # seconds differ the second time, and MLflow would refuse two values of one figure when the model takes them over
+    known = client.get_run(run_id).data.metrics
+    figures = {name: value for name, value in candidates.metrics(evidence).items() if name not in known}
+    metrics = [Metric(name, value, then, 0) for name, value in figures.items()]
     curve = [Metric("training/loss", loss, then, step) for step, loss in candidates.losses(evidence)]
     for begin in range(0, len(metrics + curve), 1000):
         client.log_batch(run_id, metrics=(metrics + curve)[begin : begin + 1000])
