@@ -122,9 +122,9 @@ def _documents(workspace: Workspace, _: bool) -> Iterator[Finding]:
 
 
 def _dvc(workspace: Workspace, mend: bool) -> Iterator[Finding]:
-    from tasks import versioning
+    from tasks.dvc_health import examine
 
-    health = versioning.examine(workspace, mend)
+    health = examine(workspace, mend)
     if health.torn:
         yield _mendable(
             "dvc.lock", "dvc.lock is torn.", "dvc.lock was torn; the next cycle brings its stages back.", mend

@@ -20,16 +20,14 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
 from data.errors import InputError, OutsideError, RelearnError
-from data.files import digest_text, refusal, write_text
+from data.files import digest_text, refusal
 from data.workspace import Workspace
-from tasks.dvc_cache import Cache, recorded_outputs
+from tasks.dvc_cache import Cache
+from tasks.dvc_locks import drop_dead_holders, drop_torn
 
 if TYPE_CHECKING:
     from dvc.output import Output
@@ -46,7 +44,7 @@ def is_current(workspace: Workspace, stage: str) -> bool:
         InputError: the workspace is no DVC repository, or has no such stage.
         OutsideError: DVC failed, or another process holds its lock.
     """
-    with _opened(workspace) as repo:
+    with opened(workspace) as repo:
         return not repo.status(targets=[_address(workspace, stage)])
 
 
@@ -57,8 +55,8 @@ def inputs(workspace: Workspace, stage: str) -> str:
         InputError: an input of the stage does not exist, or there is no such stage.
         OutsideError: DVC failed, or another process holds its lock.
     """
-    with _opened(workspace) as repo, _lock(repo):
-        found = _load(repo, workspace, stage)
+    with opened(workspace) as repo, repository_lock(repo):
+        found = load(repo, workspace, stage)
         found.save_deps()
         return _inputs_digest(found)
 
@@ -73,9 +71,9 @@ def commit(workspace: Workspace, stage: str, made_from: str) -> None:
         OutsideError: an input changed while the stage worked, and nothing is recorded; or DVC failed, or
             another process holds its lock.
     """
-    with _opened(workspace) as repo, _lock(repo):
+    with opened(workspace) as repo, repository_lock(repo):
         _link_command(workspace)
-        found = _load(repo, workspace, stage)
+        found = load(repo, workspace, stage)
         found.save(run_cache=False)
         if _inputs_digest(found) != made_from:
             names = ", ".join(sorted({str(dep.def_path) for dep in found.deps}))
@@ -84,7 +82,7 @@ def commit(workspace: Workspace, stage: str, made_from: str) -> None:
                 "takes up the change."
             )
         for output in found.outs:
-            _cache(repo).drop_damaged(_objects_of(output))
+            cache_of(repo).drop_damaged(_objects_of(output))
         repo.stage_cache.save(found)
         found.commit()
         found.dump(update_pipeline=False)
@@ -100,8 +98,8 @@ def restore(workspace: Workspace, stage: str) -> bool:
         InputError: an input of the stage does not exist, or there is no such stage.
         OutsideError: DVC failed, or another process holds its lock.
     """
-    with _opened(workspace) as repo, _lock(repo):
-        found = _load(repo, workspace, stage)
+    with opened(workspace) as repo, repository_lock(repo):
+        found = load(repo, workspace, stage)
         if not _remembers(repo, found):
             return False
         found.remove_outs(force=True)
@@ -112,76 +110,17 @@ def restore(workspace: Workspace, stage: str) -> bool:
         return True
 
 
-@dataclass(frozen=True)
-class Health:
-    """What a look at DVC's part of a workspace found."""
-
-    torn: bool
-    """``dvc.lock`` could not be read."""
-    dead_holders: bool
-    """A lock of DVC named a process that is gone."""
-    objects: int
-    """Files of the cache that ``dvc.lock`` needs."""
-    damaged: int
-    missing: int
-    remote: bool | None
-    """Whether the remote answers; None: there is none."""
-
-
-def examine(workspace: Workspace, mend: bool) -> Health:
-    """Look at lock, cache and remote; drop what is torn, damaged or held by the dead if ``mend`` says so.
-
-    A damaged or missing object is made again from the output in the workspace where that is still the recorded one.
-
-    Raises:
-        InputError: the workspace is no DVC repository.
-        OutsideError: DVC failed, or another process holds its lock.
-    """
-    torn, dead = _is_torn(workspace), _dead_holders(workspace.root / ".dvc" / "tmp") is not None
-    with _opened(workspace, mend) as repo:
-        cache = _cache(repo)
-        wanted = {
-            one for outs in recorded_outputs(_lock_file(workspace)).values() for out in outs for one in cache.below(out)
-        }
-        damaged = cache.drop_damaged(wanted) if mend else [digest for digest in wanted if cache.is_damaged(digest)]
-        lost = len(cache.missing(wanted)) - (len(damaged) if mend else 0)
-        if mend and (damaged or lost):
-            _cache_again(repo, workspace)
-            lost = len(cache.missing(wanted))
-        return Health(torn, dead, len(wanted), len(damaged), lost, _remote_answers(repo))
-
-
 def cache(workspace: Workspace) -> Cache:
     """The repository's cache, wherever its configuration puts it."""
-    with _opened(workspace) as repo:
-        return _cache(repo)
-
-
-def _cache_again(repo: "Repo", workspace: Workspace) -> None:
-    """Put outputs that lie in the workspace as recorded back into the cache."""
-    with _lock(repo):
-        for name in recorded_outputs(_lock_file(workspace)):
-            stage = _load(repo, workspace, name)
-            if not stage.changed_outs():
-                stage.commit()
-
-
-def _remote_answers(repo: "Repo") -> bool | None:
-    if not repo.config["core"].get("remote"):
-        return None
-    try:
-        remote = repo.cloud.get_remote_odb()
-        remote.fs.exists(remote.path)
-    except Exception:  # whatever the client of this kind of store raises
-        return False
-    return True
+    with opened(workspace) as repo:
+        return cache_of(repo)
 
 
 # --- asking DVC ------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
+def opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
     """DVC's repository of the workspace; its errors become ours.
 
     Its memory of runs resolves paths against the current folder, so this is the workspace's root meanwhile.
@@ -192,8 +131,8 @@ def _opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
     logging.getLogger("dvc").setLevel(logging.WARNING)  # the rest goes to standard output, which is not its own
     try:
         if mend:
-            _drop_torn_lock(workspace)
-            _drop_dead_holders(workspace.root / ".dvc" / "tmp")
+            drop_torn(workspace)
+            drop_dead_holders(workspace.root / ".dvc" / "tmp")
         repo = Repo(str(workspace.root), config=_without_git(workspace.root))
         with contextlib.chdir(workspace.root), repo:
             yield repo
@@ -246,7 +185,7 @@ def _remembers(repo: "Repo", stage: "PipelineStage") -> bool:
         for output in stage.outs:
             output.hash_info = HashInfo()  # what the lock says belongs to other inputs
     for digest in _recorded_outputs(repo, stage):
-        _cache(repo).drop_damaged(_cache(repo).below(digest))
+        cache_of(repo).drop_damaged(cache_of(repo).below(digest))
     try:
         repo.stage_cache.restore(stage, dry=True)
     except RunCacheNotFoundError:
@@ -267,18 +206,20 @@ def _objects_of(output: "Output") -> list[str]:
     return [*files, str(output.hash_info.value)]
 
 
-def _cache(repo: "Repo") -> Cache:
+def cache_of(repo: "Repo") -> Cache:
+    """The cache of an opened repository."""
     return Cache(Path(repo.cache.local.path).parent.parent)
 
 
-def _lock(repo: "Repo") -> contextlib.AbstractContextManager[None]:
+def repository_lock(repo: "Repo") -> contextlib.AbstractContextManager[None]:
     """DVC's lock of the whole repository."""
     from dvc.repo import lock_repo
 
     return cast("contextlib.AbstractContextManager[None]", lock_repo(repo))
 
 
-def _load(repo: "Repo", workspace: Workspace, stage: str) -> "PipelineStage":
+def load(repo: "Repo", workspace: Workspace, stage: str) -> "PipelineStage":
+    """One stage of ``dvc.yaml``."""
     return repo.stage.load_one(path=str(_pipeline(workspace)), name=stage)
 
 
@@ -311,88 +252,3 @@ def _link_command(workspace: Workspace) -> None:
         draft.unlink(missing_ok=True)
         draft.symlink_to(command)
         draft.replace(link)
-
-
-# --- after a kill ----------------------------------------------------------------------------------
-
-
-def _lock_file(workspace: Workspace) -> Path:
-    return workspace.root / "dvc.lock"
-
-
-def _lock_content(path: Path) -> dict[str, Any] | None:
-    """What a ``dvc.lock`` says; None where it is missing or torn."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _is_torn(workspace: Workspace) -> bool:
-    """DVC writes ``dvc.lock`` in place, so a kill may tear it."""
-    from dvc.dvcfile import Lockfile
-    from dvc.utils.strictyaml import YAMLValidationError
-
-    path = _lock_file(workspace)
-    if not path.is_file():
-        return False
-    try:
-        Lockfile.validate(_lock_content(path))
-    except YAMLValidationError:
-        return True
-    return False
-
-
-def _drop_torn_lock(workspace: Workspace) -> None:
-    """Every stage in it can be restored."""
-    if _is_torn(workspace):
-        _lock_file(workspace).unlink()
-
-
-def _drop_dead_holders(folder: Path) -> None:
-    """Take entries of dead processes out of DVC's read-write lock."""
-    from dvc.lock import make_lock
-    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
-
-    if not (folder / RWLOCK_FILE).is_file():
-        return
-    with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder)):
-        alive = _dead_holders(folder)
-        if alive is not None:
-            write_text(folder / RWLOCK_FILE, json.dumps(alive))
-
-
-def _dead_holders(folder: Path) -> dict[str, Any] | None:
-    """What DVC's read-write lock holds without entries of dead processes; None where it names none of these.
-
-    DVC drops them itself unless the process number was given away again, which a container does at once.
-    A process that started after the file was last written cannot be the one that it names.
-    """
-    from dvc.rwlock import RWLOCK_FILE
-
-    path = folder / RWLOCK_FILE
-    if not path.is_file():
-        return None
-    written = path.stat().st_mtime
-    try:
-        content = json.loads(path.read_text())
-    except ValueError:  # torn by the kill
-        content = None
-    known = {"write": {}, "read": {}, **(content if isinstance(content, dict) else {})}
-    readers = known["read"].items()
-    alive = {
-        "write": {key: one for key, one in known["write"].items() if _holds(one, written)},
-        "read": {key: [one for one in many if _holds(one, written)] for key, many in readers},
-    }
-    return None if content is not None and alive == known else alive
-
-
-def _holds(entry: dict[str, Any], written: float) -> bool:
-    """Whether the process that an entry names may still live."""
-    import psutil
-
-    try:
-        return bool(psutil.Process(int(entry["pid"])).create_time() <= written)
-    except psutil.NoSuchProcess:
-        return False
