@@ -1,14 +1,18 @@
 """Reading and writing files so that a kill at any moment leaves either the old content or the new.
 
 Every write goes to a temporary file in the same folder, is flushed to the disk and renamed over the
-target; whole folders are built beside the target and swapped in (``building``).
+target; whole folders are built beside the target and swapped in (``building``). What a kill leaves is
+named so that it can be told from everything else (``leftovers``).
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,6 +23,22 @@ from pydantic import BaseModel, ValidationError
 from data.errors import InputError, OutsideError, RelearnError
 
 M = TypeVar("M", bound=BaseModel)
+
+DRAFT = ".tmp"
+"""What the name of a file or folder ends in while it is written."""
+OLD = ".old"
+"""What the name of a folder ends in while its successor takes its place."""
+REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
+"""How an operating system refuses a write."""
+SQLITE_REFUSALS = frozenset(
+    {
+        "disk I/O error",
+        "database or disk is full",
+        "attempt to write a readonly database",
+        "unable to open database file",
+    }
+)
+"""How SQLite passes such a refusal on."""
 
 
 def digest_bytes(content: bytes) -> str:
@@ -45,16 +65,42 @@ def digest_tree(root: Path) -> str:
     return digest_text(*(f"{path.relative_to(root).as_posix()}:{digest_file(path)}" for path in files))
 
 
+def refusal(error: BaseException) -> str | None:
+    """What the operating system said when it refused a write; None: ``error`` or its causes tell of none.
+
+    Libraries written in Rust (safetensors, tokenizers) raise errors of their own that end in ``(os error N)``, SQLite
+    has sentences of its own, and Great Expectations, SQLAlchemy and MLflow wrap the original.
+    """
+    known: BaseException | None = error
+    while known is not None:
+        told = re.search(r"\(os error (\d+)\)", str(known))
+        number = known.errno if isinstance(known, OSError) else int(told.group(1)) if told else None
+        if number in REFUSALS:
+            return os.strerror(number)
+        if isinstance(known, sqlite3.OperationalError) and str(known) in SQLITE_REFUSALS:
+            return str(known)
+        known = known.__cause__ or known.__context__
+    return None
+
+
 @contextlib.contextmanager
-def _outside_errors(path: Path) -> Iterator[None]:
+def refused_writes(path: Path) -> Iterator[None]:
+    """What the disk refuses below this becomes one sentence that names ``path``.
+
+    Raises:
+        OutsideError: the disk is full, or ``path`` must not be written.
+    """
     try:
         yield
-    except RelearnError:  # said already what it is, and some are OSError too
+    except RelearnError:
         raise
-    except OSError as error:
+    except Exception as error:
+        said = refusal(error) or (error.strerror or str(error) if isinstance(error, OSError) else None)
+        if said is None:
+            raise
         raise OutsideError(
-            f"{path} could not be written ({error.strerror or error}). Free the disk or mend the "
-            "permissions, then run the same command again."
+            f"{path} could not be written ({said}). Free the disk or mend the permissions, then run the same command "
+            "again."
         ) from error
 
 
@@ -64,9 +110,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OutsideError: the disk refused it; ``path`` is unchanged.
     """
-    with _outside_errors(path):
+    with refused_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=DRAFT)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
@@ -75,8 +121,18 @@ def write_bytes(path: Path, content: bytes) -> None:
                 os.fsync(stream.fileno())
             temporary.chmod(0o644)
             temporary.replace(path)
+            _sync(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Put a file's content, or the names in a folder, onto the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -152,24 +208,60 @@ def building(target: Path) -> Iterator[Path]:
     """Build a folder beside ``target`` and swap it in at the end; on an error ``target`` is unchanged.
 
     A kill between the two renames of the swap leaves the old folder beside the target, whence the next call
-    takes it back.
+    takes it back. All that libraries wrote into it is on the disk before it is swapped in.
     """
-    with _outside_errors(target):
+    with refused_writes(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        old = target.with_name(f".{target.name}.old")
-        if old.exists() and not target.exists():  # killed between the two renames
-            old.rename(target)
-        draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        old = take_back(target)
+        draft = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=DRAFT))
         try:
-            yield draft
+            with _named_after(draft, target):
+                yield draft
             draft.chmod(0o755)
+            for path in draft.rglob("*"):
+                _sync(path)
+            _sync(draft)
             shutil.rmtree(old, ignore_errors=True)
             if target.exists():
                 target.rename(old)
             draft.rename(target)
+            _sync(target.parent)
             shutil.rmtree(old, ignore_errors=True)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _named_after(draft: Path, target: Path) -> Iterator[None]:
+    """A refusal while a folder is built names the file as people know it."""
+    try:
+        yield
+    except OutsideError as error:
+        raise OutsideError(str(error).replace(str(draft), str(target))) from error
+
+
+def take_back(target: Path) -> Path:
+    """Bring back a folder from which a kill between two renames took its name; returns where it would lie."""
+    old = target.with_name(f".{target.name}{OLD}")
+    if old.exists() and not target.exists():
+        old.rename(target)
+    return old
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What a kill left half-written in ``folder``, not below it; nothing else has such a name.
+
+    A folder whose place is empty is no leftover: ``take_back`` mends that.
+    """
+    if not folder.is_dir():
+        return []
+    found = []
+    for path in folder.iterdir():
+        name = path.name
+        replaced = name.endswith(OLD) and path.with_name(name[1 : -len(OLD)]).exists()
+        if name.startswith(".") and (name.endswith(DRAFT) or replaced):
+            found.append(path)
+    return sorted(found)
 
 
 def inside(root: Path, path: Path) -> Path:

@@ -113,6 +113,13 @@ class RegistryParams(Block):
     retry_seconds: float = Field(ge=0, description="Pause before the first of them; it doubles.")
 
 
+class GcParams(Block):
+    keep_versions: Count = Field(
+        description="Newest promoted or promotable versions kept whole by gc, beside champion and challenger."
+    )
+    keep_checks: Count = Field(description="Results of checks kept per suite by gc.")
+
+
 class WatchParams(Block):
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of this line on a Prefect server.")
     cron: str = Field(description="When a cycle is due, changes or not, as five cron fields.")
@@ -209,6 +216,7 @@ class Params(Block):
     assess: AssessParams = Field(description="What base and candidate are asked.")
     gates: GateParams = Field(description="What a candidate must reach.")
     registry: RegistryParams = Field(description="Where versions and decisions are kept.")
+    gc: GcParams = Field(description="What relearn gc keeps.")
     watch: WatchParams = Field(
         description="When cycles begin by themselves (prefect.yaml repeats cron, timezone and name)."
     )
@@ -228,7 +236,7 @@ class Params(Block):
         return self
 
 
-OPERATION = frozenset({"watch", "versioning", "notify"})
+OPERATION = frozenset({"gc", "watch", "versioning", "notify"})
 """Blocks that say how the line is run; no cycle's result follows from them."""
 
 

@@ -1,7 +1,7 @@
 """Where everything rests in a workspace: the one place that knows a path."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import InputError
@@ -17,6 +17,8 @@ class Workspace:
     """The folder one deployment works in."""
 
     root: Path
+    settings: Params | None = None
+    """Those that a cycle began with, whatever is edited meanwhile; None: what ``params.yaml`` says now."""
 
     # what people write
     @property
@@ -153,8 +155,16 @@ class Workspace:
 
     def params(self) -> Params:
         """Parameters in force: ``params.yaml``, with the block ``quick`` laid over under ``--quick``."""
-        params = load_params(self.params_file)
+        params = self.written_params()
         return with_quick(params) if self.is_quick() else params
+
+    def written_params(self) -> Params:
+        """``params.yaml`` as it is written, or as it was when the cycle began."""
+        return self.settings or load_params(self.params_file)
+
+    def pinned(self) -> "Workspace":
+        """The same workspace with the settings as they are now, for one who works for hours."""
+        return replace(self, settings=load_params(self.params_file))
 
     def is_quick(self) -> bool:
         """Whether the current cycle is a quick one."""
@@ -170,7 +180,7 @@ class Workspace:
         Raises:
             InputError: ``base`` in ``params.yaml`` is neither a folder nor an id.
         """
-        name = load_params(self.params_file).base
+        name = self.written_params().base
         for root in (self.root, PROJECT_ROOT):
             if (root / name).is_dir():
                 return str(root / name)

@@ -66,6 +66,12 @@ def main() -> None:
             fail("Interrupted. Run the same command again; it goes on where it stopped.", INTERRUPTED)
         raise
     except Exception as error:  # a traceback shown to a user is a defect, and so is a lost one
+        from data.files import refusal
+
+        refused = refusal(error)
+        if refused is not None:
+            place = getattr(error, "filename", None) or "A file"
+            fail(f"{place} could not be written ({refused}). Free the disk, then run the same command again.", 1)
         details = Path(tempfile.gettempdir()) / f"relearn-{os.getpid()}.log"
         details.write_text(traceback.format_exc(), encoding="utf-8")
         said = " ".join(str(error).split()) or type(error).__name__
@@ -222,6 +228,45 @@ def status(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> 
         put(status_table(content, surroundings(workspace)))
     if content["warnings"]:
         raise typer.Exit(3)
+
+
+@app.command(epilog="Example: relearn doctor --check")
+def doctor(
+    workspace: WorkspaceOption = Path(),
+    check: Annotated[bool, typer.Option("--check", help="Look only; change nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Check machine, services, data and unfinished work; mend what kills left behind."""
+    from data.findings import exit_code
+    from flows.doctor import doctor as examine
+
+    with quiet_output():
+        findings = examine(workspace, check)
+    content = {"findings": [finding.model_dump(mode="json", exclude={"schema_"}) for finding in findings]}
+    lines = [
+        f"{finding.state.value:<9} {finding.what:<11} {finding.says} {finding.remedy}".rstrip() for finding in findings
+    ]
+    show(content, as_json, lines)
+    if exit_code(findings):
+        raise typer.Exit(exit_code(findings))
+
+
+@app.command(epilog="Example: relearn gc --dry-run")
+def gc(
+    workspace: WorkspaceOption = Path(),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be freed; free nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Free space, keeping what a rollback needs (params.yaml, block gc)."""
+    from flows.collect_garbage import collect_garbage
+
+    with quiet_output():
+        freed = collect_garbage(workspace, dry_run)
+    content = freed.model_dump(mode="json", exclude={"schema_"})
+    verb = "would be freed" if dry_run else "freed"
+    lines = [f"{size:>15,} bytes  {kind}" for kind, size in freed.bytes.items()]
+    lines.append(f"{sum(freed.bytes.values()):>15,} bytes  {verb}; versions kept: {', '.join(map(str, freed.kept))}")
+    show(content, as_json, [*lines, *freed.notes])
 
 
 @app.command(epilog="Example: relearn history --verify")

@@ -28,14 +28,14 @@ from flows import ingest as ingesting
 from flows.assess import assess
 from flows.audit import audit
 from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
-from flows.inputs import accepted_snapshot, base_digest, champion_entry, fix_inputs
+from flows.inputs import accepted_snapshot, base_digest, champion_entry, fix_inputs, require_same_settings
 from flows.notices import tell_of_cycle
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
 from flows.report_texts import keep_texts
 from flows.synthesize import synthesize
 from flows.train import train
-from tasks import ledger, registry, revisions, versioning
+from tasks import dvc_sharing, ledger, registry, revisions, versioning
 from tasks.places import ledger_uri
 
 STAGES: dict[str, Callable[[Workspace], object]] = {
@@ -52,9 +52,11 @@ def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> S
     """Run a stage unless DVC knows its outputs for these inputs, and record them."""
     begun = time.monotonic()
     if versioning.is_current(workspace, stage) or versioning.restore(workspace, stage):
+        require_same_settings(workspace)
         _say(stage, "unchanged")
         return StageRun(stage=stage, ran=False, seconds=0.0)
     made_from = versioning.inputs(workspace, stage)
+    require_same_settings(workspace)
     work()
     versioning.commit(workspace, stage, made_from)
     seconds = round(time.monotonic() - begun, 1)
@@ -88,7 +90,7 @@ def ingest(workspace: Workspace, key: str) -> StageRun:
     keep_texts(workspace, snapshot)
     _record_accepted_loss(workspace)
     if workspace.params().versioning.commit:
-        versioning.keep_documents(workspace)
+        dvc_sharing.keep_documents(workspace)
     return run
 
 
@@ -143,7 +145,7 @@ def publish(workspace: Workspace, snapshot: str, result: CycleResult) -> None:
     verdict = result.verdict.value if result.verdict else "no verdict"
     message = f"Version {result.version}: {verdict}\n\nDocuments {snapshot}. {' '.join(result.reasons)}"
     revisions.commit(workspace, message, tag=f"v{result.version}")
-    copied = versioning.push(workspace) if settings.push else None
+    copied = dvc_sharing.push(workspace) if settings.push else None
     if copied:
         _say("publish", f"{copied} files to the DVC remote")
 
@@ -154,7 +156,7 @@ def cycle(root: str, key: str) -> State[Any]:
 
     The result lies in the workspace (``Workspace.cycle``), so that nothing depends on Prefect's storage.
     """
-    workspace = open_workspace(Path(root))
+    workspace = open_workspace(Path(root)).pinned()
     registration = _retried(workspace)
     prepare_registry.with_options(**registration)(workspace)
     served = champion_entry(workspace)

@@ -11,7 +11,7 @@ from data.files import building, write_text
 from data.params import Params, load_params
 from data.params_file import render
 from data.workspace import PROJECT_ROOT, Workspace
-from tasks import revisions, versioning
+from tasks import dvc_sharing, revisions
 
 COPIED = ("dvc.yaml", "prefect.yaml", ".dvcignore")
 IGNORED = """\
@@ -61,7 +61,7 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
     with building(target) as draft:
         _write(draft, params)
         revisions.start(draft)
-        versioning.start(draft, _address(remote) if remote else None)
+        dvc_sharing.start(draft, _address(remote) if remote else None)
         if not revisions.commit(Workspace(draft), "A workspace of Relearn"):
             raise OutsideError(f"git ignores the files of {folder} by a rule outside of it. Choose another place.")
     return Workspace(target)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.errors import OutsideError
 from data.files import digest_text, digest_tree, read_json, read_record, write_json, write_record
 from data.fingerprint import Inputs, read_inputs, write_inputs
 from data.params import OPERATION, Params, load_params
@@ -15,6 +16,9 @@ from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, LedgerEntry
 from data.snapshots import quick_digest
 from data.workspace import STAGES, Workspace
+
+STAGE_SETTINGS = ("base", "seed", "ingest", "synthesize", "train", "assess", "quick")
+"""Blocks of ``params.yaml`` that stages depend on (dvc.yaml)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
         InputError: the documents folder is missing, or the base is neither a folder nor a hub id.
         OutsideError: the base is a hub id and cannot be fetched.
     """
-    params = load_params(workspace.params_file)
+    params = workspace.written_params()
     workspace.set_quick(quick)
     require_base(workspace, params)
     workspace.probes.mkdir(parents=True, exist_ok=True)  # a stage depends on it, with or without probes
@@ -56,6 +60,24 @@ def _now(workspace: Workspace, params: Params, inputs: Inputs, quick: bool) -> N
     )
     probes = digest_tree(workspace.probes)
     return Now(documents, digest_text(documents, probes, inputs.digest, _settings(params), str(quick)))
+
+
+def require_same_settings(workspace: Workspace) -> None:
+    """Refuse to go on where what the stages read in ``params.yaml`` is no longer what the cycle began with.
+
+    DVC reads that file by itself, so it would record a stage under settings that it did not work with. Other blocks,
+    such as ``gates``, may be edited at any time: the cycle keeps those that it began with.
+
+    Raises:
+        OutsideError: somebody edited it; the next cycle follows the new settings.
+    """
+    begun, now = workspace.written_params(), load_params(workspace.params_file)
+    edited = [name for name in STAGE_SETTINGS if getattr(begun, name) != getattr(now, name)]
+    if edited:
+        raise OutsideError(
+            f"{', '.join(edited)} in {workspace.params_file} changed while the cycle worked. Nothing was registered; "
+            "run the same command again, and it follows the new settings."
+        )
 
 
 def require_base(workspace: Workspace, params: Params) -> None:

@@ -28,7 +28,7 @@ def status(root: Path) -> dict[str, Any]:
         "champion": entry.to_version if entry else None,
         "challenger": registry.get_alias(workspace, registry.CHALLENGER),
     }
-    warnings.extend(_mirrors_that_differ(workspace, serves["champion"]))
+    warnings.extend(mirrors_that_differ(workspace, serves["champion"]))
     return {
         **{alias: _version(workspace, version, snapshot) for alias, version in serves.items()},
         "snapshot": {"digest": snapshot.digest, "documents": len(snapshot.documents)} if snapshot else None,
@@ -36,7 +36,7 @@ def status(root: Path) -> dict[str, Any]:
     }
 
 
-def _mirrors_that_differ(workspace: Workspace, champion: int | None) -> list[str]:
+def mirrors_that_differ(workspace: Workspace, champion: int | None) -> list[str]:
     """What does not follow the ledger, which alone says who the champion is."""
     from tasks import registry, serving
 

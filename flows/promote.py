@@ -15,7 +15,7 @@ from data.errors import InputError, PersonNeededError
 from data.records import Record
 from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace
-from tasks import ledger, registry, serving
+from tasks import ledger, registry, serving, weights
 from tasks.places import ledger_uri, without_passwords
 from tasks.registry import VersionInfo
 
@@ -38,7 +38,7 @@ def promote(
     ``override`` lets a person promote a version whose verdict is not ``promote``; the entry says so.
 
     Raises:
-        PersonNeededError: the verdict is not ``promote``, or the ledger was tampered with.
+        PersonNeededError: the verdict is not ``promote``, its weights were freed, or the ledger was tampered with.
         InputError: no reason, no such version, or its files were exchanged.
         OutsideError: MLflow or the ledger is out of reach.
     """
@@ -47,6 +47,7 @@ def promote(
     reconcile(workspace)
     info = registry.get_version(workspace, version)
     _require_verdict(info, override)
+    weights.require(info)
     serving.fetch_weights(workspace, version)  # what cannot serve is refused before it stands in the ledger
     entry = _enter(workspace, info, reason, actor, override)
     _mirror(workspace, version)

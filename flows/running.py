@@ -50,21 +50,34 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         from tasks.prefect_server import prefect_server
 
         with prefect_server(workspace):
-            return _under_prefect(workspace, key)
+            finished = _finish(workspace, key)
+        if finished.result is None:
+            raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
+        return finished.result
 
 
-def _under_prefect(workspace: Workspace, key: str) -> CycleResult:
+def _finish(workspace: Workspace, key: str) -> Cycle:
+    """Run the flow and read what it wrote down.
+
+    Once a cycle has written its result down it is finished, even if Prefect's server is gone and never hears of it.
+    """
     from flows.cycle import cycle
+    from tasks.prefect_outage import is_news, reaching
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_is_not_said_by_us)
-    state = cycle(str(workspace.root), key, return_state=True)
-    if state.is_failed() or state.is_crashed():
-        state.result()
-    finished = last_cycle(workspace) or Cycle(key=key)
-    if finished.result is None:
-        raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
-    return finished.result
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.events.clients", "prefect._internal.concurrency"):
+        logging.getLogger(name).addFilter(is_news)
+    try:
+        with reaching():
+            state = cycle(str(workspace.root), key, return_state=True)
+            if state.is_failed() or state.is_crashed():
+                state.result()
+    except OutsideError:
+        done = last_cycle(workspace)
+        if done is None or done.result is None or done.key != key:
+            raise
+    return last_cycle(workspace) or Cycle(key=key)
 
 
 def run_stage_alone(root: Path, stage: str) -> Record:
@@ -141,6 +154,7 @@ def _held(file: Path, purpose: str, wait: bool) -> Iterator[None]:
         write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since})
         yield
     finally:
+        note.unlink(missing_ok=True)
         lock.release()
 
 

@@ -88,6 +88,9 @@ def collect(
         "evaluation": (workspace.evaluation / "report.json", workspace.evaluation / "answers.jsonl"),
         "documents": (workspace.collection / "snapshot.json",),
     }
+    lock = workspace.root / "dvc.lock"
+    if lock.is_file():  # says which objects of DVC's cache the candidate needs
+        reports["versioning"] = (lock,)
     return Candidate(
         base=workspace.base(),
         adapter=workspace.adapter,

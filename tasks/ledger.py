@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from data.errors import InputError, OutsideError, PersonNeededError
-from data.files import digest_text
+from data.files import digest_text, refusal
 from data.report_records import LedgerEntry
 from tasks.places import without_passwords
 
@@ -257,6 +257,12 @@ def _clear_errors(uri: str) -> Iterator[None]:
             "set registry.ledger_uri in params.yaml to an SQLite file."
         ) from error
     except (sa.exc.DBAPIError, OSError) as error:
+        said = refusal(error)
+        if said is not None:
+            raise OutsideError(
+                f"The ledger at {without_passwords(uri)} could not be written ({said}). Free the disk or mend the "
+                "permissions, then run the same command again."
+            ) from error
         cause = getattr(error, "orig", None) or error
         raise OutsideError(
             f"The ledger at {without_passwords(uri)} did not answer ({without_passwords(str(cause))}). Check "

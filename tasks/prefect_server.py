@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -27,6 +28,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 180
 """The first start makes the database."""
 STOP_SECONDS = 10
+CLIENT_RETRIES = 3
+"""A server that restarts is waited for, some 15 seconds per request; one that is gone ends the cycle."""
 SERVER_LOG = "server.log"
 """What the child says, in Prefect's home."""
 
@@ -40,6 +43,7 @@ def configure(workspace: Workspace) -> None:
         "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
         "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL": "INFO",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+        "PREFECT_CLIENT_MAX_RETRIES": str(CLIENT_RETRIES),
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
@@ -117,6 +121,19 @@ def _wait_for(url: str, child: "subprocess.Popen[bytes]") -> None:
         f"Prefect's server did not start at {url} within {START_SECONDS} seconds. Run the same command again; if it "
         f"stays, read {SERVER_LOG} in {os.environ['PREFECT_HOME']}."
     )
+
+
+def damage(workspace: Workspace) -> str | None:
+    """What is wrong with the history of runs in the workspace; None: nothing, or there is none."""
+    file = workspace.state / "prefect" / "prefect.db"
+    if not file.is_file():
+        return None
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+            (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        return None if "locked" in str(error) else str(error)
+    return None if said == "ok" else str(said)
 
 
 def _serve(port: int) -> None:

@@ -17,7 +17,7 @@ from data.records import Record, Snapshot
 from data.report_records import Lineage, Verdict
 from data.workspace import Workspace
 from tasks import candidate as candidates
-from tasks import ledger
+from tasks import ledger, weights
 from tasks.candidate import Candidate
 from tasks.places import ledger_uri
 from tasks.tracking import log_evidence, log_pyfunc, reaching, tracked_run
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
+LOCK_ARTIFACT = "versioning/dvc.lock"
+"""Where a candidate's run keeps what DVC recorded of its stages."""
 
 
 class VersionInfo(Record):
@@ -66,6 +68,8 @@ def register_base(workspace: Workspace, base: str, base_digest: str) -> int:
     with reaching(workspace) as client:
         found = _find(client, workspace, tags["key"])
         if found is not None:
+            _finish_run(client, workspace, found)
+            weights.put_back(client, workspace, found, base, None)
             return found
         with tracked_run(client, workspace, tags, f"base {base_digest[:8]}") as run:
             return _create_version(client, workspace, run, tags, text, base, None)
@@ -87,6 +91,8 @@ def register_candidate(workspace: Workspace, evidence: Candidate) -> int:
                 log_evidence(client, run, evidence)
                 text = candidates.description(evidence)
                 version = _create_version(client, workspace, run, tags, text, evidence.base, evidence.adapter)
+        _finish_run(client, workspace, version)
+        weights.put_back(client, workspace, version, evidence.base, evidence.adapter)
         if evidence.judgement.verdict is Verdict.PROMOTE:
             client.set_registered_model_alias(_model(workspace), CHALLENGER, str(version))
     return version
@@ -192,6 +198,13 @@ def _create_version(
         name, model_uri, run_id=run.info.run_id, tags=tags, description=text, model_id=model_id
     )
     return int(made.version)
+
+
+def _finish_run(client: "MlflowClient", workspace: Workspace, version: int) -> None:
+    """End the run of a version that was made just before a kill."""
+    run = client.get_model_version(_model(workspace), str(version)).run_id
+    if run is not None and client.get_run(run).info.status == "RUNNING":
+        client.set_terminated(run)
 
 
 def _find(client: "MlflowClient", workspace: Workspace, key: str) -> int | None:

@@ -52,6 +52,17 @@ def read_lessons(sources: Iterable[Source], params: SynthesizeParams, cache_fold
     return Lessons(tuple(facts), tuple(statements), read)
 
 
+def unneeded(cache_folder: Path, digests: set[str]) -> list[Path]:
+    """Lessons of documents that are none of ``digests``; what is empty, or no lesson of this teacher, stays."""
+    old = []
+    for file in sorted(cache_folder.glob("*.json")):
+        lesson = _cached(file)
+        read = [*lesson.facts, *lesson.statements] if lesson else []
+        if read and not {entry.digest for entry in read} & digests:
+            old.append(file)
+    return old
+
+
 def _key(source: Source, params: SynthesizeParams) -> str:
     limits = f"{params.max_value_words}/{params.max_subject_words}"
     text = digest_text(source.text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import OutsideError
-from data.files import digest_tree
+from data.files import digest_tree, refusal
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks.candidate import Candidate
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 COPIED_BASE_BYTES = 64 * 2**20
 """A larger local base is registered by path and digest instead of being copied into every version."""
+WAIT_SECONDS = 30
+"""How long another process may hold MLflow's SQLite database before it counts as out of reach."""
 PINNED = ("mlflow", "torch", "transformers", "peft", "safetensors", "tokenizers", "pydantic", "PyYAML")
 MODEL_FILE = Path(__file__).parent / "pyfunc_model.py"
 QUIET = {
@@ -50,6 +52,7 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
     uri = mlflow_uri(workspace)
     try:
         _knock(uri)
@@ -59,7 +62,14 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
     except OutsideError:
         raise
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException, OSError) as error:
-        cause = without_passwords(" ".join(str(getattr(error, "orig", None) or error).split()))[:300]
+        said = refusal(error)
+        if said is not None:
+            raise OutsideError(
+                f"The registry at {without_passwords(uri)}, or its artifacts, could not be written ({said}). Free the "
+                "disk or mend the permissions, then run the same command again."
+            ) from error
+        text = str(getattr(error, "orig", None) or error).partition("[SQL:")[0]
+        cause = without_passwords(" ".join(text.split()))[:300]
         raise OutsideError(
             f"The registry at {without_passwords(uri)} did not answer as it should ({cause}). Check "
             "registry.mlflow_uri in params.yaml and that it runs, then run the same command again."
@@ -67,7 +77,7 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
 
 
 def _knock(uri: str) -> None:
-    """Open the database once, because MLflow would try for minutes before it gave up."""
+    """Read from the database once, because MLflow would try for minutes before it gave up; waits out a brief lock."""
     import sqlalchemy as sa
 
     if uri.startswith("http"):
@@ -75,8 +85,11 @@ def _knock(uri: str) -> None:
     url = sa.make_url(uri)
     if url.get_backend_name() == "sqlite":
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(url, poolclass=sa.NullPool)
-    engine.connect().close()
+    waits = {"timeout": WAIT_SECONDS} if url.get_backend_name() == "sqlite" else {}
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=waits)
+    with engine.connect() as connection:
+        if waits:
+            connection.exec_driver_sql("SELECT 1 FROM sqlite_master")
 
 
 @contextlib.contextmanager
@@ -109,7 +122,10 @@ def log_evidence(client: "MlflowClient", run: "Run", evidence: Candidate) -> Non
     params = [Param(name, value) for name, value in candidates.flat_params(evidence.params).items()]
     for begin in range(0, len(params), 100):  # MLflow takes so many at once
         client.log_batch(run_id, params=params[begin : begin + 100])
-    metrics = [Metric(name, value, then, 0) for name, value in candidates.metrics(evidence).items()]
+    # seconds differ the second time, and MLflow would refuse two values of one figure when the model takes them over
+    known = client.get_run(run_id).data.metrics
+    figures = {name: value for name, value in candidates.metrics(evidence).items() if name not in known}
+    metrics = [Metric(name, value, then, 0) for name, value in figures.items()]
     curve = [Metric("training/loss", loss, then, step) for step, loss in candidates.losses(evidence)]
     for begin in range(0, len(metrics + curve), 1000):
         client.log_batch(run_id, metrics=(metrics + curve)[begin : begin + 1000])
@@ -134,6 +150,17 @@ def _log_datasets(client: "MlflowClient", run_id: str, evidence: Candidate) -> N
         tags = [InputTag("mlflow.data.context", "training"), InputTag("digest", digest)]
         inputs.append(DatasetInput(dataset, tags))
     client.log_inputs(run_id, inputs)
+
+
+def fetch_artifact(workspace: Workspace, run: str, path: str) -> Path | None:
+    """A file that was attached to a run, on this machine; None: there is none of this name."""
+    from mlflow.artifacts import download_artifacts
+
+    folder = path.rpartition("/")[0]
+    with reaching(workspace) as client:
+        if path not in [entry.path for entry in client.list_artifacts(run, folder)]:
+            return None
+        return Path(download_artifacts(run_id=run, artifact_path=path))
 
 
 def log_pyfunc(

@@ -41,6 +41,8 @@ Failures = Mapping[str, frozenset[int]]
 """Rule -> numbers of the rows that broke it; rules that held are absent."""
 
 SOURCE = "relearn"
+RESULTS = ("validations", "data_docs/local_site/validations")
+"""Where results lie, below the project's own folder: as JSON and as pages."""
 KEPT_RUNS = 50
 """Results kept per suite, so that the index of a workspace that runs every day stays quick."""
 
@@ -262,10 +264,20 @@ def _batch(project: "FileDataContext", name: str) -> "BatchDefinition[Any]":
 
 def _forget_old_runs(root: Path, name: str) -> None:
     """Delete the oldest results of a suite, with their pages; both lie in folders named by time."""
-    for kind in ("validations", "data_docs/local_site/validations"):
-        runs = sorted((root / "uncommitted" / kind / name).glob("*/*"))
-        for run in runs[: max(0, len(runs) - KEPT_RUNS + 1)]:
-            shutil.rmtree(run)
+    for run in _older_runs(root, name, KEPT_RUNS - 1):
+        shutil.rmtree(run)
+
+
+def old_results(workspace: Workspace, keep: int) -> list[Path]:
+    """Results of every suite but the newest ``keep``, with their pages."""
+    root = _project(workspace)
+    suites = {place.name for kind in RESULTS for place in (root / "uncommitted" / kind).glob("*")}
+    return [run for name in sorted(suites) for run in _older_runs(root, name, keep)]
+
+
+def _older_runs(root: Path, name: str, keep: int) -> list[Path]:
+    runs = [sorted((root / "uncommitted" / kind / name).glob("*/*")) for kind in RESULTS]
+    return [run for found in runs for run in found[: max(0, len(found) - keep)]]
 
 
 def _failures(result: "ExpectationSuiteValidationResult", suite: Sequence[Expectation]) -> Failures:

@@ -8,24 +8,29 @@ a training.
 A process killed at any moment leaves nothing behind that stops the next one: DVC's repository lock is
 the kernel's and goes with the process, an entry of its read-write lock is dropped when its process is
 gone or its number was given away again, and a torn ``dvc.lock`` is rebuilt from the memory of runs.
+
+DVC takes a write-protected file of its cache for whole without looking. Here every object is read and compared with
+its digest before it is brought back, and a damaged one is dropped, so that its stage runs again.
 """
 
 import contextlib
 import json
 import logging
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import yaml
-
-from data.errors import InputError, OutsideError
-from data.files import digest_text
+from data.errors import InputError, OutsideError, RelearnError
+from data.files import digest_text, refusal
 from data.workspace import Workspace
+from tasks.dvc_cache import Cache
+from tasks.dvc_locks import drop_dead_holders, drop_torn
 
 if TYPE_CHECKING:
+    from dvc.output import Output
     from dvc.repo import Repo
     from dvc.stage import PipelineStage
 
@@ -39,7 +44,7 @@ def is_current(workspace: Workspace, stage: str) -> bool:
         InputError: the workspace is no DVC repository, or has no such stage.
         OutsideError: DVC failed, or another process holds its lock.
     """
-    with _opened(workspace) as repo:
+    with opened(workspace) as repo:
         return not repo.status(targets=[_address(workspace, stage)])
 
 
@@ -50,8 +55,8 @@ def inputs(workspace: Workspace, stage: str) -> str:
         InputError: an input of the stage does not exist, or there is no such stage.
         OutsideError: DVC failed, or another process holds its lock.
     """
-    with _opened(workspace) as repo, _lock(repo):
-        found = _load(repo, workspace, stage)
+    with opened(workspace) as repo, repository_lock(repo):
+        found = load(repo, workspace, stage)
         found.save_deps()
         return _inputs_digest(found)
 
@@ -66,9 +71,9 @@ def commit(workspace: Workspace, stage: str, made_from: str) -> None:
         OutsideError: an input changed while the stage worked, and nothing is recorded; or DVC failed, or
             another process holds its lock.
     """
-    _link_command(workspace)
-    with _opened(workspace) as repo, _lock(repo):
-        found = _load(repo, workspace, stage)
+    with opened(workspace) as repo, repository_lock(repo):
+        _link_command(workspace)
+        found = load(repo, workspace, stage)
         found.save(run_cache=False)
         if _inputs_digest(found) != made_from:
             names = ", ".join(sorted({str(dep.def_path) for dep in found.deps}))
@@ -76,6 +81,8 @@ def commit(workspace: Workspace, stage: str, made_from: str) -> None:
                 f"What stage {stage} reads ({names}) changed while it worked. Run the same command again; it "
                 "takes up the change."
             )
+        for output in found.outs:
+            cache_of(repo).drop_damaged(_objects_of(output))
         repo.stage_cache.save(found)
         found.commit()
         found.dump(update_pipeline=False)
@@ -91,8 +98,8 @@ def restore(workspace: Workspace, stage: str) -> bool:
         InputError: an input of the stage does not exist, or there is no such stage.
         OutsideError: DVC failed, or another process holds its lock.
     """
-    with _opened(workspace) as repo, _lock(repo):
-        found = _load(repo, workspace, stage)
+    with opened(workspace) as repo, repository_lock(repo):
+        found = load(repo, workspace, stage)
         if not _remembers(repo, found):
             return False
         found.remove_outs(force=True)
@@ -103,69 +110,17 @@ def restore(workspace: Workspace, stage: str) -> bool:
         return True
 
 
-def start(folder: Path, remote: str | None) -> None:
-    """Make a DVC repository of a git repository, without usage reports.
-
-    Raises:
-        OutsideError: DVC refuses.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    _lower_voice()
-    try:
-        with Repo.init(str(folder)) as repo, repo.config.edit("repo") as config:
-            config["core"] |= {"analytics": False, "check_update": False, "autostage": False}
-            if remote is not None:
-                config["core"]["remote"] = "origin"
-                config["remote"]["origin"] = {"url": remote}
-    except DvcException as error:
-        raise _translated(error) from error
-
-
-def keep_documents(workspace: Workspace) -> None:
-    """Keep the documents folder itself as it was read (``dvc add``), so that another machine gets the same files.
-
-    The folder stays as it is; nothing in it becomes a link.
-
-    Raises:
-        OutsideError: the documents changed since stage ``ingest`` read them; or DVC failed.
-    """
-    folder = workspace.documents.relative_to(workspace.root).as_posix()
-    with _opened(workspace) as repo:
-        (kept,) = repo.add(folder, relink=False)
-        read = next(dep for dep in _load(repo, workspace, "ingest").deps if dep.def_path == folder)
-        if kept.outs[0].hash_info != read.hash_info:
-            raise OutsideError(
-                f"{workspace.documents} changed while its files were kept. Run the same command again; it takes up "
-                "the change."
-            )
-
-
-def push(workspace: Workspace) -> int | None:
-    """Copy what this revision names to the DVC remote; the number of files copied, None where no remote is set.
-
-    Raises:
-        OutsideError: the remote is out of reach, or refuses.
-    """
-    with _opened(workspace) as repo:
-        remote = repo.config["core"].get("remote")
-        if remote is None:
-            return None
-        try:
-            return int(repo.push())
-        except OSError as error:
-            raise OutsideError(
-                f"The DVC remote {remote} is out of reach ({error}). See that it answers (dvc remote list), then run "
-                "the same command again."
-            ) from error
+def cache(workspace: Workspace) -> Cache:
+    """The repository's cache, wherever its configuration puts it."""
+    with opened(workspace) as repo:
+        return cache_of(repo)
 
 
 # --- asking DVC ------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _opened(workspace: Workspace) -> Iterator["Repo"]:
+def opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
     """DVC's repository of the workspace; its errors become ours.
 
     Its memory of runs resolves paths against the current folder, so this is the workspace's root meanwhile.
@@ -173,20 +128,37 @@ def _opened(workspace: Workspace) -> Iterator["Repo"]:
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 
-    _lower_voice()
+    lower_voice()
     try:
-        _drop_torn_lock(workspace)
-        _drop_dead_holders(workspace.root / ".dvc" / "tmp")
+        if mend:
+            drop_torn(workspace)
+            drop_dead_holders(workspace.root / ".dvc" / "tmp")
         repo = Repo(str(workspace.root), config=_without_git(workspace.root))
         with contextlib.chdir(workspace.root), repo:
             yield repo
     except NotDvcRepoError as error:
         raise InputError(f"{workspace.root} is no DVC repository. Make a workspace: relearn init DIR.") from error
-    except DvcException as error:
-        raise _translated(error) from error
+    except RelearnError:
+        raise
+    except (DvcException, OSError, sqlite3.Error) as error:  # DVC keeps what it knows of files in SQLite
+        raise _refused(workspace, error) or translated(error) from error
 
 
-def _lower_voice() -> None:
+def _refused(workspace: Workspace, error: Exception) -> OutsideError | None:
+    """A write that the disk refused; DVC itself says no more than how many files failed."""
+    from dvc.exceptions import FileTransferError
+
+    said = refusal(error) or ("the disk refused it" if isinstance(error, FileTransferError) else None)
+    if said is None:
+        return None
+    place = getattr(error, "filename", None) or workspace.root / ".dvc" / "cache"
+    return OutsideError(
+        f"{place} could not be written by DVC ({said}). Free the disk or mend the permissions, then run the same "
+        "command again."
+    )
+
+
+def lower_voice() -> None:
     """DVC says what it does on standard output, which is not its own."""
     logging.getLogger("dvc").setLevel(logging.WARNING)
     logging.getLogger("dvc.output").addFilter(_is_not_about_emptiness)
@@ -197,7 +169,7 @@ def _is_not_about_emptiness(record: logging.LogRecord) -> bool:
     return not record.getMessage().endswith("is empty.")
 
 
-def _translated(error: Exception) -> Exception:
+def translated(error: Exception) -> Exception:
     """An error of DVC as one of ours, in one sentence."""
     from dvc.dependency.base import DependencyDoesNotExistError
     from dvc.lock import LockError
@@ -223,6 +195,8 @@ def _remembers(repo: "Repo", stage: "PipelineStage") -> bool:
         stage.save_deps()
         for output in stage.outs:
             output.hash_info = HashInfo()  # what the lock says belongs to other inputs
+    for digest in _recorded_outputs(repo, stage):
+        cache_of(repo).drop_damaged(cache_of(repo).below(digest))
     try:
         repo.stage_cache.restore(stage, dry=True)
     except RunCacheNotFoundError:
@@ -230,14 +204,33 @@ def _remembers(repo: "Repo", stage: "PipelineStage") -> bool:
     return True
 
 
-def _lock(repo: "Repo") -> contextlib.AbstractContextManager[None]:
+def _recorded_outputs(repo: "Repo", stage: "PipelineStage") -> list[str]:
+    """Digests of the outputs that would be restored: those of the lock, or of the run remembered for these inputs."""
+    known = [str(output.hash_info.value) for output in stage.outs if output.hash_info]
+    entry = None if known else repo.stage_cache._load(stage)
+    return known or [str(output["md5"]) for output in (entry or {}).get("outs", ())]
+
+
+def _objects_of(output: "Output") -> list[str]:
+    """Digests of the objects that an output in the workspace consists of."""
+    files = [str(hash_info.value) for _, _, hash_info in output.obj] if output.is_dir_checksum and output.obj else []
+    return [*files, str(output.hash_info.value)]
+
+
+def cache_of(repo: "Repo") -> Cache:
+    """The cache of an opened repository."""
+    return Cache(Path(repo.cache.local.path).parent.parent)
+
+
+def repository_lock(repo: "Repo") -> contextlib.AbstractContextManager[None]:
     """DVC's lock of the whole repository."""
     from dvc.repo import lock_repo
 
     return cast("contextlib.AbstractContextManager[None]", lock_repo(repo))
 
 
-def _load(repo: "Repo", workspace: Workspace, stage: str) -> "PipelineStage":
+def load(repo: "Repo", workspace: Workspace, stage: str) -> "PipelineStage":
+    """One stage of ``dvc.yaml``."""
     return repo.stage.load_one(path=str(_pipeline(workspace)), name=stage)
 
 
@@ -270,70 +263,3 @@ def _link_command(workspace: Workspace) -> None:
         draft.unlink(missing_ok=True)
         draft.symlink_to(command)
         draft.replace(link)
-
-
-# --- after a kill ----------------------------------------------------------------------------------
-
-
-def _lock_file(workspace: Workspace) -> Path:
-    return workspace.root / "dvc.lock"
-
-
-def _lock_content(path: Path) -> dict[str, Any] | None:
-    """What a ``dvc.lock`` says; None where it is missing or torn."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _drop_torn_lock(workspace: Workspace) -> None:
-    """DVC writes ``dvc.lock`` in place, so a kill may tear it; every stage in it can be restored."""
-    from dvc.dvcfile import Lockfile
-    from dvc.utils.strictyaml import YAMLValidationError
-
-    path = _lock_file(workspace)
-    if not path.is_file():
-        return
-    try:
-        Lockfile.validate(_lock_content(path))
-    except YAMLValidationError:
-        path.unlink()
-
-
-def _drop_dead_holders(folder: Path) -> None:
-    """Take entries of dead processes out of DVC's read-write lock.
-
-    DVC does so itself unless the process number was given away again, which a container does at once.
-    A process that started after the file was last written cannot be the one that it names.
-    """
-    from dvc.lock import make_lock
-    from dvc.rwlock import RWLOCK_FILE, RWLOCK_LOCK
-
-    path = folder / RWLOCK_FILE
-    if not path.is_file():
-        return
-    with make_lock(str(folder / RWLOCK_LOCK), tmp_dir=str(folder)):
-        written = path.stat().st_mtime
-        try:
-            content = json.loads(path.read_text())
-        except ValueError:  # torn by the kill
-            content = {}
-        readers = content.get("read", {}).items()
-        alive = {
-            "write": {key: one for key, one in content.get("write", {}).items() if _holds(one, written)},
-            "read": {key: [one for one in many if _holds(one, written)] for key, many in readers},
-        }
-        if alive != content:
-            path.write_text(json.dumps(alive))
-
-
-def _holds(entry: dict[str, Any], written: float) -> bool:
-    """Whether the process that an entry names may still live."""
-    import psutil
-
-    try:
-        return bool(psutil.Process(int(entry["pid"])).create_time() <= written)
-    except psutil.NoSuchProcess:
-        return False

@@ -4,6 +4,14 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from data.workspace import Workspace
 
 _HOME = tempfile.mkdtemp(prefix="relearn-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
@@ -39,3 +47,44 @@ os.environ.update(
     }
 )
 os.environ.pop("DVC_STAGE", None)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of a real Prefect server that commands in processes of their own share."""
+    from tests.fault_miniature import prefect_server
+
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def lenient(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature workspace before its first cycle, whose gates let every candidate pass."""
+    from tests.fault_miniature import make_template
+
+    return make_template(tmp_path_factory.mktemp("lenient") / "workspace")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(lenient: Path, server: str, tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
+    """The same after a cycle in which nothing went wrong."""
+    from tests.fault_miniature import command, copied
+
+    workspace = copied(lenient, tmp_path_factory.mktemp("undisturbed") / "workspace")
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def second_day(undisturbed: "Workspace", server: str, tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
+    """The same after a second cycle, with a document more."""
+    from tests.fault_miniature import MORE, command, copied
+    from tests.miniature import NEW, write_documents
+
+    workspace = copied(undisturbed.root, tmp_path_factory.mktemp("second") / "workspace")
+    write_documents(workspace.documents, NEW | MORE)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    return workspace

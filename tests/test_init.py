@@ -26,7 +26,7 @@ from flows.init import make_workspace
 from flows.overview import history, status
 from flows.promote import promote
 from flows.running import run_cycle
-from tasks import versioning
+from tasks import dvc_sharing
 from tasks.serving import ask
 from tests import miniature
 from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
@@ -156,14 +156,14 @@ def test_documents_that_change_while_they_are_kept_stop_the_cycle(
     workspace = Workspace(tmp_path / "copy")
     file = workspace.documents / "more.md"
     file.write_text("# More\n\nYou must pay within 30 days of the bill.\n")
-    keep = versioning.keep_documents
+    keep = dvc_sharing.keep_documents
 
     def keep_late(place: Workspace) -> None:
         file.write_text("# More\n\nYou must pay within 31 days of the bill.\n")
         keep(place)
 
     with monkeypatch.context() as patch:
-        patch.setattr("tasks.versioning.keep_documents", keep_late)
+        patch.setattr("tasks.dvc_sharing.keep_documents", keep_late)
         with pytest.raises(OutsideError, match="changed while"):
             run_cycle(workspace.root, quick=True, loss_reason=None)
     assert run_cycle(workspace.root, quick=True, loss_reason=None).version == 3

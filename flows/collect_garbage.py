@@ -1,0 +1,217 @@
+"""``relearn gc``: free space, and keep what a rollback needs.
+
+Kept whole are champion, challenger, base, the version of the last cycle and the newest that were or could be promoted:
+their weights, and in DVC's cache their documents, rows and adapters, so that they can be promoted at once and a return
+to their documents costs no training. Of every other version the record, the figures and the reports stay.
+
+A kill at any moment leaves everything usable: what is gone was needed by no kept version, and is made again.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from data.collection import known_collection
+from data.files import read_record
+from data.records import Accepted, Record, Snapshot
+from data.report_records import Verdict
+from data.workspace import Workspace, open_workspace
+from flows.doctor import remove
+from flows.inputs import champion_entry, last_cycle, last_snapshot
+from flows.leftovers import bytes_of, checkpoints_of_nobody, half_built
+from flows.promote import reconcile
+from flows.running import locked
+from tasks import ledger, registry, teacher, validation, versioning, weights
+from tasks.dvc_cache import recorded_outputs
+from tasks.places import ledger_uri
+from tasks.registry import VersionInfo
+from tasks.tracking import fetch_artifact
+
+
+class Freed(Record):
+    """What was freed, or would be."""
+
+    bytes: dict[str, int]
+    """By kind."""
+    kept: tuple[int, ...]
+    """Versions that can be promoted at once."""
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """One thing that nothing kept needs."""
+
+    kind: str
+    size: int
+    """Bytes."""
+    free: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What is kept, and what cannot be told."""
+
+    versions: tuple[VersionInfo, ...]
+    others: tuple[VersionInfo, ...]
+    objects: frozenset[str] | None
+    """Digests in DVC's cache; None: it cannot be told what a kept version needs, so nothing is freed there."""
+    snapshots: frozenset[str]
+
+
+def collect_garbage(root: Path, dry_run: bool) -> Freed:
+    """Free what nothing kept needs.
+
+    Raises:
+        OutsideError: another process works in the workspace, or MLflow or DVC is out of reach.
+        PersonNeededError: the ledger was tampered with.
+    """
+    workspace = open_workspace(root)
+    with nullcontext() if dry_run else locked(workspace, "relearn gc"):
+        if not dry_run:
+            reconcile(workspace)
+        kept = _kept(workspace)
+        sizes = dict.fromkeys(KINDS, 0)
+        for kind, find in KINDS.items():
+            for garbage in list(find(workspace, kept)):
+                if not dry_run:
+                    garbage.free()
+                sizes[kind] += garbage.size
+    note = "DVC's cache was left alone: a kept version does not say what it needs there, or a list in it is damaged."
+    return Freed(
+        bytes=sizes,
+        kept=tuple(info.version for info in kept.versions),
+        notes=(f"{note} See relearn doctor.",) if kept.objects is None else (),
+    )
+
+
+# --- what is kept ----------------------------------------------------------------------------------
+
+
+def _kept(workspace: Workspace) -> Kept:
+    every = registry.get_versions(workspace)
+    numbers = kept_numbers(workspace, every)
+    kept = tuple(info for info in every if info.version in numbers)
+    return Kept(
+        versions=kept,
+        others=tuple(info for info in every if info.version not in numbers),
+        objects=_needed_objects(workspace, kept),
+        snapshots=_needed_snapshots(workspace, kept),
+    )
+
+
+def kept_numbers(workspace: Workspace, every: list[VersionInfo]) -> set[int]:
+    """Versions that stay whole."""
+    entry, cycle = champion_entry(workspace), last_cycle(workspace)
+    served = {made.to_version for made in ledger.intact_entries(ledger_uri(workspace)) if made.action == ledger.PROMOTE}
+    always = {
+        entry.to_version if entry else None,
+        registry.get_alias(workspace, registry.CHALLENGER),
+        cycle.result.version if cycle and cycle.result else None,
+        *(info.version for info in every if info.kind == "base"),
+    }
+    able = [info.version for info in every if info.verdict is Verdict.PROMOTE or info.version in served]
+    newest = [version for version in reversed(able) if version not in always][: workspace.params().gc.keep_versions]
+    return {version for version in (*always, *newest) if version is not None}
+
+
+def _needed_objects(workspace: Workspace, kept: tuple[VersionInfo, ...]) -> frozenset[str] | None:
+    locks = [workspace.root / "dvc.lock"]
+    for info in kept:
+        if info.kind == "candidate":
+            lock = fetch_artifact(workspace, info.run, registry.LOCK_ARTIFACT)
+            if lock is None:
+                return None
+            locks.append(lock)
+    cache = versioning.cache(workspace)
+    outputs = {out for lock in locks for outs in recorded_outputs(lock).values() for out in outs}
+    lists = [out for out in outputs if out.endswith(".dir")]
+    if any(cache.is_damaged(out) or cache.missing([out]) for out in lists):
+        return None
+    return frozenset(one for out in outputs for one in cache.below(out))
+
+
+def _needed_snapshots(workspace: Workspace, kept: tuple[VersionInfo, ...]) -> frozenset[str]:
+    entries = ledger.intact_entries(ledger_uri(workspace))
+    last = last_snapshot(workspace)
+    return frozenset(
+        {info.snapshot for info in kept if info.snapshot}
+        | {str(entry.evidence["snapshot"]) for entry in entries if entry.evidence.get("snapshot")}
+        | ({last.digest} if last else set())
+    )
+
+
+# --- what is not -----------------------------------------------------------------------------------
+
+
+def _file(kind: str, path: Path) -> Garbage:
+    return Garbage(kind, bytes_of(path), partial(remove, path))
+
+
+def _checkpoints(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+    yield from (_file("checkpoints", path) for path in checkpoints_of_nobody(workspace))
+
+
+def _drafts(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+    drafts = [*half_built(workspace), *versioning.cache(workspace).unfinished()]
+    yield from (_file("temporary files", path) for path in drafts)
+
+
+def _weights(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+    for info in kept.others:
+        size = weights.stored_bytes(workspace, info)
+        if size or info.tags.get(weights.TAG) != weights.FREED:
+            yield Garbage("weights of versions", size, partial(weights.free, workspace, info))
+        yield _file("weights of versions", workspace.state / "models" / str(info.version))
+
+
+def _objects(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+    if kept.objects is None:
+        return
+    cache = versioning.cache(workspace)
+    for file, outputs in cache.runs():
+        if not set(outputs) <= kept.objects:
+            yield _file("DVC's cache", file)
+    for digest, file in cache.objects():
+        if digest not in kept.objects:
+            yield _file("DVC's cache", file)
+
+
+def _checks(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+    old = validation.old_results(workspace, workspace.params().gc.keep_checks)
+    yield from (_file("results of checks", path) for path in old)
+
+
+def _lessons(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+    old = teacher.unneeded(workspace.teacher_cache, _needed_documents(workspace, kept))
+    yield from (_file("teacher's cache", path) for path in old)
+
+
+def _needed_documents(workspace: Workspace, kept: Kept) -> set[str]:
+    files = [workspace.snapshot_file(digest) for digest in kept.snapshots]
+    snapshots = [read_record(file, Snapshot) for file in files if file.is_file()]
+    last = last_snapshot(workspace) or Snapshot(digest="", documents=())
+    _, known = known_collection(workspace.base(), workspace.params().ingest, last)
+    taught = {document.digest for snapshot in (*snapshots, last) for document in snapshot.documents}
+    return taught | {source.digest for source in known}
+
+
+def _snapshots(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+    accepted = read_record(workspace.accepted, Accepted) if workspace.accepted.is_file() else Accepted()
+    needed = kept.snapshots | {one.digest for one in (accepted.snapshot, accepted.last) if one}
+    for file in workspace.snapshot_file("any").parent.glob("*.json"):
+        if file.stem not in needed:
+            yield _file("snapshots", file)
+
+
+KINDS: dict[str, Callable[[Workspace, Kept], Iterator[Garbage]]] = {
+    "checkpoints": _checkpoints,
+    "temporary files": _drafts,
+    "weights of versions": _weights,
+    "DVC's cache": _objects,
+    "results of checks": _checks,
+    "teacher's cache": _lessons,
+    "snapshots": _snapshots,
+}

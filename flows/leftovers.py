@@ -1,0 +1,60 @@
+"""What kills and finished work leave in a workspace: half-written files, checkpoints, notes of dead processes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+
+from data.files import DRAFT, OLD, leftovers
+from data.workspace import Workspace
+from flows.inputs import last_cycle
+
+
+def bytes_of(path: Path) -> int:
+    """Size of a file, or of all files below a folder; 0 where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())
+    return path.stat().st_size if path.is_file() else 0
+
+
+def half_built(workspace: Workspace) -> list[Path]:
+    """Drafts of files and folders that a kill left; documents and probes are people's and are not looked at."""
+    return [path for folder in _written_folders(workspace) for path in leftovers(folder)]
+
+
+def interrupted_swaps(workspace: Workspace) -> list[Path]:
+    """Folders that a kill between two renames left under another name; each is named as it should be."""
+    asides = [path for folder in _written_folders(workspace) for path in folder.glob(f".*{OLD}")]
+    targets = [path.with_name(path.name[1 : -len(OLD)]) for path in asides]
+    return [target for target in targets if not target.exists()]
+
+
+def _written_folders(workspace: Workspace) -> Iterator[Path]:
+    """Every folder that this project writes into itself, without libraries' own."""
+    own = [workspace.root / "data", workspace.inputs, workspace.inputs / "code", workspace.metrics("train").parent]
+    state = [workspace.state, workspace.state / "snapshots", workspace.reports, workspace.state / "bases"]
+    caches = workspace.state / "cache"
+    deep = [folder for folder in (caches, *caches.rglob("*")) if folder.is_dir() and not folder.name.endswith(DRAFT)]
+    runs = [folder for folder in workspace.checkpoints.glob("*") if folder.is_dir()]
+    for folder in (*own, *state, *deep, workspace.checkpoints, *runs, workspace.state / "prefect"):
+        if folder.is_dir():
+            yield folder
+
+
+def checkpoints_of_nobody(workspace: Workspace) -> list[Path]:
+    """Checkpoints of trainings once the last cycle is finished; those of an unfinished build of a base stay."""
+    cycle = last_cycle(workspace)
+    if cycle is not None and cycle.result is None:
+        return []
+    return sorted(workspace.checkpoints.glob("train-*"))
+
+
+def dead_note(workspace: Workspace) -> Path | None:
+    """The lock's note, if the process that it names is gone."""
+    note = workspace.lock.with_suffix(".json")
+    try:
+        pid = int(json.loads(note.read_text())["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if psutil.pid_exists(pid) else note

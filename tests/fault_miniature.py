@@ -1,0 +1,269 @@
+"""Faults in miniature: a process that is killed, or refused by the operating system, at an exact instant.
+
+Each command runs in a process of its own, forked from one that has imported the libraries and done nothing else, so
+that it costs what its work costs. A kill is a real SIGKILL; a full disk is a real refusal: the limit that the kernel
+sets to the size of files (RLIMIT_FSIZE) stands where a full disk would.
+"""
+
+import multiprocessing
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import reduce
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.files import digest_tree
+from data.snapshots import snapshot_digest
+from data.workspace import Workspace
+from flows.overview import history
+from tasks import registry
+from tasks.tracking import reaching
+from tests.miniature import ROOT, SMALL, make_workspace, with_base
+
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(
+    ["torch", "transformers", "peft", "mlflow", "great_expectations", "pandas", "dvc.repo", "prefect", "flows.cycle"]
+)
+TIMEOUT = 120
+MORE = {"more.md": "# More\n\nYou must pay within 30 days of the bill.\n"}
+"""A document that comes on the second day."""
+LEARNS = {"steps": 250, "width": 64, "tokens_per_step": 1024}
+"""What a base needs to know anything at all, so that something can be forgotten."""
+LENIENT = {
+    "min_new_right": 0.0, "max_held_drop": 1.0, "max_handbook_drop": 1.0, "max_stale_share": 1.0, "min_coverage": 0.0,
+    "min_withdrawn_refused": 0.0, "min_questions": 1, "min_surviving_share": 0.0, "max_sigma_ratio": 1e9,
+    "warn_sigma_ratio": 1e9,
+}  # fmt: skip
+
+
+def make_template(root: Path) -> Path:
+    """A workspace before its first cycle; its gates let every candidate pass, and it saves every five steps."""
+    SMALL["tiny"].update(LEARNS)
+    workspace = with_base(make_workspace(root))
+    turn(workspace, gates=LENIENT, train={"log_every": 5, "checkpoint_every": 5})
+    turn(workspace, quick={"steps": 20, "held_questions": 20, "handbook_questions": 20})
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
+    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    for name in ("dvc.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, root)
+    shutil.rmtree(workspace.state, ignore_errors=True)
+    return root
+
+
+def turn(workspace: Workspace, **blocks: dict[str, Any]) -> None:
+    """Edit ``params.yaml`` as a person would."""
+    params = yaml.safe_load(workspace.params_file.read_text())
+    for block, values in blocks.items():
+        params[block].update(values)
+    workspace.params_file.write_text(yaml.safe_dump(params))
+
+
+@dataclass(frozen=True)
+class At:
+    """An instant: just before or just after a call of one function."""
+
+    function: str
+    """``module.name`` or ``module.Class.name``, where it is looked up."""
+    having: str = ""
+    """The call has this among its arguments, or a path of this name."""
+    number: int = 1
+    """The how-manieth such call."""
+    after: bool = False
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens at an instant."""
+
+    at: At
+    act: "Callable[..., Any]"
+    """Called with the function's arguments."""
+    lasting: bool = False
+    """It goes on for the length of the call, and ends with it: ``act`` gives back what ends it."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    said: str = field(repr=True)
+
+    @property
+    def killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+
+def kill(*_: object, **__: object) -> None:
+    """As kill -9 would, from within."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def command(workspace: Workspace, server: str, *arguments: str, fault: Fault | None = None) -> Ended:
+    """Run ``relearn`` with these arguments in a process of its own, with a fault on its way."""
+    log = workspace.root.with_suffix(".log")
+    place = ["--workspace", str(workspace.root)]
+    process = FORKS.Process(target=_main, args=([*arguments, *place], server, fault, log))
+    process.start()
+    process.join(TIMEOUT)
+    if process.is_alive():
+        process.kill()
+        raise AssertionError(f"relearn {' '.join(arguments)} took more than {TIMEOUT} seconds: {log.read_text()}")
+    said = log.read_text(errors="replace")
+    assert "Traceback" not in said, said
+    return Ended(int(process.exitcode or 0), said)
+
+
+def _main(arguments: list[str], server: str, fault: Fault | None, log: Path) -> None:
+    handle = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    from flows.cli import main
+    from tasks.prefect_server import CLIENT_RETRIES
+
+    if fault is not None:
+        install(fault)
+    sys.argv = ["relearn", *arguments]
+    # what flows/running.py puts into the environment comes too late for a Prefect that is imported already
+    with temporary_settings({PREFECT_API_URL: server, PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}):
+        main()
+
+
+def install(fault: Fault) -> None:
+    """Let the fault happen in this process when its instant comes."""
+    holder, name = _found(fault.at.function)
+    original, calls = getattr(holder, name), 0
+
+    def faulty(*arguments: Any, **named: Any) -> Any:
+        nonlocal calls
+        calls += _has((*arguments, *named.values()), fault.at.having)
+        now = calls == fault.at.number and _has((*arguments, *named.values()), fault.at.having)
+        if not now:
+            return original(*arguments, **named)
+        if fault.at.after:
+            done = original(*arguments, **named)
+            fault.act(*arguments, **named)
+            return done
+        end = fault.act(*arguments, **named)
+        try:
+            return original(*arguments, **named)
+        finally:
+            if fault.lasting:
+                end()
+
+    setattr(holder, name, faulty)
+
+
+def _found(place: str) -> tuple[Any, str]:
+    parts = place.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        try:
+            module = import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        return reduce(getattr, parts[length:-1], module), parts[-1]
+    raise AssertionError(f"There is no {place}.")
+
+
+def _has(values: tuple[Any, ...], wanted: str) -> bool:
+    return not wanted or any(value == wanted or (isinstance(value, Path) and value.name == wanted) for value in values)
+
+
+def fill_disk(limit: int) -> Callable[[], None]:
+    """From now on no file of this process grows beyond ``limit`` bytes; calling what it returns ends it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def same_bits(one: Workspace, other: Workspace) -> bool:
+    """Whether both made the same from the same documents."""
+    folders = ("collection", "synthetic", "adapter", "spectral", "evaluation")
+    return all(digest_tree(getattr(one, name)) == digest_tree(getattr(other, name)) for name in folders)
+
+
+def documents_digest(workspace: Workspace) -> str:
+    """Of what lies in the documents folder."""
+    files = [path for path in workspace.documents.rglob("*") if path.is_file()]
+    return snapshot_digest((path.name, digest_tree(path)) for path in files)
+
+
+def assert_whole(workspace: Workspace, undisturbed: Workspace, candidates: int = 1) -> None:
+    """All is there once, with the same bits as where nothing went wrong."""
+    assert same_bits(workspace, undisturbed)
+    entries = history(workspace.root, verify=True)
+    assert [(entry["from"], entry["to"]) for entry in entries["entries"]] == [(None, 1), (1, 2)]
+    assert entries["intact"]
+    assert [info.kind for info in registry.get_versions(workspace)] == ["base", *["candidate"] * candidates]
+    with reaching(workspace) as client:
+        experiment = client.get_experiment_by_name(workspace.params().registry.experiment)
+        assert experiment is not None
+        runs = client.search_runs([experiment.experiment_id])
+        models = client.search_logged_models([experiment.experiment_id])
+    assert [run.info.status for run in runs] == ["FINISHED"] * (1 + candidates)
+    assert len(models) == 1 + candidates
+    assert "up to date" in dvc_status(workspace)
+
+
+def dvc_status(workspace: Workspace) -> str:
+    """What DVC itself says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "status"], cwd=workspace.root, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+def sentence(said: str) -> str:
+    """The one that the command ended with."""
+    return next(line for line in said.splitlines() if line.startswith("relearn: "))
+
+
+def copied(template: Path, place: Path) -> Workspace:
+    """The workspace once more, for a test to spoil."""
+    shutil.copytree(template, place, symlinks=True)
+    return Workspace(place)
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[tuple[str, int]]:
+    """A Prefect server of one's own: its address, and its process, which leads a group."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
+        env=os.environ | {"PREFECT_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        for _ in range(1200):
+            with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}/api", process.pid
+    finally:
+        end_group(process.pid)
+        process.wait()
+
+
+def end_group(group: int, *_: object, **__: object) -> None:
+    """kill -9 for a process and those that it started."""
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)

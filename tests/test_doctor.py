@@ -1,0 +1,156 @@
+"""`relearn doctor` finds what kills and faults leave behind, mends what is safe, and leaves everything else alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.files import digest_tree, write_json
+from data.findings import State
+from data.report_records import Cycle
+from data.workspace import Workspace
+from flows.doctor import doctor
+from flows.inputs import last_cycle
+from flows.running import locked
+from tasks import registry
+from tasks.dvc_cache import Cache, recorded_outputs
+from tasks.places import ledger_uri
+from tasks.tracking import reaching
+from tests.fault_miniature import command, copied, turn
+from tests.test_outside import flip
+
+GONE = 4_194_000
+"""No process has this number: it is above what Linux gives out by default in a container as small as ours."""
+
+
+@pytest.fixture
+def workspace(undisturbed: Workspace, tmp_path: Path) -> Workspace:
+    return copied(undisturbed.root, tmp_path / "workspace")
+
+
+def states(workspace: Workspace, check: bool = False) -> dict[str, State]:
+    """The worst of each thing looked at."""
+    worst: dict[str, State] = {}
+    order = list(State)
+    for finding in doctor(workspace.root, check):
+        worst[finding.what] = max(worst.get(finding.what, State.OK), finding.state, key=order.index)
+    return worst
+
+
+def test_all_is_well_after_a_cycle(workspace: Workspace, server: str) -> None:
+    found = command(workspace, server, "doctor", "--check", "--json")
+    assert found.code == 0, found.said
+    findings = json.loads(found.said.splitlines()[-1])["findings"]
+    assert {finding["state"] for finding in findings} == {"ok"}
+    assert {"python", "disk", "params", "base", "documents", "dvc", "ledger", "mlflow", "mirrors", "prefect"} <= {
+        finding["what"] for finding in findings
+    }
+
+
+def test_what_kills_leave_behind_is_mended_once_and_nothing_else_is_touched(workspace: Workspace) -> None:
+    left = leave_behind(workspace)
+    people = (digest_tree(workspace.documents), workspace.params_file.read_bytes())
+    seen = {"lock", "dvc cache", "dvc locks", "mirrors", "leftovers"}
+    looked = states(workspace, check=True)
+    assert {what for what, state in looked.items() if state is State.WARNING} == seen
+    assert all(path.exists() for path in left)
+    mended = states(workspace)
+    assert {what for what, state in mended.items() if state is State.MENDED} == seen
+    assert not any(path.exists() for path in left)
+    assert set(states(workspace).values()) == {State.OK}
+    assert (digest_tree(workspace.documents), workspace.params_file.read_bytes()) == people
+    assert workspace.spectral.is_dir()
+    assert registry.champion(workspace) == 2
+
+
+def leave_behind(workspace: Workspace) -> list[Path]:
+    """Drafts, an interrupted swap, checkpoints, a note, DVC's lock, a damaged object, an alias that lags behind."""
+    left = [
+        workspace.root / "data" / ".adapter.abc.tmp",
+        workspace.reports / ".v2.html.abc.tmp",
+        workspace.state / "cache" / "teacher" / ".x.json.abc.tmp",
+        workspace.checkpoints / "train-0123456789ab",
+        workspace.lock.with_suffix(".json"),
+    ]
+    for path in left[:-1]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir() if path.suffix != ".html" else path.touch()
+    write_json(left[-1], {"pid": GONE, "purpose": "a cycle", "since": "then"})
+    workspace.spectral.rename(workspace.spectral.with_name(".spectral.old"))
+    write_json(
+        workspace.root / ".dvc" / "tmp" / "rwlock",
+        {"read": {}, "write": {"data/adapter": {"pid": GONE, "cmd": "relearn run"}}},
+    )
+    (adapter,) = (out for out in recorded_outputs(workspace.root / "dvc.lock")["train"] if out.endswith(".dir"))
+    flip(Cache(workspace.root / ".dvc" / "cache").listed(adapter)["adapter_model.safetensors"])
+    with reaching(workspace) as client:
+        client.set_registered_model_alias(workspace.params().registry.model, "champion", "1")
+    return left
+
+
+def test_while_another_process_works_here_it_looks_and_touches_nothing(workspace: Workspace) -> None:
+    draft = workspace.root / "data" / ".adapter.abc.tmp"
+    draft.mkdir()
+    with locked(workspace, "a cycle"):
+        findings = doctor(workspace.root, check=False)
+    assert "held by a cycle" in findings[0].says
+    assert draft.is_dir()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what", "code"),
+    [
+        ("mlflow", "mlflow", 1),
+        ("ledger", "ledger", 3),
+        ("params", "params", 3),
+        ("documents", "documents", 3),
+        ("cycle", "cycle", 3),
+        ("prefect", "prefect", 3),
+    ],
+)
+def test_what_a_person_must_mend_is_said_with_its_exit_code(
+    spoil: str, what: str, code: int, workspace: Workspace, server: str
+) -> None:
+    SPOILT[spoil](workspace)
+    found = command(workspace, server, "doctor", "--json")
+    assert found.code == code, found.said
+    findings = json.loads(found.said.splitlines()[-1])["findings"]
+    bad = [finding for finding in findings if finding["what"] == what and finding["state"] != "ok"]
+    assert bad, findings
+    assert any(finding["what"] == "documents" for finding in findings), "the others are still looked at"
+
+
+def _tamper(workspace: Workspace) -> None:
+    import sqlalchemy as sa
+
+    with sa.create_engine(ledger_uri(workspace)).begin() as connection:
+        connection.execute(sa.text("DROP TRIGGER ledger_update"))
+        connection.execute(sa.text("UPDATE ledger SET reason = 'another' WHERE number = 1"))
+
+
+def _unfinish(workspace: Workspace) -> None:
+    cycle = last_cycle(workspace)
+    assert cycle is not None
+    write_json(workspace.cycle, Cycle(key=cycle.key).model_dump(mode="json", by_alias=True))
+
+
+def _empty(workspace: Workspace) -> None:
+    for file in workspace.documents.rglob("*.*"):
+        file.unlink()
+
+
+def _overwrite_history(workspace: Workspace) -> None:
+    file = workspace.state / "prefect" / "prefect.db"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(b"no database" * 1000)
+
+
+SPOILT: dict[str, Any] = {
+    "mlflow": lambda workspace: turn(workspace, registry={"mlflow_uri": "http://127.0.0.1:9"}),
+    "ledger": _tamper,
+    "params": lambda workspace: turn(workspace, train={"rnak": 1}),
+    "documents": _empty,
+    "cycle": _unfinish,
+    "prefect": _overwrite_history,
+}

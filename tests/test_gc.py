@@ -1,0 +1,85 @@
+"""`relearn gc` frees what nothing kept needs; every kept version answers afterwards as it did before."""
+
+from pathlib import Path
+
+import pytest
+
+from data.errors import PersonNeededError
+from data.files import digest_tree
+from data.workspace import Workspace
+from flows.collect_garbage import collect_garbage
+from flows.overview import history
+from flows.promote import promote
+from tasks import registry, serving, versioning
+from tests.fault_miniature import MORE, At, Fault, command, copied, dvc_status, kill, turn
+from tests.miniature import NEW, write_documents
+
+QUESTIONS = ["What is the Fee of Basic?", "What is the Fee of Huge?", "When do you open?"]
+THIRD = {"third.md": "# Third\n\nThe limit is 12 bags.\n"}
+FOURTH = {"fourth.md": "# Fourth\n\nThe limit is 99 bags.\n"}
+
+
+@pytest.fixture
+def four_days(second_day: Workspace, server: str, tmp_path: Path) -> Workspace:
+    """Versions 1 (base), 2 (champion), 3, 4 and 5 (challenger); one is kept beside those that always are."""
+    workspace = copied(second_day.root, tmp_path / "workspace")
+    turn(workspace, gc={"keep_versions": 1, "keep_checks": 1})
+    for documents in (NEW | THIRD, NEW | FOURTH):
+        write_documents(workspace.documents, documents)
+        ended = command(workspace, server, "run", "--quick")
+        assert ended.code == 0, ended.said
+    return workspace
+
+
+def test_what_is_kept_answers_as_before_and_what_is_not_is_refused(four_days: Workspace, server: str) -> None:
+    workspace, kept = four_days, (1, 2, 4, 5)
+    before = {version: answers(workspace, version) for version in kept}
+    weigh = collect_garbage(workspace.root, dry_run=True)
+    files = stored(workspace)
+    assert command(workspace, server, "gc", "--dry-run", "--json").code == 0
+    assert stored(workspace) == files
+    for instant in (At("flows.collect_garbage.remove", number=3), At("tasks.weights._store", number=2)):
+        assert command(workspace, server, "gc", fault=Fault(instant, kill)).killed
+    ended = command(workspace, server, "gc", "--json")
+    assert ended.code == 0, ended.said
+    assert weigh.kept == kept
+    assert all(weigh.bytes[kind] > 0 for kind in ("weights of versions", "DVC's cache", "results of checks"))
+    assert sum(collect_garbage(workspace.root, dry_run=True).bytes.values()) == 0
+    assert {version: answers(workspace, version) for version in kept} == before
+    assert "Nothing changed" in command(workspace, server, "run", "--quick").said
+    assert "up to date" in dvc_status(workspace)
+    with pytest.raises(PersonNeededError, match="freed by relearn gc"):
+        promote(workspace, 3, "it was good")
+    for version in (5, 4, 1, 2):
+        promote(workspace, version, "checked")
+        assert serving.load_champion(workspace)[0].answers(QUESTIONS) == before[version]
+    assert history(workspace.root, verify=True)["intact"]
+
+
+def test_a_return_to_kept_documents_costs_no_training_and_to_others_makes_the_same_again(
+    four_days: Workspace, server: str
+) -> None:
+    workspace = four_days
+    freed = answers(workspace, 3)
+    assert command(workspace, server, "gc").code == 0
+    write_documents(workspace.documents, NEW)
+    back = command(workspace, server, "run", "--quick")
+    assert "train       unchanged" in back.said
+    assert "(version 2)" in back.said
+    write_documents(workspace.documents, NEW | MORE)
+    again = command(workspace, server, "run", "--quick")
+    assert "train       done" in again.said
+    assert "(version 3)" in again.said
+    assert answers(workspace, 3) == freed
+    promote(workspace, 3, "made again")
+
+
+def answers(workspace: Workspace, version: int) -> list[str]:
+    weights = serving.absolute(workspace, serving.fetch_weights(workspace, version))
+    return serving.load(weights).answers(QUESTIONS)
+
+
+def stored(workspace: Workspace) -> list[str]:
+    places = (versioning.cache(workspace).root, workspace.state / "mlartifacts", workspace.data_docs)
+    tags = [str(sorted(info.tags.items())) for info in registry.get_versions(workspace)]
+    return [*map(digest_tree, places), *tags]

@@ -1,0 +1,86 @@
+"""kill -9 at every instant that matters: the next run finishes, with the same bits, and nothing stands twice."""
+
+from functools import partial
+from pathlib import Path
+
+from data.workspace import Workspace
+from tests.fault_miniature import MORE, At, Fault, assert_whole, command, copied, kill
+from tests.miniature import NEW, write_documents
+
+ON_THE_WAY = {
+    "the base's run is made": At("tasks.registry.log_pyfunc"),
+    "the base's model is written": At("mlflow.MlflowClient.create_model_version"),
+    "the base's version is made": At("tasks.registry._create_version", after=True),
+    "the base stands in the ledger": At("tasks.registry.set_alias"),
+    "the base has the alias": At("tasks.serving.point_to"),
+    "the documents are checked": At("tasks.validation._failures"),
+    "ingest has worked": At("tasks.versioning.commit", "ingest"),
+    "synthesize has worked": At("tasks.versioning.commit", "synthesize"),
+    "step 8 of the training": At("models.training._step", number=8),
+    "a checkpoint is half written": At("models.training.save_file", number=2),
+    "train has worked": At("tasks.versioning.commit", "train"),
+    "DVC has digests and no file": At("dvc.output.Output.commit", number=2),
+    "DVC has files and no lock": At("dvc.stage.PipelineStage.dump"),
+    "audit has worked": At("tasks.versioning.commit", "audit"),
+    "assess has worked": At("tasks.versioning.commit", "assess"),
+    "the candidate's run is made": At("tasks.registry.log_evidence"),
+    "the candidate's figures stand": At("tasks.tracking._log_datasets"),
+    "the candidate's model is written": At("mlflow.MlflowClient.create_model_version"),
+    "the candidate's version is made": At("tasks.registry._create_version", after=True),
+    "the candidate stands in the ledger": At("tasks.registry.set_alias", "champion"),
+    "the candidate has the alias": At("tasks.serving.point_to"),
+    "all but the report": At("flows.decide.write_report"),
+    "the report lies there": At("tasks.registry.attach"),
+    "all but the cycle's record": At("flows.cycle.write_record"),
+}
+
+
+def test_killed_at_every_instant_of_a_cycle_it_ends_as_if_nothing_had_been(
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    for name, instant in ON_THE_WAY.items():
+        act = half_written if name == "a checkpoint is half written" else kill
+        ended = command(workspace, server, "run", "--quick", fault=Fault(instant, act))
+        assert ended.killed, (name, ended.said)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert_whole(workspace, undisturbed)
+    found = command(workspace, server, "doctor", "--json")
+    assert found.code == 0, found.said
+    assert command(workspace, server, "doctor", "--check").code == 0
+    assert not [*workspace.root.glob("data/.*"), *workspace.checkpoints.rglob("*")]
+
+
+def test_killed_while_the_new_takes_the_place_of_the_old(
+    undisturbed: Workspace, second_day: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(undisturbed.root, tmp_path / "workspace")
+    write_documents(workspace.documents, NEW | MORE)
+    for name, act in {
+        "the candidate's model is written": (At("mlflow.MlflowClient.create_model_version"), kill),
+        "the old adapter is aside": (At("pathlib.Path.rename", "adapter", number=2), kill),
+        "dvc.lock is half written": (At("dvc.stage.PipelineStage.dump", after=True), partial(torn, workspace)),
+        "the old report is there": (At("flows.decide.write_report"), kill),
+    }.items():
+        ended = command(workspace, server, "run", "--quick", fault=Fault(*act))
+        assert ended.killed, (name, ended.said)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert_whole(workspace, second_day, candidates=2)
+    found = command(workspace, server, "doctor", "--json")
+    assert found.code == 0, found.said
+    assert not list(workspace.root.glob("data/.*"))
+
+
+def half_written(_: object, path: Path, **__: object) -> None:
+    """Some of the bytes are there when the kill comes."""
+    path.write_bytes(b"\x00" * 1000)
+    kill()
+
+
+def torn(workspace: Workspace, *_: object, **__: object) -> None:
+    """DVC writes ``dvc.lock`` in place."""
+    lock = workspace.root / "dvc.lock"
+    lock.write_bytes(lock.read_bytes()[: lock.stat().st_size // 2])
+    kill()

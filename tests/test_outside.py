@@ -1,0 +1,270 @@
+"""What happens around a cycle: settings edited, databases locked or gone, a damaged cache, a clock set back.
+
+A lock is held by a process of its own, an address that does not answer is a closed port, and Prefect's server is a
+real one that is killed.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta, tzinfo
+from functools import partial
+from pathlib import Path
+
+import pytest
+import yaml
+
+from data.files import read_json
+from data.workspace import STAGES, Workspace
+from flows.inputs import STAGE_SETTINGS
+from flows.overview import history
+from tasks import registry, versioning
+from tasks.dvc_cache import recorded_outputs
+from tests.fault_miniature import (
+    MORE,
+    At,
+    Fault,
+    assert_whole,
+    command,
+    copied,
+    dvc_status,
+    end_group,
+    prefect_server,
+    same_bits,
+    sentence,
+    turn,
+)
+from tests.miniature import NEW, ROOT, write_documents
+
+HOLD = """
+import os, sqlite3, sys, time
+parent, end = os.getppid(), time.monotonic() + float(sys.argv[2])
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+while os.getppid() == parent and time.monotonic() < end:
+    time.sleep(0.1)
+held.execute("ROLLBACK")
+"""
+
+
+# --- settings edited in mid-run --------------------------------------------------------------------
+
+
+def edit(workspace: Workspace, blocks: dict[str, dict[str, object]], *_: object, **__: object) -> None:
+    turn(workspace, **blocks)
+
+
+def test_gates_edited_in_mid_run_are_the_next_cycles(lenient: Path, server: str, tmp_path: Path) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    stricter = partial(edit, workspace, {"gates": {"min_questions": 1000}})
+    trained = At("tasks.versioning.commit", "train", after=True)
+    ended = command(workspace, server, "run", "--quick", fault=Fault(trained, stricter))
+    assert (ended.code, registry.get_version(workspace, 2).verdict) == (0, "promote")
+    ended = command(workspace, server, "run", "--quick")
+    assert (ended.code, registry.get_version(workspace, 3).verdict) == (3, "hold")
+    assert "train       unchanged" in ended.said
+
+
+@pytest.mark.parametrize("instant", ["synthesize", "train"])
+def test_settings_of_a_stage_edited_in_mid_run_stop_the_cycle_before_anything_is_registered(
+    instant: str, lenient: Path, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    smaller = partial(edit, workspace, {"train": {"rank": 2}})
+    ended = command(workspace, server, "run", "--quick", fault=Fault(At("tasks.versioning.commit", instant), smaller))
+    assert ended.code == 1
+    assert "changed while" in sentence(ended.said)
+    assert [info.kind for info in registry.get_versions(workspace)] == ["base"]
+    assert command(workspace, server, "run", "--quick").code == 0
+    assert read_json(workspace.adapter / "adapter_config.json")["r"] == 2
+    assert [info.kind for info in registry.get_versions(workspace)] == ["base", "candidate"]
+    assert "up to date" in dvc_status(workspace)
+
+
+def test_every_block_that_dvc_reads_is_watched() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert {name for stage in STAGES for name in stages[stage].get("params", ())} <= set(STAGE_SETTINGS)
+
+
+# --- DVC's cache -----------------------------------------------------------------------------------
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    overwrite(file, bytes(content))
+
+
+def truncate(file: Path) -> None:
+    overwrite(file, file.read_bytes()[:-1])
+
+
+def overwrite(file: Path, content: bytes) -> None:
+    """As a failing disk would: write-protected and with the same times."""
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.chmod(0o644)
+    file.write_bytes(content)
+    file.chmod(0o444)
+    os.utime(file, ns=times)
+
+
+@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+def test_a_damaged_file_in_the_cache_is_never_taken_for_an_output(
+    damage: Callable[[Path], None], second_day: Workspace, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(second_day.root, tmp_path / "workspace")
+    cache = versioning.cache(workspace)
+    (adapter,) = (out for out in recorded_outputs(undisturbed.root / "dvc.lock")["train"] if out.endswith(".dir"))
+    damage(cache.listed(adapter)["adapter_model.safetensors"])
+    write_documents(workspace.documents, NEW)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert "train       done" in ended.said
+    assert same_bits(workspace, undisturbed)
+    assert not [digest for digest in cache.below(adapter) if cache.is_damaged(digest)]
+    assert not cache.missing(cache.below(adapter))
+    assert len(registry.get_versions(workspace)) == 3
+
+
+# --- databases -------------------------------------------------------------------------------------
+
+
+def hold(database: Path, seconds: float, *_: object, **__: object) -> None:
+    """Let another process lock a database, until this one ends at the latest."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(database), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+
+
+def hold_for_longer_than_one_waits(database: Path, *_: object, **__: object) -> None:
+    from tasks import ledger, tracking
+
+    ledger.WAIT_SECONDS = tracking.WAIT_SECONDS = 2
+    hold(database, 300)
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "ledger.db"])
+def test_a_locked_database_is_one_sentence_and_a_brief_lock_is_waited_out(
+    name: str, lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    turn(workspace, registry={"retries": 1, "retry_seconds": 0.1})
+    database, judged = workspace.state / name, At("flows.cycle.candidate")
+    if name == "ledger.db":
+        judged = At("flows.decide.promoted_candidate")
+    begun = time.monotonic()
+    ended = command(
+        workspace, server, "run", "--quick", fault=Fault(judged, partial(hold_for_longer_than_one_waits, database))
+    )
+    assert ended.code == 1, ended.said
+    assert "database is locked" in sentence(ended.said)
+    assert time.monotonic() - begun < 60
+    ended = command(workspace, server, "run", "--quick", fault=Fault(judged, partial(hold, database, 3)))
+    assert ended.code == 0, ended.said
+    assert "train       unchanged" in ended.said
+    assert_whole(workspace, undisturbed)
+
+
+def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    reachable = yaml.safe_load(workspace.params_file.read_text())["registry"]
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        turn(workspace, registry={"mlflow_uri": address, "retries": 1, "retry_seconds": 0.1})
+        begun = time.monotonic()
+        ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 1, ended.said
+    assert address in sentence(ended.said)
+    assert time.monotonic() - begun < 60
+    assert not workspace.adapter.exists()
+    turn(workspace, registry=reachable)
+    assert command(workspace, server, "run", "--quick").code == 0
+    assert_whole(workspace, undisturbed)
+
+
+# --- Prefect ---------------------------------------------------------------------------------------
+
+
+def test_prefects_server_gone_in_mid_run_costs_nothing_that_was_made(
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    with prefect_server(tmp_path / "prefect") as (address, process):
+        gone = Fault(At("models.training._step", number=8), partial(end_group, process))
+        begun = time.monotonic()
+        ended = command(workspace, address, "run", "--quick", fault=gone)
+    assert ended.code == 0, ended.said  # all is done and written down; Prefect alone never hears of it
+    assert time.monotonic() - begun < 100
+    assert "Nothing changed" in command(workspace, server, "run", "--quick").said
+    assert_whole(workspace, undisturbed)
+
+
+def test_without_prefects_server_a_cycle_does_not_begin_and_says_so(
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    ended = command(workspace, "http://127.0.0.1:9/api", "run", "--quick")
+    assert ended.code == 1, ended.said
+    assert re.search(r"Prefect's server at http://127.0.0.1:9/api did not answer", sentence(ended.said))
+    assert command(workspace, server, "run", "--quick").code == 0
+    assert_whole(workspace, undisturbed)
+
+
+# --- the clock -------------------------------------------------------------------------------------
+
+
+class Yesterday(datetime):
+    """A clock that was set back."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "Yesterday":  # type: ignore[override]
+        return super().now(tz) - timedelta(days=1)
+
+
+def set_back(*_: object, **__: object) -> None:
+    """From now on this process lives a day earlier."""
+    from tasks import ledger
+
+    now, now_ns = time.time, time.time_ns
+    time.time = lambda: now() - 86_400
+    time.time_ns = lambda: now_ns() - 86_400 * 10**9
+    ledger.datetime = Yesterday  # type: ignore[misc]
+
+
+def test_a_clock_set_back_hides_no_change_and_breaks_no_chain(
+    undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(undisturbed.root, tmp_path / "workspace")
+    write_documents(workspace.documents, NEW | MORE)
+    for path, days in ((workspace.documents / "more.md", -400), (workspace.documents / "fees.md", 400)):
+        os.utime(path, (time.time() + days * 86_400,) * 2)
+    back = Fault(At("flows.running.run_cycle"), set_back)
+    ended = command(workspace, server, "run", "--quick", fault=back)
+    assert ended.code == 0, ended.said
+    stamp = (workspace.documents / "fees.md").stat()
+    text = (workspace.documents / "fees.md").read_text()
+    (workspace.documents / "fees.md").write_text(text.replace("$7", "$8"))
+    os.utime(workspace.documents / "fees.md", ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    ended = command(workspace, server, "run", "--quick", fault=back)
+    assert "Version 4" in ended.said or "(version 4)" in ended.said, ended.said
+    assert "(version 4)" in command(workspace, server, "run", "--quick").said
+    assert "$8" in "".join(path.read_text() for path in (workspace.collection / "texts").iterdir())
+    done = command(
+        workspace, server, "promote", "4", "--reason", "checked", fault=Fault(At("flows.promote.promote"), set_back)
+    )
+    assert done.code == 0, done.said
+    entries = history(workspace.root, verify=True)
+    assert entries["intact"]
+    assert [entry["to"] for entry in entries["entries"]] == [1, 2, 4]
+    assert entries["entries"][-1]["time"] < entries["entries"][-2]["time"]
+    assert "up to date" in dvc_status(workspace)

@@ -1,0 +1,39 @@
+"""Prefect's server is a child that ends with its parent, however that ends."""
+
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from data.workspace import Workspace
+from tasks.prefect_server import prefect_server
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from data.workspace import Workspace
+from tasks.prefect_server import prefect_server
+with prefect_server(Workspace(Path(sys.argv[1]))) as url:
+    print(url, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_killed_or_not_the_parent_leaves_no_server(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline().startswith("http://127.0.0.1:")
+        children = psutil.Process(parent.pid).children(recursive=True)
+        assert children
+        parent.kill()
+        assert not psutil.wait_procs(children, 30)[1]
+
+
+def test_a_server_that_is_configured_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with prefect_server(Workspace(tmp_path)) as first:
+        urllib.request.urlopen(f"{first}/health").close()
+        with prefect_server(Workspace(tmp_path / "other")) as second:
+            assert second == first
