@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data.collection import known_collection, read_lineage
 from data.files import read_record, read_records
+from data.proposals import starved
 from data.records import Accepted, Answer, Cohort, FactChange, Grade, Snapshot
 from data.report_records import (
     EvaluationReport,
@@ -95,6 +96,7 @@ def publish_report(
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
     before, compared_with = _before(workspace, snapshot)
     entry = champion_entry(workspace)
+    synthesis = read_record(workspace.synthetic / "report.json", SynthesisReport)
     path = workspace.reports / f"v{version}.html"
     return write_report(
         path,
@@ -105,7 +107,7 @@ def publish_report(
             snapshot=snapshot,
             diff=diff(before, snapshot),
             compared_with=compared_with,
-            synthesis=read_record(workspace.synthetic / "report.json", SynthesisReport),
+            synthesis=synthesis,
             changes=tuple(read_records(workspace.synthetic / "changes.jsonl", FactChange)),
             training=read_record(workspace.adapter / "training.json", TrainingReport),
             spectral=read_record(workspace.spectral / "report.json", SpectralReport),
@@ -115,6 +117,7 @@ def publish_report(
             champion=entry.to_version if entry else None,
             warnings=(
                 *read_record(workspace.collection / "report.json", IngestReport).warnings,
+                *starved(synthesis.funnel),
                 *_other_wordings(workspace),
             ),
             seconds=seconds,
