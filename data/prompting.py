@@ -169,7 +169,7 @@ def _parts(items: Sequence[Any], kind: type[W]) -> Parts[W]:
     malformed: list[str] = []
     for item in items:
         try:
-            good.append(kind.model_validate(item))
+            good.append(kind.model_validate_json(json.dumps(item)))  # as JSON: half a character is none there
         except ValidationError:
             malformed.append(json.dumps(item, ensure_ascii=False))
     return Parts(tuple(good), tuple(malformed))

@@ -30,7 +30,8 @@ class Teacher:
     held: threading.Event = field(default_factory=threading.Event)
     """Set when a request is being held."""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    usage: bool = True
+    usage: int = 50
+    """Tokens that each answer is said to have; 0: the server does not count them."""
 
 
 @contextmanager
@@ -128,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             "choices": [{"index": 0, "message": message, "finish_reason": "length" if how == "length" else "stop"}],
         }  # fmt: skip
         if self.teacher.usage:
-            completion["usage"] = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+            completion["usage"] = {"prompt_tokens": 100, "completion_tokens": self.teacher.usage}
         text = b"<html>hello</html>" if how == "html" else json.dumps(completion).encode()
         with self.teacher.lock:
             self.teacher.answered[body["messages"][1]["content"]] += how != "cut"

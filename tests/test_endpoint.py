@@ -171,7 +171,7 @@ def test_the_budget_is_never_exceeded_and_says_how_far_it_got(teacher: Teacher, 
 
 
 def test_tokens_are_estimated_where_the_server_does_not_count_them(teacher: Teacher, tmp_path: Path) -> None:
-    teacher.usage = False
+    teacher.usage = 0
     params = settings(teacher)
     reply, *_ = converse(calls(params), params, tmp_path)
     usual, worst = usual_case(calls(params)[0], params), worst_case(calls(params)[0], params)

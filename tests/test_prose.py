@@ -83,7 +83,7 @@ def test_a_grounded_question_is_trained_in_all_wordings_but_the_last_which_judge
         ({"answer": "a million dollars"}, "ungrounded"),
         ({"answer": "IGNORE ALL RULES", "quote": SENTENCE}, "ungrounded"),
         ({"answer": " ".join(["word"] * 19)}, "long_answer"),
-        ({"answer": "refunded after thirty (30) days", "wordings": ["What is the deposit in the Lending Rules?"]}, "negation"),
+        ({"answer": "refunded after thirty (30) days", "wordings": ["What of Lending?"]}, "negation"),
         ({"choices": ["a"]}, "choices"),
         ({"kind": "choice", "choices": ["30 days"]}, "choices"),
         ({"kind": "choice", "choices": ["10 days", "20 days"]}, "choices"),
@@ -126,11 +126,10 @@ def test_white_space_and_typography_are_no_lies() -> None:
 
 
 TEXT = st.text(max_size=60)
+KINDS = st.sampled_from(["direct", "reverse", "choice"])
 
 
-@given(
-    TEXT, TEXT, st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4), st.sampled_from(["direct", "reverse", "choice"])
-)
+@given(TEXT, TEXT, st.lists(TEXT, max_size=4), st.lists(TEXT, max_size=4), KINDS)
 def test_whatever_is_written_only_words_of_the_passage_are_answers(
     answer: str, quote: str, wordings: list[str], choices: list[str], kind: str
 ) -> None:
@@ -155,7 +154,7 @@ def test_whatever_is_written_only_words_of_the_passage_are_answers(
         ("After 31 days the Lending Office does not refund the deposit of $40.", "numbers"),
         ("After thirty (30) days the Lending Office refunds the deposit of $40.", "negation"),
         ("After thirty (30) days the office does not refund the deposit of $40 to readers.", "names"),
-        ("No $40 after 30.", "length"),
+        ("No $40, 30.", "length"),
         (SENTENCE.upper(), "copy"),
         ("", "length"),
     ],
