@@ -49,31 +49,33 @@ def _told(item: WrittenRephrasing, passage: Passage, seen: set[tuple[str, ...]],
             yield Proposal(told, failed="unknown_sentence")
             continue
         line = f"{told} (for: {statement.text})"
-        failed = _failed(statement.text, told) or ("copy" if words(told) in seen else "")
+        failed = _failed(statement, told) or ("copy" if words(told) in seen else "")
         seen.add(words(told))
         yield Proposal(line, failed=failed) if failed else Proposal(line, _row(statement, told, number, maker))
 
 
-def _failed(old: str, new: str) -> str:
+def _failed(old: Statement, new: str) -> str:
     """The first filter that a text fails; empty: none."""
     return next((name for name, fails in _FILTERS.items() if fails(old, new)), "")
 
 
-def _has_odd_length(old: str, new: str) -> bool:
-    before, after = len(words(old)), len(words(new))
+def _has_odd_length(old: Statement, new: str) -> bool:
+    before, after = len(words(old.text)), len(words(new))
     low, high = _SANE
     return not before * low - _MARGIN <= after <= before * high + _MARGIN or not after
 
 
-def _loses_names(old: str, new: str) -> bool:
-    return not names(old) <= set(words(new))
+def _changes_numbers(old: Statement, new: str) -> bool:
+    """Whether a number was lost, or one came in that does not stand in the title."""
+    before, after = numbers(old.text), numbers(new)
+    return not before <= after or not (after - before).keys() <= numbers(old.title).keys()
 
 
-_FILTERS: dict[str, Callable[[str, str], bool]] = {
+_FILTERS: dict[str, Callable[[Statement, str], bool]] = {
     "length": _has_odd_length,
-    "numbers": lambda old, new: numbers(old) != numbers(new),
-    "negation": lambda old, new: negates(old) is not negates(new),
-    "names": _loses_names,
+    "numbers": _changes_numbers,
+    "negation": lambda old, new: negates(old.text) is not negates(new),
+    "names": lambda old, new: not names(old.text) <= set(words(new)),
 }
 
 

@@ -121,18 +121,17 @@ class Endpoint:
     async def _ask(self, prompt: Prompt, attempts: Attempts) -> Reply:
         from openai import BadRequestError, UnprocessableEntityError
 
+        dialect = self.dialect
         while True:
-            dialect = self.dialect
             try:
                 text = await self._sent(prompt, dialect)
             except (BadRequestError, UnprocessableEntityError) as error:
                 weaker = dialect.without(str(error).lower(), self.proven)
                 if weaker is None:
                     return self._rejected(str(error))
-                if self.dialect == dialect:  # else another call has found out already
-                    self.dialect = weaker
+                dialect = weaker
                 continue
-            self.proven = True
+            self.dialect, self.proven = dialect, True  # what one call found out serves the others
             reply = _reply(text, prompt, self.params)
             await attempts.end(reply.tokens)
             return reply

@@ -57,21 +57,26 @@ def by_rule(body: Body) -> Body:
     sentences = re.findall(r"^\[\d+\] (.*)$", user, re.MULTILINE)
     if '{"rephrased"' in user:
         return {"rephrased": [{"sentence": n, "texts": _told(title, s)} for n, s in enumerate(sentences, start=1)]}
-    return {"questions": [question for number, s in enumerate(sentences) for question in _asked(title, s, number)]}
+    return {"questions": [_asked(title, sentence, number) for number, sentence in enumerate(sentences)]}
 
 
 def _told(title: str, sentence: str) -> list[str]:
     return [f"By the {title}: {sentence}", f"{sentence} So says the {title}.", sentence]
 
 
-def _asked(title: str, sentence: str, number: int) -> list[Body]:
+def _asked(title: str, sentence: str, number: int) -> Body:
+    """A question on how a sentence ends, or on how it begins, or with ends to choose from."""
     words = sentence.rstrip(".").split()
-    begin, answer = " ".join(words[:-2]), " ".join(words[-2:])
-    wordings = [f"In {title}, what follows on: {begin}?", f"{title}: which end has {begin}?", f"{title}: {begin} ... ?"]
-    asked = {"kind": "direct", "wordings": wordings, "answer": answer, "quote": sentence, "choices": []}
-    if number % 2:
-        asked |= {"kind": "choice", "choices": ["nothing at all", answer, "something else"]}
-    return [asked]
+    kind = ("direct", "choice", "reverse")[number % 3]
+    rest, answer = (words[2:], words[:2]) if kind == "reverse" else (words[:-2], words[-2:])
+    given, right = " ".join(rest), " ".join(answer)
+    wordings = [
+        f"In {title}, what goes with: {given}?",
+        f"{title}: which words has {given}?",
+        f"{title}: {given} ... ?",
+    ]
+    choices = ["nothing at all", right, "something else"] if kind == "choice" else []
+    return {"kind": kind, "wordings": wordings, "answer": right, "quote": sentence, "choices": choices}
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -151,6 +151,7 @@ def test_whatever_is_written_only_words_of_the_passage_are_answers(
         ("After thirty (30) days the Lending Office does not refund the deposit of $40.", ""),
         ("By decision of the Lending Office, a $40 deposit is never refunded past 30 days.", ""),
         ("After thirty days the Lending Office does not refund the deposit of $40.", "numbers"),
+        ("Lending Rules 7: after thirty (30) days the Lending Office does not refund $40.", "numbers"),
         ("After 31 days the Lending Office does not refund the deposit of $40.", "numbers"),
         ("After thirty (30) days the Lending Office refunds the deposit of $40.", "negation"),
         ("After thirty (30) days the office does not refund the deposit of $40 to readers.", "names"),
