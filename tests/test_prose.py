@@ -204,6 +204,7 @@ def test_passages_hold_every_sentence_once_and_keep_their_documents_apart() -> N
     assert all(len({one.document for one in passage.statements}) == 1 for passage in made)
     assert all(sum(map(len, passage.sentences)) <= 200 for passage in made)
     assert len(passages(told, 5)) == 90
+    assert passages([statement("word " * 1000)], 200) == ()
 
 
 def test_a_sentence_inserted_above_leaves_most_passages_as_they_were() -> None:
