@@ -4,6 +4,7 @@ import json
 import re
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ class Teacher:
     """Number of the request, from 0, and its body -> one of the behaviours of ``_Handler``."""
     url: str = ""
     requests: list[Body] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    """Of the requests, in seconds."""
     keys: list[str] = field(default_factory=list)
     answered: Counter[str] = field(default_factory=Counter)
     """Prompt -> how often it got a completion."""
@@ -30,6 +33,8 @@ class Teacher:
     held: threading.Event = field(default_factory=threading.Event)
     """Set when a request is being held."""
     lock: threading.Lock = field(default_factory=threading.Lock)
+    wait: str = "0.05"
+    """``Retry-After`` of a 429."""
     usage: int = 50
     """Tokens that each answer is said to have; 0: the server does not count them."""
 
@@ -91,6 +96,7 @@ class _Handler(BaseHTTPRequestHandler):
         with teacher.lock:
             number = len(teacher.requests)
             teacher.requests.append(body)
+            teacher.times.append(time.monotonic())
             teacher.keys.append(self.headers.get("Authorization", ""))
             teacher.at_once += 1
             teacher.most_at_once = max(teacher.most_at_once, teacher.at_once)
@@ -116,7 +122,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _refuse(self, status: int) -> None:
         content = json.dumps({"error": {"message": f"failure {status} on demand"}}).encode()
-        self._send(status, content, {"Retry-After": "0.05"} if status == 429 else {})
+        self._send(status, content, {"Retry-After": self.teacher.wait} if status == 429 else {})
 
     def _complete(self, how: str, body: Body) -> None:
         answer = by_rule(body)

@@ -72,15 +72,26 @@ def test_what_is_sent_is_the_passage_between_marks_with_a_schema(teacher: Teache
     assert SENTENCES[1] not in str(body)
 
 
-@pytest.mark.parametrize("how", ["429", "500", "503", "close", "cut"])
+@pytest.mark.parametrize("how", ["429", "500", "503", "close", "cut", "hold"])
 def test_what_passes_is_tried_again(how: str, teacher: Teacher, tmp_path: Path) -> None:
     teacher.behave = once(1, how)
-    params = settings(teacher, concurrency=1)
+    params = settings(teacher, concurrency=1, timeout_seconds=2.0)
     spent: list[Spending] = []
     assert all(not reply.problem for reply in converse(calls(params), params, tmp_path, spent.append))
     assert len(teacher.requests) == len(SENTENCES) + 1
-    lost = worst_case(calls(params)[1], params).total if how in ("close", "cut") else 0
+    lost = worst_case(calls(params)[1], params).total if how in ("close", "cut", "hold") else 0
     assert spent[-1].spent.total == 6 * 150 + lost  # what was cut off may have been charged
+
+
+def test_a_server_that_asks_to_wait_is_waited_for(teacher: Teacher, tmp_path: Path) -> None:
+    teacher.behave, teacher.wait = once(0, "429"), "1.2"
+    params = settings(teacher, concurrency=1)
+    converse(calls(params)[:1], params, tmp_path / "short")
+    assert teacher.times[1] - teacher.times[0] >= 1.2
+    teacher.behave, teacher.wait = lambda number, _: "429", "7200"
+    with pytest.raises(OutsideError, match="asks to wait 7200 s"):
+        converse(calls(params)[:1], params, tmp_path / "long")
+    assert len(teacher.requests) == 3, "two hours are for the next run"
 
 
 USELESS = {"empty": "empty", "refusal": "refused", "length": "truncated", "broken_json": "", "wrong_schema": ""}
