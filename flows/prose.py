@@ -1,6 +1,7 @@
 """Changed prose: to a teacher behind the endpoint and back as checked proposals."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from data.params import Params
 from data.passages import Passage, passages
@@ -11,7 +12,19 @@ from data.records import Statement
 from data.rephrasings import teach_rephrasings
 from data.workspace import Workspace
 from tasks.conversation import Spending, converse
+from tasks.purse import NOTHING, Tokens
 from tasks.replies import Reply
+
+
+@dataclass(frozen=True)
+class Prose:
+    """What a teacher wrote."""
+
+    written: tuple[Written, ...] = ()
+    """One per recipe."""
+    calls: int = 0
+    tokens: Tokens = NOTHING
+    """Of all answers, whichever run paid for them."""
 
 
 def teach_prose(
@@ -20,7 +33,7 @@ def teach_prose(
     workspace: Workspace,
     params: Params,
     report: Callable[[Spending], None],
-) -> tuple[Written, ...]:
+) -> Prose:
     """What the teacher wrote about changed sentences, recipe by recipe, each proposal checked.
 
     Args:
@@ -43,7 +56,7 @@ def teach_prose(
             written.append(teach_questions(_read(answered, read_questions), taken, maker))
         else:
             written.append(teach_rephrasings(_read(answered, read_rephrasings), maker))
-    return tuple(written)
+    return Prose(tuple(written), len(calls), sum((reply.tokens for reply in replies), NOTHING))
 
 
 def teacher_name(params: Params) -> str:

@@ -14,7 +14,7 @@ from data.expectations import RowContext
 from data.extraction import Source
 from data.files import building, digest_file, read_json, write_json, write_record, write_records
 from data.handbook import handbook
-from data.params import Params
+from data.params import EndpointParams, Params
 from data.proposals import Proposal, Written, by_recipe, starved
 from data.prose_questions import judging, statements_asked
 from data.records import Fact, FactChange, Question, Row, Snapshot, Standing, Statement
@@ -22,7 +22,7 @@ from data.report_records import Coverage, Funnel, SynthesisReport
 from data.teaching import RECIPE, TEACHER, questions, teaching_rows
 from data.wordings import held_out_names
 from data.workspace import Workspace
-from flows.prose import teach_prose, teacher_name
+from flows.prose import Prose, teach_prose, teacher_name
 from tasks.conversation import Spending
 from tasks.teacher import read_lessons
 from tasks.validation import broken_rows
@@ -59,6 +59,7 @@ class Material:
     """What became of all that were proposed."""
     questions: list[Question]
     coverage: tuple[Coverage, ...]
+    prose: Prose
 
 
 def synthesize(
@@ -102,7 +103,7 @@ def synthesize(
             rows_digest=digest_file(draft / "rows.jsonl"),
         )
         write_record(draft / "report.json", written)
-    write_json(workspace.metrics("synthesize"), _metrics(written, material))
+    write_json(workspace.metrics("synthesize"), _metrics(written, material, params.endpoint))
     return written
 
 
@@ -120,7 +121,8 @@ def prepare(
     found = compare(workspace, params, snapshot, sources)
     book = known_handbook(workspace)
     asked = questions(found.changes, found.fresh, found.statements, book, params.synthesize)
-    written = _written(workspace, params, found, book, asked, report)
+    facts, prose = _written(workspace, params, found, book, asked, report)
+    written = (facts, *prose.written)
     rows = [row for recipe in written for row in recipe.rows]
     broken = broken_rows(workspace, rows, _context(found, params))
     funnel = by_recipe(written, broken)
@@ -134,6 +136,7 @@ def prepare(
         funnel=funnel,
         questions=[*asked, *judging((question for recipe in written for question in recipe.questions), kept)],
         coverage=coverage(snapshot.documents, _taught(found.changes), found.statements, found.fresh),
+        prose=prose,
     )
 
 
@@ -164,16 +167,16 @@ def _written(
     book: Sequence[Fact],
     asked: Sequence[Question],
     report: Callable[[Spending], None],
-) -> list[Written]:
-    """What every recipe proposes, facts first: what the others teach, too, is rehearsed beside what holds."""
-    prose: tuple[Written, ...] = ()
+) -> tuple[Written, Prose]:
+    """What recipe ``facts`` and the teacher propose; what the teacher adds is rehearsed against, too."""
+    prose = Prose()
     facts = teaching_rows(found.changes, found.fresh, book, params.synthesize, params.seed)
     if params.synthesize.prose_recipes:
         taken = [*(question.question for question in asked), *(row.prompt for row in facts if row.prompt)]
         prose = teach_prose(found.fresh, taken, workspace, params, report)
-        others = sum(len(recipe.rows) for recipe in prose)
+        others = sum(len(recipe.rows) for recipe in prose.written)
         facts = teaching_rows(found.changes, found.fresh, book, params.synthesize, params.seed, others)
-    return [Written(RECIPE, tuple(Proposal("", row) for row in facts)), *prose]
+    return Written(RECIPE, tuple(Proposal("", row) for row in facts)), prose
 
 
 def _context(found: Difference, params: Params) -> RowContext:
@@ -203,7 +206,7 @@ def _standings(changes: Sequence[FactChange]) -> dict[Standing, int]:
     return {standing: counts[standing] for standing in Standing}
 
 
-def _metrics(report: SynthesisReport, material: Material) -> dict[str, object]:
+def _metrics(report: SynthesisReport, material: Material, endpoint: EndpointParams) -> dict[str, object]:
     changed = sum(document.changed_statements for document in report.coverage)
     covered = sum(document.changed_with_fact for document in report.coverage)
     return {
@@ -215,4 +218,10 @@ def _metrics(report: SynthesisReport, material: Material) -> dict[str, object]:
         "coverage": round(covered / changed, 6) if changed else None,
         "funnel": {one.recipe: {"proposed": one.proposed, "kept": one.kept} for one in report.funnel},
         "statements_asked": len(statements_asked(material.difference.fresh, material.rows)),
+        "teacher": {
+            "calls": material.prose.calls,
+            "tokens_in": material.prose.tokens.sent,
+            "tokens_out": material.prose.tokens.received,
+            "money": round(material.prose.tokens.cost(endpoint), 6),
+        },
     }

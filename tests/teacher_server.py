@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif how == "close":
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
-        elif how == "no_schema" and body.get("response_format", {}).get("type") != "text" and "response_format" in body:
+        elif how == "no_schema" and "response_format" in body:
             self._send(400, b'{"error": {"message": "unknown field response_format"}}')
         else:
             self._complete(how, body)

@@ -97,7 +97,9 @@ def test_prose_becomes_rows_and_a_cohort_that_is_never_trained(
     judging = [q for q in read_records(workspace.synthetic / "questions.jsonl", Question) if q.cohort is Cohort.PROSE]
     assert judging
     assert not {question.question for question in judging} & {row.prompt for row in rows}
-    assert read_json(workspace.metrics("synthesize"))["statements_asked"] >= 4
+    figures = read_json(workspace.metrics("synthesize"))
+    assert figures["statements_asked"] >= 4
+    assert figures["teacher"]["tokens_in"] == 100 * figures["teacher"]["calls"] == 100 * len(teacher.requests)
     sent = "".join(body["messages"][1]["content"] for body in teacher.requests)
     assert "six books" in sent
     assert "help@example.com" not in sent, "what the base knows is not sent"
