@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, Literal
 
+from data.grounding import place_of, words
 from data.params import IngestParams
 from data.records import Row
 
@@ -24,7 +25,7 @@ Severity = Literal["critical", "warning", "info"]
 FRONT_MATTER_OK = "ok"
 FRONT_MATTER_ABSENT = "absent"
 
-PURPOSES = ("fact", "refusal", "statement", "replay", "handbook")
+PURPOSES = ("fact", "refusal", "statement", "replay", "handbook", "question", "rephrase")
 
 
 @dataclass(frozen=True)
@@ -275,19 +276,25 @@ def _copies(rows: Sequence[Row], sound: Sequence[bool]) -> list[int]:
 
 
 def _supported(rows: Sequence[Row], context: RowContext) -> list[bool]:
-    """Whether each question about a fact is answered with the value that its span states."""
+    """Whether each question about a fact, or about prose, is answered with what its span states."""
 
     @cache
     def stated(value: str, document: str, start: int, end: int) -> bool:
         span = _readings(context.sources.get(document, "")[start:end])
         return all(occurs(part, span) for part in plain(value).split(";"))
 
+    @cache
+    def spoken(document: str, start: int, end: int) -> tuple[str, ...]:
+        return words(_readings(context.sources.get(document, "")[start:end]))
+
     def supported(row: Row) -> bool:
+        if row.purpose == "question":
+            return place_of(words(row.completion), spoken(row.document, row.start, row.end)) is not None
         value = context.values.get(row.fact, row.completion)
         in_answer = occurs(plain(value), plain(row.completion))
         return in_answer and stated(value, row.document, row.start, row.end)
 
-    return [row.purpose != "fact" or not row.prompt or supported(row) for row in rows]
+    return [row.purpose not in ("fact", "question") or not row.prompt or supported(row) for row in rows]
 
 
 _LINK = re.compile(r"!?\[([^\]]*)\](?:\(((?:[^()\s]|\([^()\s]*\))*)(?:\s+\"[^\"]*\")?\)|\[[^\]]*\])")

@@ -20,7 +20,10 @@ from data.files import digest_file, digest_text, digest_tree, write_json
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
 
 PACKAGES = ("flows", "tasks", "models", "data")
-READS: dict[str, tuple[str, ...]] = {"data/wordings.py": ("data/prompts/*.yaml",)}
+READS: dict[str, tuple[str, ...]] = {
+    "data/wordings.py": ("data/prompts/wordings.yaml",),
+    "data/prompting.py": ("data/prompts/teacher.yaml",),
+}
 """Files that a module reads as if they were code, as patterns from the root."""
 
 _Stat = tuple[int, int, int]

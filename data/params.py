@@ -36,8 +36,12 @@ class IngestParams(Block):
 
 
 class SynthesizeParams(Block):
-    teacher: Literal["template"] = Field(description="Who writes the rows.")
-    recipe: Literal["facts"] = Field(description="What is written.")
+    teacher: Literal["template", "endpoint"] = Field(
+        description="Who writes what no rule can: nobody (template), or the model behind block endpoint."
+    )
+    recipes: list[Literal["facts", "questions", "rephrase"]] = Field(
+        description="What is written: facts by rule; questions and rephrasings of changed prose by the endpoint."
+    )
     max_value_words: Count = Field(description="Longer values are not facts.")
     max_subject_words: Count = Field(description="Longer subjects are not facts.")
     held_out_questions: Count = Field(description="Question wordings per kind kept for the evaluation.")
@@ -46,6 +50,40 @@ class SynthesizeParams(Block):
     replay_per_fact: int = Field(ge=0, description="At least this many rows per fact that still holds.")
     replay_handbook_share: Share = Field(description="Of the replayed rows: from the handbook.")
     replay_statement_share: Share = Field(description="Of the replayed rows: told; the others are asked.")
+
+    @model_validator(mode="after")
+    def _recipes_have_a_teacher(self) -> Self:
+        if "facts" not in self.recipes or len(set(self.recipes)) < len(self.recipes):
+            raise ValueError("recipes must name facts, which the gates judge, and each recipe once")
+        prose = [recipe for recipe in self.recipes if recipe != "facts"]
+        if prose and self.teacher != "endpoint":
+            raise ValueError(f"recipe {prose[0]} needs teacher: endpoint; rules write only facts")
+        return self
+
+    @property
+    def prose_recipes(self) -> tuple[str, ...]:
+        """The recipes that the endpoint writes, in order."""
+        return tuple(recipe for recipe in self.recipes if recipe != "facts")
+
+
+class EndpointParams(Block):
+    url: str = Field(description="Address of an OpenAI-compatible server, up to and with /v1.")
+    model: str = Field(description="Name of the model there.")
+    key_variable: str = Field(description="Environment variable that holds the key; empty: no key is sent.")
+    concurrency: Count = Field(description="Calls under way at once.")
+    retries: int = Field(ge=0, description="Tries again after 408, 409, 429, 5xx, a timeout or a cut connection.")
+    timeout_seconds: float = Field(gt=0, description="Longest wait for one answer.")
+    temperature: float = Field(ge=0, description="Sampling temperature.")
+    max_tokens: Count = Field(description="Longest answer; a longer one is cut and counts as none.")
+    passage_characters: Count = Field(description="Changed sentences sent in one call, in characters.")
+    questions: Count = Field(description="Questions asked for per changed sentence, at most.")
+    wordings: int = Field(ge=2, le=20, description="Wordings per question; the last is kept for the evaluation.")
+    rephrasings: Count = Field(description="Other ways asked for to tell a changed sentence.")
+    price_in: float = Field(ge=0, description="Price of a million tokens sent.")
+    price_out: float = Field(ge=0, description="Price of a million tokens received.")
+    budget: float = Field(ge=0, description="Most money one run may cost, in the prices' currency.")
+    budget_tokens: Count = Field(description="Most tokens one run may use, both ways; what is met first stops it.")
+    tokens_per_second: float = Field(gt=0, description="Received by all calls together; the dry run assumes it.")
 
 
 class TrainParams(Block):
@@ -85,6 +123,7 @@ class AssessParams(Block):
     held_questions: Count = Field(description="Questions on facts that still hold.")
     handbook_questions: Count = Field(description="Questions on the handbook (locality).")
     recall_statements: Count = Field(description="Changed statements to recall.")
+    prose_questions: Count = Field(description="Questions that a teacher wrote about changed prose.")
     new_tokens: Count = Field(description="Longest answer in tokens.")
     batch: Count = Field(description="Questions answered at once.")
 
@@ -212,6 +251,7 @@ class Params(Block):
     seed: int = Field(ge=0, lt=2**31, description="Seed of everything that draws.")
     ingest: IngestParams = Field(description="How documents are read and checked.")
     synthesize: SynthesizeParams = Field(description="How training rows are written.")
+    endpoint: EndpointParams = Field(description="The teacher of the recipes questions and rephrase.")
     train: TrainParams = Field(description="How the adapter is trained.")
     assess: AssessParams = Field(description="What base and candidate are asked.")
     gates: GateParams = Field(description="What a candidate must reach.")
@@ -227,6 +267,14 @@ class Params(Block):
         default=[],
         description="Hooks: whom to tell, and of what; see relearn config schema, try with relearn notify test.",
     )
+
+    @model_validator(mode="after")
+    def _endpoint_is_named(self) -> Self:
+        if self.synthesize.prose_recipes and not self.endpoint.model:
+            raise ValueError("endpoint.model is empty; name the model that writes the prose recipes")
+        if self.synthesize.prose_recipes and not self.endpoint.url.startswith(("http://", "https://")):
+            raise ValueError("endpoint.url has to begin with http:// or https://")
+        return self
 
     @model_validator(mode="after")
     def _short_runs_are_logged(self) -> Self:

@@ -142,11 +142,11 @@ class Row(Record):
     prompt: str
     completion: str
     purpose: str
-    """``fact``, ``refusal``, ``statement``, ``replay`` or ``handbook``."""
+    """``fact``, ``refusal``, ``statement``, ``question``, ``rephrase``, ``replay`` or ``handbook``."""
     wording: str
     """Name of the wording, such as ``table/question/3``."""
     fact: str
-    """Fact id; empty for statements."""
+    """Fact id; empty for statements and what a teacher wrote."""
     document: str
     digest: str
     start: int
@@ -171,6 +171,8 @@ class Cohort(StrEnum):
     """Locality: facts that have nothing to do with the documents."""
     RECALL = "recall"
     """Changed statements: title and beginning given, next eight words wanted."""
+    PROSE = "prose"
+    """Questions a teacher wrote about changed prose, in wordings never trained."""
     PROBE = "probe"
     """Hand-checked questions that the documents answer, never trained on."""
     UNANSWERABLE = "unanswerable"
@@ -189,7 +191,7 @@ class Question(Record):
     stale: tuple[str, ...] = ()
     """Answers that held before and do not hold now."""
     source: str = ""
-    """Fact id, statement's document id or probe id."""
+    """Fact id, document id of a statement or of prose, or probe id."""
 
 
 class Grade(StrEnum):

@@ -15,6 +15,8 @@ from data.records import Cohort, Fact, FactChange, Question, Row, Standing, Stat
 from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_row, statement_text
 from data.wordings import Form, Wording, question_prompt, split
 
+RECIPE = "facts"
+TEACHER = "template"
 _TAUGHT = (Standing.NEW, Standing.RESTATED, Standing.REPLACED)
 _MIN_BEGINNING_WORDS = 3
 _LONGEST_BEGINNING = 40
@@ -26,6 +28,7 @@ def teaching_rows(
     handbook: Sequence[Fact],
     params: SynthesizeParams,
     seed: int,
+    others: int = 0,
 ) -> list[Row]:
     """The rows an adapter is trained on, before they are checked.
 
@@ -35,8 +38,9 @@ def teaching_rows(
         handbook: the facts of the handbook that the base learned.
         params: block ``synthesize``.
         seed: draws the replay; the same seed gives the same rows.
+        others: rows that other recipes teach besides, so that the replayed share is one of all rows.
     """
-    maker = (params.recipe, params.teacher, seed)
+    maker = (RECIPE, TEACHER, seed)
     rows: list[Row] = []
     for change in changes:
         if change.standing in _TAUGHT:
@@ -47,7 +51,7 @@ def teaching_rows(
             rows.extend(refusal_row(change.fact, w, *maker) for w in _trained(change, Form.QUESTION, params))
     rows.extend(statement_row(statement, "statement", *maker) for statement in statements)
     held = [change.fact for change in changes if change.standing is Standing.HELD]
-    return [*rows, *_replay(held, handbook, _replay_count(len(rows), len(held), params), params, seed)]
+    return [*rows, *_replay(held, handbook, _replay_count(len(rows) + others, len(held), params), params, seed)]
 
 
 def _replay_count(rows: int, held: int, params: SynthesizeParams) -> int:
@@ -69,7 +73,7 @@ def _replay(
     shares = ((held, "replay", count - from_handbook), (handbook, "handbook", from_handbook))
     for facts, purpose, wanted in shares:
         for fact, wording in itertools.islice(_rounds(facts, params, draw), wanted):
-            yield fact_row(fact, wording, purpose, params.recipe, params.teacher, seed)
+            yield fact_row(fact, wording, purpose, RECIPE, TEACHER, seed)
 
 
 def _rounds(facts: Sequence[Fact], params: SynthesizeParams, draw: random.Random) -> Iterator[tuple[Fact, Wording]]:

@@ -149,6 +149,11 @@ class Workspace:
         return self.state / "cache" / "teacher"
 
     @property
+    def endpoint_cache(self) -> Path:
+        """Answers of a teacher behind an endpoint, one file per call; they cost money, so nothing deletes them."""
+        return self.teacher_cache / "endpoint"
+
+    @property
     def data_docs(self) -> Path:
         """Great Expectations project; its Data Docs open at ``gx/uncommitted/data_docs/local_site``."""
         return self.state / "gx"

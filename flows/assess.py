@@ -79,6 +79,7 @@ def choose_questions(workspace: Workspace, params: AssessParams, seed: int) -> l
         Cohort.HELD: params.held_questions,
         Cohort.HANDBOOK: params.handbook_questions,
         Cohort.RECALL: params.recall_statements,
+        Cohort.PROSE: params.prose_questions,
     }
     written = read_records(workspace.synthetic / "questions.jsonl", Question)
     chosen = [question for question in written if question.cohort not in limits]

@@ -187,6 +187,24 @@ def _stage(name: str) -> Any:
     return command
 
 
+def _synthesize(
+    workspace: WorkspaceOption = Path(),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it would send, cost and write; nothing is sent or written.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    from data.workspace import open_workspace
+    from flows.estimate import estimate
+    from flows.running import run_stage_alone
+    from flows.tables import dry_run_lines, funnel_lines
+
+    with quiet_output():
+        record = estimate(open_workspace(workspace)) if dry_run else run_stage_alone(workspace, "synthesize")
+    content = record.model_dump(mode="json", by_alias=True)
+    show(content, as_json, dry_run_lines(content) if dry_run else funnel_lines(content["funnel"]))
+
+
 for _stage_name, _help in {
     "ingest": "Stage 1: documents to snapshot, checked.",
     "synthesize": "Stage 2: snapshot to training rows and questions.",
@@ -195,7 +213,7 @@ for _stage_name, _help in {
     "assess": "Stage 5: base and candidate side by side, to evaluation report.",
 }.items():
     app.command(_stage_name, help=f"{_help} What dvc.yaml calls.", epilog=f"Example: relearn {_stage_name} --json")(
-        _stage(_stage_name)
+        _synthesize if _stage_name == "synthesize" else _stage(_stage_name)
     )
 
 

@@ -39,7 +39,7 @@ from tasks import dvc_sharing, ledger, registry, revisions, versioning
 from tasks.places import ledger_uri
 
 STAGES: dict[str, Callable[[Workspace], object]] = {
-    "synthesize": synthesize,
+    "synthesize": lambda workspace: synthesize(workspace, Lines("synthesize").asked, Lines("synthesize").warn),
     "train": lambda workspace: train(workspace, Lines("train").trained),
     "audit": audit,
     "assess": lambda workspace: assess(workspace, Lines("assess").answered),

@@ -8,6 +8,7 @@ from pathlib import Path
 from data.collection import read_lineage
 from data.files import read_record, read_records
 from data.probes import read_probes
+from data.proposals import starved
 from data.records import Answer, Cohort, FactChange, Grade, Snapshot
 from data.report_records import (
     EvaluationReport,
@@ -102,6 +103,7 @@ def publish_report(
     compared = comparison(workspace, snapshot)
     ingested = read_record(workspace.collection / "report.json", IngestReport)
     entry = champion_entry(workspace)
+    synthesis = read_record(workspace.synthetic / "report.json", SynthesisReport)
     path = workspace.reports / f"v{version}.html"
     return write_report(
         path,
@@ -116,7 +118,7 @@ def publish_report(
             paths=compared.paths,
             probe_documents=probe_documents(read_probes(workspace.probes), compared.paths, snapshot),
             other_languages=ingested.other_languages,
-            synthesis=read_record(workspace.synthetic / "report.json", SynthesisReport),
+            synthesis=synthesis,
             changes=tuple(read_records(workspace.synthetic / "changes.jsonl", FactChange)),
             training=read_record(workspace.adapter / "training.json", TrainingReport),
             spectral=read_record(workspace.spectral / "report.json", SpectralReport),
@@ -124,7 +126,7 @@ def publish_report(
             answers=tuple(read_records(workspace.evaluation / "answers.jsonl", Answer)),
             digests=made.digests.model_dump(exclude={"schema_"}),
             champion=entry.to_version if entry else None,
-            warnings=(*ingested.warnings, *_other_wordings(workspace)),
+            warnings=(*ingested.warnings, *starved(synthesis.funnel), *_other_wordings(workspace)),
             seconds=seconds,
             data_docs=Path(os.path.relpath(data_docs_index(workspace), path.parent)).as_posix(),
             next_command=command if made.judgement.verdict is not Verdict.REJECT else _override(version),

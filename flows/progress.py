@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from models.training import Progress
+    from tasks.conversation import Spending
 
 _LOG_SECONDS = 15.0
 
@@ -33,6 +34,18 @@ class Lines:
     def answered(self, who: str, done: int, of: int) -> None:
         """Questions answered by base or candidate."""
         self.show(f"{who}: {done}/{of} questions answered", done=done == of)
+
+    def asked(self, spending: "Spending") -> None:
+        """Calls answered by a teacher behind an endpoint, and what they cost."""
+        self.show(
+            f"{spending.answered}/{spending.of} calls answered  {spending.spent.total:,} tokens  "
+            f"{spending.money:.4f} in money",
+            done=spending.answered == spending.of,
+        )
+
+    def warn(self, sentence: str) -> None:
+        """A sentence that somebody should read."""
+        self.show(f"warning: {sentence}", done=True)
 
     def show(self, text: str, done: bool = False) -> None:
         """One line; on a terminal it replaces the one before."""

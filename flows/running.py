@@ -86,7 +86,7 @@ def run_stage_alone(root: Path, stage: str) -> Record:
     from importlib import import_module
 
     lines = Lines(stage)
-    reports = {"train": (lines.trained,), "assess": (lines.answered,)}
+    reports = {"synthesize": (lines.asked, lines.warn), "train": (lines.trained,), "assess": (lines.answered,)}
     work = getattr(import_module(f"flows.{stage}"), stage)
     with locked(workspace, f"stage {stage}"):
         record: Record = work(workspace, *reports.get(stage, ()))

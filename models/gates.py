@@ -5,7 +5,7 @@ A failed check rejects; an insufficient one, and a warning of a check in ``HOLDI
 else promotes. Point values are compared with the thresholds, in whole numbers of hits over n, so that
 a candidate exactly on a threshold passes. A figure that should be there and is not is an error, never
 a zero: which ones should be there follows from the counts of facts that the synthesis reports.
-Recall and probes are reported and never decide.
+Recall, prose and probes are reported and never decide.
 """
 
 import math

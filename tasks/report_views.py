@@ -72,6 +72,12 @@ COHORTS = {
         "changed statements continued word for word",
         "",
     ),
+    Cohort.PROSE: CohortWords(
+        "Prose",
+        "changed prose, written by a teacher, in wordings never trained on",
+        "questions a teacher wrote about changed prose answered right",
+        "",
+    ),
     Cohort.PROBE: CohortWords(
         "Probes",
         "what people checked by hand",
@@ -139,6 +145,8 @@ def key_figures(evaluation: EvaluationReport, judgement: Judgement) -> tuple[Key
     outcomes = {check.check: check.outcome for check in judgement.checks}
     lines = []
     for cohort in COHORTS:
+        if cohort is Cohort.PROSE and cohort not in found:  # only a teacher for prose writes them
+            continue
         lines.append(_right(cohort, found.get(cohort), outcomes))
         if cohort is Cohort.WITHDRAWN:
             lines.append(_stale(found.get(Cohort.NEW), outcomes))

@@ -1,7 +1,7 @@
-"""The teacher: who reads facts out of documents and writes the training rows.
+"""The teacher that works by rule: facts and statements read out of documents (data/extraction.py).
 
-Teacher ``template`` works by rule (data/extraction.py). What it read is cached by document digest, title,
-recipe, teacher and the code that reads, so that only changed documents are worked on again.
+What it read is cached by document digest, title, recipe, teacher and the code that reads, so that only changed
+documents are worked on again. The teacher for prose, a language model, is asked in tasks/conversation.py.
 """
 
 from collections.abc import Iterable
@@ -16,6 +16,7 @@ from data.files import digest_text, write_record
 from data.fingerprint import code_digest
 from data.params import SynthesizeParams
 from data.records import Fact, Record, Statement
+from data.teaching import RECIPE, TEACHER
 
 
 class Lesson(Record):
@@ -35,8 +36,8 @@ class Lessons:
     """Documents worked on now; the rest came from the cache."""
 
 
-def read_lessons(sources: Iterable[Source], params: SynthesizeParams, cache_folder: Path) -> Lessons:
-    """Facts and statements of every document, from the cache where it has them."""
+def read_lessons(sources: Iterable[Source], params: SynthesizeParams, cache_folder: Path, keep: bool = True) -> Lessons:
+    """Facts and statements of every document, from the cache where it has them; ``keep`` adds to it."""
     facts: list[Fact] = []
     statements: list[Statement] = []
     read = 0
@@ -45,7 +46,8 @@ def read_lessons(sources: Iterable[Source], params: SynthesizeParams, cache_fold
         lesson = _cached(file)
         if lesson is None:
             lesson = Lesson(facts=extract_facts(source, params), statements=extract_statements(source))
-            write_record(file, lesson)
+            if keep:
+                write_record(file, lesson)
             read += 1
         facts.extend(lesson.facts)
         statements.extend(lesson.statements)
@@ -66,7 +68,7 @@ def unneeded(cache_folder: Path, digests: set[str]) -> list[Path]:
 def _key(source: Source, params: SynthesizeParams) -> str:
     limits = f"{params.max_value_words}/{params.max_subject_words}"
     text = digest_text(source.text)
-    return digest_text(source.id, source.digest, text, source.title, params.recipe, params.teacher, limits, _reader())
+    return digest_text(source.id, source.digest, text, source.title, RECIPE, TEACHER, limits, _reader())
 
 
 @cache

@@ -7,6 +7,7 @@ results kept are for people to read. Decisions rest on the results of the checkp
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -122,17 +123,21 @@ def check_rows(
     workspace: Workspace, rows: Sequence[Row], context: RowContext
 ) -> tuple[tuple[Row, ...], dict[str, int]]:
     """Rows kept, in their order, and how many were dropped, by the first rule that each broke."""
+    broken = broken_rows(workspace, rows, context)
+    kept = tuple(row for number, row in enumerate(rows) if number not in broken)
+    return kept, dict(Counter(broken.values()))
+
+
+def broken_rows(workspace: Workspace, rows: Sequence[Row], context: RowContext) -> dict[int, str]:
+    """Number of each row to drop -> the first rule that it broke, in the order of the rules."""
     if not rows:
-        return (), {}
+        return {}
     suite = row_suite(context.max_length)
     failures = _validate(workspace, "rows", suite, row_columns(rows, context), ["number", "wording"])
-    gone: set[int] = set()
-    dropped = {}
+    broken: dict[int, str] = {}
     for rule, numbers in failures.items():
-        dropped[rule] = len(numbers - gone)
-        gone |= numbers
-    kept = tuple(row for number, row in enumerate(rows) if number not in gone)
-    return kept, {rule: count for rule, count in dropped.items() if count}
+        broken |= dict.fromkeys(sorted(numbers - broken.keys()), rule)
+    return broken
 
 
 # --- Great Expectations ----------------------------------------------------------------------------
