@@ -31,6 +31,7 @@ from data.workspace import Workspace, open_workspace
 from flows import attempts
 from flows.inputs import Now
 from flows.inputs import look as look_at
+from flows.notices import make_event, notify
 from flows.running import run_cycle
 from tasks import orchestration
 
@@ -154,6 +155,9 @@ async def serve(workspace: Workspace, say: Callable[[str], None]) -> None:
     swept = await orchestration.sweep(params.name)
     for said in _told(swept):
         say(said)
+    if swept.missed:
+        missed = make_event(workspace, "missed", reasons=(_told(swept)[-1],))
+        await asyncio.to_thread(notify, workspace, missed)
     runner = Runner(name=params.name, query_seconds=QUERY_SECONDS, limit=1, pause_on_shutdown=False)
     for deployment in await orchestration.deployments(params, str(workspace.root), update, look):
         await runner.aadd_deployment(deployment)

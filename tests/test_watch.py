@@ -1,5 +1,6 @@
 """The triggers, with real processes: nothing is missed, nothing is trained twice, nothing is left running."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -83,7 +84,7 @@ def test_every_change_is_one_run_and_no_digest_is_trained_twice(workspace: Works
         assert len(snapshot(workspace).documents) == len(NEW) + 11
 
         document(workspace, 20)
-        until("documents that are read", lambda: watch.said().count("ingest      done") == 3)
+        until("documents that are read", lambda: watch.said().count("synthesize  done") == 3)
         for number in (21, 22):  # while it runs: one more run afterwards
             document(workspace, number)
         assert watch.until_runs(4) == ["Rejected"] * 4
@@ -99,6 +100,9 @@ def test_every_change_is_one_run_and_no_digest_is_trained_twice(workspace: Works
 def test_after_a_kill_and_a_night_off_one_run_makes_up_for_all(workspace: Workspace) -> None:
     params = yaml.safe_load(workspace.params_file.read_text())
     params["watch"]["cron"] = "30 * * * *"
+    told = workspace.root / "told.json"
+    copy = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.stdin.read())"
+    params["notify"] = [{"on": ["missed"], "command": [sys.executable, "-c", copy, str(told)]}]
     workspace.params_file.write_text(yaml.safe_dump(params))
     watch = Watched(workspace).__enter__()
     until("a run", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api)))
@@ -119,6 +123,7 @@ def test_after_a_kill_and_a_night_off_one_run_makes_up_for_all(workspace: Worksp
         assert watch.until_runs(2) == ["Crashed", "Rejected"]
         looks = names(watch.api, "look")
         assert "scheduled runs were missed" in watch.said()
+        assert json.loads(told.read_text())["event"] == "missed"
         assert looks.count("Missed") >= 3
         assert looks.count("Completed") + looks.count("Nothing to do") + looks.count("Announced") <= 1
     assert trained(workspace) == [snapshot(workspace).digest]
