@@ -162,7 +162,8 @@ def _folder(workspace: Workspace) -> str:
         now = quick_digest(workspace.documents, workspace.params().ingest.extensions, cache)
     except InputError as error:
         return str(error)
-    read = snapshot_digest((one.path, one.digest) for one in (*snapshot.documents, *snapshot.quarantined))
+    files = [(one.path, one.digest) for one in snapshot.documents]
+    read = snapshot_digest([*files, *((one.path, one.digest) for one in snapshot.quarantined)])
     return "as in the snapshot" if now == read else "differs from the snapshot: relearn diff shows how"
 
 

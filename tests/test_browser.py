@@ -101,8 +101,9 @@ def measured(browser: list[str], page: Path) -> dict[int, dict[str, Any]]:
     """What the wrapper measures at the width of a desk and of a phone, and what was asked of the server."""
     found: dict[int, dict[str, Any]] = {}
     for width in (DESK[0], PHONE):
-        served = type("Page", (Served,), {"asked": [], "pages": {
-            "/report.html": page.read_bytes(), "/": (WRAPPER % (width, DESK[1])).encode()}})  # fmt: skip
+        asked: list[str] = []
+        pages = {"/report.html": page.read_bytes(), "/": (WRAPPER % (width, DESK[1])).encode()}
+        served = type("Page", (Served,), {"asked": asked, "pages": pages})
         with ThreadingHTTPServer(("127.0.0.1", 0), served) as server:
             thread = threading.Thread(target=server.serve_forever, daemon=True)
             thread.start()
@@ -112,7 +113,7 @@ def measured(browser: list[str], page: Path) -> dict[int, dict[str, Any]]:
             thread.join(timeout=10)
         said = re.search(r'<pre id="measured">(.*?)</pre>', dom, re.DOTALL)
         assert said is not None
-        found[width] = {**json.loads(unescape(said[1])), "asked": served.asked}
+        found[width] = {**json.loads(unescape(said[1])), "asked": asked}
     return found
 
 

@@ -61,12 +61,13 @@ class Taker(BaseHTTPRequestHandler):
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[Any]]]:
     """(address, what was posted there)."""
-    taker = type("FreshTaker", (Taker,), {"taken": []})
+    taken: list[Any] = []
+    taker = type("FreshTaker", (Taker,), {"taken": taken})
     with ThreadingHTTPServer(("127.0.0.1", 0), taker) as running:
         running.daemon_threads = True
         thread = threading.Thread(target=running.serve_forever, daemon=True)
         thread.start()
-        yield f"http://127.0.0.1:{running.server_address[1]}", taker.taken
+        yield f"http://127.0.0.1:{running.server_address[1]}", taken
         running.shutdown()
         thread.join(timeout=10)
 

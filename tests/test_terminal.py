@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -67,7 +68,7 @@ def test_status_fits_and_says_what_to_type(capsys: pytest.CaptureFixture[str]) -
 
 def test_an_empty_ledger_and_a_version_without_figures_are_said(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = {"version": 1, "verdict": None, "snapshot": None, "rests_on_withdrawn": None}
-    content = {"champion": nothing, "challenger": None, "snapshot": None, "warnings": []}
+    content: dict[str, Any] = {"champion": nothing, "challenger": None, "snapshot": None, "warnings": []}
     put(status_table(content, Surroundings("none yet", "not read yet")))
     put(history_table([], frozenset()))
     assert "version 1, verdict none" in capsys.readouterr().out
