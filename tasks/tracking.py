@@ -52,7 +52,8 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
+    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # they log what is raised as well
     uri = mlflow_uri(workspace)
     try:
         _knock(uri)

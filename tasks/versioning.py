@@ -129,6 +129,8 @@ def opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)  # the rest goes to standard output, which is not its own
+    for noisy in ("dvc_data", "dvc_objects"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # they log a traceback per file of what is raised as well
     try:
         if mend:
             drop_torn(workspace)

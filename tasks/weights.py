@@ -6,6 +6,7 @@ file of them goes, so that a kill in between leaves no version that looks whole 
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlparse
 
 from data.errors import PersonNeededError
 from data.workspace import Workspace
@@ -38,12 +39,16 @@ def require(info: "VersionInfo") -> None:
 def stored_bytes(workspace: Workspace, info: "VersionInfo") -> int:
     """Size of a version's weights in MLflow's store."""
     with reaching(workspace) as client:
+        if not _is_ours(client, workspace, info.source):
+            return 0
         return _size(_store(client, info.source), FOLDER)
 
 
 def free(workspace: Workspace, info: "VersionInfo") -> None:
     """Delete a version's weights; its record, figures and reports stay."""
     with reaching(workspace) as client:
+        if not _is_ours(client, workspace, info.source):
+            return
         client.set_model_version_tag(workspace.params().registry.model, str(info.version), TAG, FREED)
         store = _store(client, info.source)
         if store.list_artifacts(FOLDER):
@@ -65,6 +70,14 @@ def put_back(client: "MlflowClient", workspace: Workspace, version: int, base: s
     for name, place in parts.items():
         store.log_artifacts(str(folders[name]), place.relative_to(description.parent).as_posix())
     client.delete_model_version_tag(model, str(version), TAG)
+
+
+def _is_ours(client: "MlflowClient", workspace: Workspace, source: str) -> bool:
+    """Whether weights lie in this workspace or on a server; a copied workspace still names the files of the original."""
+    place = str(client.get_logged_model(source.removeprefix("models:/")).artifact_location)
+    if not place.startswith(("file:", "/")):
+        return True
+    return Path(unquote(urlparse(place).path)).resolve().is_relative_to(workspace.root.resolve())
 
 
 def _store(client: "MlflowClient", source: str) -> "ArtifactRepository":

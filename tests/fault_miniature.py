@@ -11,12 +11,13 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib import import_module
@@ -38,6 +39,13 @@ FORKS.set_forkserver_preload(
     ["torch", "transformers", "peft", "mlflow", "great_expectations", "pandas", "dvc.repo", "prefect", "flows.cycle"]
 )
 TIMEOUT = 120
+MLFLOW_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow's database holds absolute paths."""
 MORE = {"more.md": "# More\n\nYou must pay within 30 days of the bill.\n"}
 """A document that comes on the second day."""
 LEARNS = {"steps": 250, "width": 64, "tokens_per_step": 1024}
@@ -234,9 +242,19 @@ def sentence(said: str) -> str:
 
 
 def copied(template: Path, place: Path) -> Workspace:
-    """The workspace once more, for a test to spoil."""
+    """The workspace once more, for a test to spoil; MLflow notes absolute places, which follow the copy."""
     shutil.copytree(template, place, symlinks=True)
-    return Workspace(place)
+    workspace = Workspace(place)
+    database = workspace.state / "mlflow.db"
+    if database.is_file():
+        with closing(sqlite3.connect(database)) as connection, connection:
+            for table, column in MLFLOW_PLACES:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(template), str(place))
+                )
+    if workspace.serving.is_file():
+        workspace.serving.write_text(workspace.serving.read_text().replace(str(template), str(place)))
+    return workspace
 
 
 @contextmanager

@@ -61,7 +61,9 @@ def test_what_kills_leave_behind_is_mended_once_and_nothing_else_is_touched(work
     assert {what for what, state in looked.items() if state is State.WARNING} == seen
     assert all(path.exists() for path in left)
     mended = states(workspace)
-    assert {what for what, state in mended.items() if state is State.MENDED} == seen
+    assert {what for what, state in mended.items() if state is State.MENDED} == seen - {
+        "lock"
+    }  # its own note stands now
     assert not any(path.exists() for path in left)
     assert set(states(workspace).values()) == {State.OK}
     assert (digest_tree(workspace.documents), workspace.params_file.read_bytes()) == people
@@ -110,7 +112,7 @@ def test_a_server_left_behind_is_ended_and_no_other_process_ever_is(workspace: W
         assert states(workspace, check=True)["prefect"] is State.WARNING
         assert left.poll() is None
         assert states(workspace)["prefect"] is State.MENDED
-        assert left.wait(10) != 0
+        assert not psutil.pid_exists(left.pid)
     assert states(workspace)["prefect"] is State.OK
 
 

@@ -3,6 +3,8 @@
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from data.workspace import Workspace
 from tests.fault_miniature import MORE, At, Fault, assert_whole, command, copied, kill
 from tests.miniature import NEW, write_documents
@@ -35,11 +37,25 @@ ON_THE_WAY = {
 }
 
 
-def test_killed_at_every_instant_of_a_cycle_it_ends_as_if_nothing_had_been(
-    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+NASTIEST = (
+    "the base stands in the ledger",
+    "ingest has worked",
+    "a checkpoint is half written",
+    "DVC has digests and no file",
+    "the candidate's figures stand",
+    "the candidate's version is made",
+    "the candidate has the alias",
+    "all but the cycle's record",
+)
+
+
+@pytest.mark.parametrize("instants", [NASTIEST, pytest.param(tuple(ON_THE_WAY), marks=pytest.mark.slow)], ids=len)
+def test_killed_on_its_way_again_and_again_it_ends_as_if_nothing_had_been(
+    instants: tuple[str, ...], lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
     workspace = copied(lenient, tmp_path / "workspace")
-    for name, instant in ON_THE_WAY.items():
+    for name in instants:
+        instant = ON_THE_WAY[name]
         act = half_written if name == "a checkpoint is half written" else kill
         ended = command(workspace, server, "run", "--quick", fault=Fault(instant, act))
         assert ended.killed, (name, ended.said)
