@@ -139,6 +139,9 @@ def damage(workspace: Workspace) -> str | None:
     try:
         with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            unfinished = "SELECT name FROM sqlite_master WHERE name LIKE '\\_alembic\\_tmp\\_%' ESCAPE '\\'"
+            if connection.execute(unfinished).fetchone():
+                return "its tables were never finished"
     except sqlite3.DatabaseError as error:
         return None if "locked" in str(error) else str(error)
     return None if said == "ok" else str(said)
