@@ -10,6 +10,7 @@ import queue
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 from pydantic import ValidationError
@@ -89,7 +90,8 @@ def _forget_what_was_not_sent() -> None:
     """Drop the events and logs that wait for a server that is gone; Prefect would try for minutes before it ended."""
     from prefect._internal.concurrency.services import QueueService
 
-    for service in list(QueueService._instances.values()):
+    services: type[Any] = QueueService
+    for service in list(services._instances.values()):
         with contextlib.suppress(queue.Empty):
             while True:
                 service._queue.get_nowait()

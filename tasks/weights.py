@@ -5,7 +5,7 @@ file of them goes, so that a kill in between leaves no version that looks whole 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from data.errors import PersonNeededError
@@ -14,7 +14,6 @@ from tasks.tracking import reaching
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
     from tasks.registry import VersionInfo
 
@@ -80,13 +79,14 @@ def _is_ours(client: "MlflowClient", workspace: Workspace, source: str) -> bool:
     return Path(unquote(urlparse(place).path)).resolve().is_relative_to(workspace.root.resolve())
 
 
-def _store(client: "MlflowClient", source: str) -> "ArtifactRepository":
+def _store(client: "MlflowClient", source: str) -> Any:
+    """MLflow's store of a model's files; its methods are untyped."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     model = client.get_logged_model(source.removeprefix("models:/"))
     return get_artifact_repository(str(model.artifact_location))
 
 
-def _size(store: "ArtifactRepository", folder: str) -> int:
+def _size(store: Any, folder: str) -> int:
     entries = store.list_artifacts(folder)
     return sum(_size(store, entry.path) if entry.is_dir else int(entry.file_size or 0) for entry in entries)

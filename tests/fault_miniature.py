@@ -32,7 +32,7 @@ from data.workspace import Workspace
 from flows.overview import history
 from tasks import registry
 from tasks.tracking import reaching
-from tests.miniature import ROOT, SMALL, make_workspace, with_base
+from tests.miniature import ROOT, make_workspace, with_base
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -48,9 +48,9 @@ MLFLOW_PLACES = (
 """Where MLflow's database holds absolute paths."""
 MORE = {"more.md": "# More\n\nYou must pay within 30 days of the bill.\n"}
 """A document that comes on the second day."""
-LEARNS = {"steps": 250, "width": 64, "tokens_per_step": 1024}
+LEARNS: dict[str, Any] = {"steps": 250, "width": 64, "tokens_per_step": 1024}
 """What a base needs to know anything at all, so that something can be forgotten."""
-LENIENT = {
+LENIENT: dict[str, Any] = {
     "min_new_right": 0.0, "max_held_drop": 1.0, "max_handbook_drop": 1.0, "max_stale_share": 1.0, "min_coverage": 0.0,
     "min_withdrawn_refused": 0.0, "min_questions": 1, "min_surviving_share": 0.0, "max_sigma_ratio": 1e9,
     "warn_sigma_ratio": 1e9,
@@ -59,8 +59,9 @@ LENIENT = {
 
 def make_template(root: Path) -> Path:
     """A workspace before its first cycle; its gates let every candidate pass, and it saves every five steps."""
-    SMALL["tiny"].update(LEARNS)
-    workspace = with_base(make_workspace(root))
+    workspace = make_workspace(root)
+    turn(workspace, tiny=LEARNS)
+    with_base(workspace)
     turn(workspace, gates=LENIENT, train={"log_every": 5, "checkpoint_every": 5})
     turn(workspace, quick={"steps": 20, "held_questions": 20, "handbook_questions": 20})
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)

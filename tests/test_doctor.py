@@ -10,14 +10,14 @@ from typing import Any
 import psutil
 import pytest
 
-from data.files import digest_tree, write_json
+from data.files import digest_tree, write_json, write_record
 from data.findings import State
 from data.report_records import Cycle
 from data.workspace import Workspace
 from flows.doctor import doctor
 from flows.inputs import last_cycle
 from flows.running import locked
-from tasks import prefect_server, registry
+from tasks import registry
 from tasks.dvc_cache import Cache, recorded_outputs
 from tasks.places import ledger_uri
 from tasks.prefect_server import Process, Server
@@ -105,10 +105,10 @@ def test_a_server_left_behind_is_ended_and_no_other_process_ever_is(workspace: W
             (Process(pid=left.pid, began=began - 60), gone),  # its number was given away again
             (Process(pid=left.pid, began=began), alive),  # its cycle is under way
         ):
-            prefect_server.write_record(note, Server(server=server, started_by=starter))
+            write_record(note, Server(server=server, started_by=starter))
             assert states(workspace)["prefect"] is State.OK
             assert left.poll() is None
-        prefect_server.write_record(note, Server(server=Process(pid=left.pid, began=began), started_by=gone))
+        write_record(note, Server(server=Process(pid=left.pid, began=began), started_by=gone))
         assert states(workspace, check=True)["prefect"] is State.WARNING
         assert left.poll() is None
         assert states(workspace)["prefect"] is State.MENDED

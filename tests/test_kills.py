@@ -1,5 +1,6 @@
 """kill -9 at every instant that matters: the next run finishes, with the same bits, and nothing stands twice."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -73,13 +74,14 @@ def test_killed_while_the_new_takes_the_place_of_the_old(
 ) -> None:
     workspace = copied(undisturbed.root, tmp_path / "workspace")
     write_documents(workspace.documents, NEW | MORE)
-    for name, act in {
+    kills: dict[str, tuple[At, Callable[..., object]]] = {
         "the candidate's model is written": (At("mlflow.MlflowClient.create_model_version"), kill),
         "the old adapter is aside": (At("pathlib.Path.rename", "adapter", number=2), kill),
         "dvc.lock is half written": (At("dvc.stage.PipelineStage.dump", after=True), partial(torn, workspace)),
         "the old report is there": (At("flows.decide.write_report"), kill),
-    }.items():
-        ended = command(workspace, server, "run", "--quick", fault=Fault(*act))
+    }
+    for name, (instant, act) in kills.items():
+        ended = command(workspace, server, "run", "--quick", fault=Fault(instant, act))
         assert ended.killed, (name, ended.said)
     ended = command(workspace, server, "run", "--quick")
     assert ended.code == 0, ended.said
