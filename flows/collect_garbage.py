@@ -162,7 +162,7 @@ def _drafts(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
 def _weights(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
     for info in kept.others:
         size = weights.stored_bytes(workspace, info)
-        if size or info.tags.get(weights.TAG) != weights.FREED:
+        if size:
             yield Garbage("weights of versions", size, partial(weights.free, workspace, info))
         yield _file("weights of versions", workspace.state / "models" / str(info.version))
 

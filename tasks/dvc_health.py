@@ -56,7 +56,7 @@ def _cache_again(repo: "Repo", workspace: Workspace) -> None:
     with repository_lock(repo):
         for name in recorded_outputs(lock_file(workspace)):
             stage = load(repo, workspace, name)
-            if not stage.changed_outs():
+            if all(output.exists and not output.changed_checksum() for output in stage.outs):
                 stage.commit()
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import queue
 from collections.abc import Iterator
+from typing import Any
 
 from data.errors import OutsideError, RelearnError
 
@@ -58,7 +59,8 @@ def _forget_what_was_not_sent() -> None:
     """Drop the events and logs that wait for a server that is gone; Prefect would try for minutes before it ended."""
     from prefect._internal.concurrency.services import QueueService
 
-    for service in list(QueueService._instances.values()):
+    services: type[Any] = QueueService
+    for service in list(services._instances.values()):
         with contextlib.suppress(queue.Empty):
             while True:
                 service._queue.get_nowait()

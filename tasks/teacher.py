@@ -59,8 +59,9 @@ def unneeded(cache_folder: Path, digests: set[str]) -> list[Path]:
     old = []
     for file in sorted(cache_folder.glob("*.json")):
         lesson = _cached(file)
-        read = [*lesson.facts, *lesson.statements] if lesson else []
-        if read and not {entry.digest for entry in read} & digests:
+        facts, statements = (lesson.facts, lesson.statements) if lesson else ((), ())
+        read = {fact.digest for fact in facts} | {statement.digest for statement in statements}
+        if read and not read & digests:
             old.append(file)
     return old
 

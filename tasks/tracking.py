@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data.errors import OutsideError
-from data.files import digest_tree, refusal
+from data.files import DRAFT, digest_tree, refusal
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks.candidate import Candidate
@@ -52,7 +52,8 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback of what it raises
+    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # they log what is raised as well
     uri = mlflow_uri(workspace)
     try:
         _knock(uri)
@@ -84,12 +85,27 @@ def _knock(uri: str) -> None:
         return
     url = sa.make_url(uri)
     if url.get_backend_name() == "sqlite":
-        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        _make_database(Path(str(url.database)))
     waits = {"timeout": WAIT_SECONDS} if url.get_backend_name() == "sqlite" else {}
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=waits)
     with engine.connect() as connection:
         if waits:
             connection.exec_driver_sql("SELECT 1 FROM sqlite_master")
+
+
+def _make_database(file: Path) -> None:
+    """Let MLflow make its tables aside: stopped within its many steps, it could never go on with them."""
+    import mlflow
+
+    if file.is_file() and file.stat().st_size:
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f".{file.name}.{os.getpid()}{DRAFT}")
+    try:
+        mlflow.MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
+        draft.replace(file)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

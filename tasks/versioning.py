@@ -161,6 +161,8 @@ def _refused(workspace: Workspace, error: Exception) -> OutsideError | None:
 def lower_voice() -> None:
     """DVC says what it does on standard output, which is not its own."""
     logging.getLogger("dvc").setLevel(logging.WARNING)
+    for noisy in ("dvc_data", "dvc_objects"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # they log a traceback per file of what is raised as well
     logging.getLogger("dvc.output").addFilter(_is_not_about_emptiness)
 
 

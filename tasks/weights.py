@@ -5,7 +5,8 @@ file of them goes, so that a kill in between leaves no version that looks whole 
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlparse
 
 from data.errors import PersonNeededError
 from data.workspace import Workspace
@@ -13,7 +14,6 @@ from tasks.tracking import reaching
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
     from tasks.registry import VersionInfo
 
@@ -38,12 +38,16 @@ def require(info: "VersionInfo") -> None:
 def stored_bytes(workspace: Workspace, info: "VersionInfo") -> int:
     """Size of a version's weights in MLflow's store."""
     with reaching(workspace) as client:
+        if not _is_ours(client, workspace, info.source):
+            return 0
         return _size(_store(client, info.source), FOLDER)
 
 
 def free(workspace: Workspace, info: "VersionInfo") -> None:
     """Delete a version's weights; its record, figures and reports stay."""
     with reaching(workspace) as client:
+        if not _is_ours(client, workspace, info.source):
+            return
         client.set_model_version_tag(workspace.params().registry.model, str(info.version), TAG, FREED)
         store = _store(client, info.source)
         if store.list_artifacts(FOLDER):
@@ -67,13 +71,22 @@ def put_back(client: "MlflowClient", workspace: Workspace, version: int, base: s
     client.delete_model_version_tag(model, str(version), TAG)
 
 
-def _store(client: "MlflowClient", source: str) -> "ArtifactRepository":
+def _is_ours(client: "MlflowClient", workspace: Workspace, source: str) -> bool:
+    """Whether weights lie in this workspace or on a server; a copied workspace still names files of the original."""
+    place = str(client.get_logged_model(source.removeprefix("models:/")).artifact_location)
+    if not place.startswith(("file:", "/")):
+        return True
+    return Path(unquote(urlparse(place).path)).resolve().is_relative_to(workspace.root.resolve())
+
+
+def _store(client: "MlflowClient", source: str) -> Any:
+    """MLflow's store of a model's files; its methods are untyped."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     model = client.get_logged_model(source.removeprefix("models:/"))
     return get_artifact_repository(str(model.artifact_location))
 
 
-def _size(store: "ArtifactRepository", folder: str) -> int:
+def _size(store: Any, folder: str) -> int:
     entries = store.list_artifacts(folder)
     return sum(_size(store, entry.path) if entry.is_dir else int(entry.file_size or 0) for entry in entries)

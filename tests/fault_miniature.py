@@ -11,12 +11,13 @@ import resource
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib import import_module
@@ -31,18 +32,25 @@ from data.workspace import Workspace
 from flows.overview import history
 from tasks import registry
 from tasks.tracking import reaching
-from tests.miniature import ROOT, SMALL, make_workspace, with_base
+from tests.miniature import ROOT, make_workspace, with_base
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["torch", "transformers", "peft", "mlflow", "great_expectations", "pandas", "dvc.repo", "prefect", "flows.cycle"]
 )
 TIMEOUT = 120
+MLFLOW_PLACES = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow's database holds absolute paths."""
 MORE = {"more.md": "# More\n\nYou must pay within 30 days of the bill.\n"}
 """A document that comes on the second day."""
-LEARNS = {"steps": 250, "width": 64, "tokens_per_step": 1024}
+LEARNS: dict[str, Any] = {"steps": 250, "width": 64, "tokens_per_step": 1024}
 """What a base needs to know anything at all, so that something can be forgotten."""
-LENIENT = {
+LENIENT: dict[str, Any] = {
     "min_new_right": 0.0, "max_held_drop": 1.0, "max_handbook_drop": 1.0, "max_stale_share": 1.0, "min_coverage": 0.0,
     "min_withdrawn_refused": 0.0, "min_questions": 1, "min_surviving_share": 0.0, "max_sigma_ratio": 1e9,
     "warn_sigma_ratio": 1e9,
@@ -51,8 +59,9 @@ LENIENT = {
 
 def make_template(root: Path) -> Path:
     """A workspace before its first cycle; its gates let every candidate pass, and it saves every five steps."""
-    SMALL["tiny"].update(LEARNS)
-    workspace = with_base(make_workspace(root))
+    workspace = make_workspace(root)
+    turn(workspace, tiny=LEARNS)
+    with_base(workspace)
     turn(workspace, gates=LENIENT, train={"log_every": 5, "checkpoint_every": 5})
     turn(workspace, quick={"steps": 20, "held_questions": 20, "handbook_questions": 20})
     subprocess.run(["git", "init", "-q"], cwd=root, check=True)
@@ -234,9 +243,19 @@ def sentence(said: str) -> str:
 
 
 def copied(template: Path, place: Path) -> Workspace:
-    """The workspace once more, for a test to spoil."""
+    """The workspace once more, for a test to spoil; MLflow notes absolute places, which follow the copy."""
     shutil.copytree(template, place, symlinks=True)
-    return Workspace(place)
+    workspace = Workspace(place)
+    database = workspace.state / "mlflow.db"
+    if database.is_file():
+        with closing(sqlite3.connect(database)) as connection, connection:
+            for table, column in MLFLOW_PLACES:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(template), str(place))
+                )
+    if workspace.serving.is_file():
+        workspace.serving.write_text(workspace.serving.read_text().replace(str(template), str(place)))
+    return workspace
 
 
 @contextmanager

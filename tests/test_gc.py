@@ -38,7 +38,7 @@ def test_what_is_kept_answers_as_before_and_what_is_not_is_refused(four_days: Wo
     files = stored(workspace)
     assert command(workspace, server, "gc", "--dry-run", "--json").code == 0
     assert stored(workspace) == files
-    for instant in (At("flows.collect_garbage.remove", number=3), At("tasks.weights._store", number=2)):
+    for instant in (At("tasks.weights._store", number=2), At("flows.collect_garbage.remove", number=3)):
         assert command(workspace, server, "gc", fault=Fault(instant, kill)).killed
     ended = command(workspace, server, "gc", "--json")
     assert ended.code == 0, ended.said
@@ -56,6 +56,7 @@ def test_what_is_kept_answers_as_before_and_what_is_not_is_refused(four_days: Wo
     assert history(workspace.root, verify=True)["intact"]
 
 
+@pytest.mark.slow
 def test_a_return_to_kept_documents_costs_no_training_and_to_others_makes_the_same_again(
     four_days: Workspace, server: str
 ) -> None:

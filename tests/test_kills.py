@@ -1,7 +1,10 @@
 """kill -9 at every instant that matters: the next run finishes, with the same bits, and nothing stands twice."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+import pytest
 
 from data.workspace import Workspace
 from tests.fault_miniature import MORE, At, Fault, assert_whole, command, copied, kill
@@ -35,11 +38,25 @@ ON_THE_WAY = {
 }
 
 
-def test_killed_at_every_instant_of_a_cycle_it_ends_as_if_nothing_had_been(
-    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+NASTIEST = (
+    "the base stands in the ledger",
+    "ingest has worked",
+    "a checkpoint is half written",
+    "DVC has digests and no file",
+    "the candidate's figures stand",
+    "the candidate's version is made",
+    "the candidate has the alias",
+    "all but the cycle's record",
+)
+
+
+@pytest.mark.parametrize("instants", [NASTIEST, pytest.param(tuple(ON_THE_WAY), marks=pytest.mark.slow)], ids=len)
+def test_killed_on_its_way_again_and_again_it_ends_as_if_nothing_had_been(
+    instants: tuple[str, ...], lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
     workspace = copied(lenient, tmp_path / "workspace")
-    for name, instant in ON_THE_WAY.items():
+    for name in instants:
+        instant = ON_THE_WAY[name]
         act = half_written if name == "a checkpoint is half written" else kill
         ended = command(workspace, server, "run", "--quick", fault=Fault(instant, act))
         assert ended.killed, (name, ended.said)
@@ -57,13 +74,14 @@ def test_killed_while_the_new_takes_the_place_of_the_old(
 ) -> None:
     workspace = copied(undisturbed.root, tmp_path / "workspace")
     write_documents(workspace.documents, NEW | MORE)
-    for name, act in {
+    kills: dict[str, tuple[At, Callable[..., object]]] = {
         "the candidate's model is written": (At("mlflow.MlflowClient.create_model_version"), kill),
         "the old adapter is aside": (At("pathlib.Path.rename", "adapter", number=2), kill),
         "dvc.lock is half written": (At("dvc.stage.PipelineStage.dump", after=True), partial(torn, workspace)),
         "the old report is there": (At("flows.decide.write_report"), kill),
-    }.items():
-        ended = command(workspace, server, "run", "--quick", fault=Fault(*act))
+    }
+    for name, (instant, act) in kills.items():
+        ended = command(workspace, server, "run", "--quick", fault=Fault(instant, act))
         assert ended.killed, (name, ended.said)
     ended = command(workspace, server, "run", "--quick")
     assert ended.code == 0, ended.said

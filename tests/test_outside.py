@@ -70,6 +70,7 @@ def test_gates_edited_in_mid_run_are_the_next_cycles(lenient: Path, server: str,
     assert "train       unchanged" in ended.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instant", ["synthesize", "train"])
 def test_settings_of_a_stage_edited_in_mid_run_stop_the_cycle_before_anything_is_registered(
     instant: str, lenient: Path, server: str, tmp_path: Path
@@ -113,7 +114,10 @@ def overwrite(file: Path, content: bytes) -> None:
     os.utime(file, ns=times)
 
 
-@pytest.mark.parametrize("damage", [flip, truncate, Path.unlink])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("damage", [flip, pytest.param(truncate, marks=SLOW), pytest.param(Path.unlink, marks=SLOW)])
 def test_a_damaged_file_in_the_cache_is_never_taken_for_an_output(
     damage: Callable[[Path], None], second_day: Workspace, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
@@ -150,7 +154,7 @@ def hold_for_longer_than_one_waits(database: Path, *_: object, **__: object) -> 
     hold(database, 300)
 
 
-@pytest.mark.parametrize("name", ["mlflow.db", "ledger.db"])
+@pytest.mark.parametrize("name", ["mlflow.db", pytest.param("ledger.db", marks=SLOW)])
 def test_a_locked_database_is_one_sentence_and_a_brief_lock_is_waited_out(
     name: str, lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
@@ -172,6 +176,7 @@ def test_a_locked_database_is_one_sentence_and_a_brief_lock_is_waited_out(
     assert_whole(workspace, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
     lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
@@ -195,6 +200,7 @@ def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
 # --- Prefect ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_prefects_server_gone_in_mid_run_costs_nothing_that_was_made(
     lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
@@ -227,7 +233,7 @@ class Yesterday(datetime):
     """A clock that was set back."""
 
     @classmethod
-    def now(cls, tz: tzinfo | None = None) -> "Yesterday":  # type: ignore[override]
+    def now(cls, tz: tzinfo | None = None) -> "Yesterday":
         return super().now(tz) - timedelta(days=1)
 
 
@@ -238,9 +244,10 @@ def set_back(*_: object, **__: object) -> None:
     now, now_ns = time.time, time.time_ns
     time.time = lambda: now() - 86_400
     time.time_ns = lambda: now_ns() - 86_400 * 10**9
-    ledger.datetime = Yesterday  # type: ignore[misc]
+    vars(ledger)["datetime"] = Yesterday
 
 
+@pytest.mark.slow
 def test_a_clock_set_back_hides_no_change_and_breaks_no_chain(
     undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from data.workspace import Workspace
 from tests.fault_miniature import At, Ended, Fault, assert_whole, command, copied, fill_disk, sentence, turn
 
 FULL = {
+    "MLflow's tables": (At("tasks.tracking._make_database"), 200_000, r"registry at sqlite"),
     "the ledger": (At("tasks.ledger.append"), 0, r"ledger at sqlite"),
     "the checks": (At("tasks.validation._run", "documents"), 4096, r"\.relearn/gx"),
     "the rows": (At("flows.synthesize.write_records"), 4096, r"data/synthetic/rows\.jsonl"),
