@@ -60,6 +60,7 @@ class Material:
     questions: list[Question]
     coverage: tuple[Coverage, ...]
     prose: Prose
+    """What a teacher wrote, and what all of it cost."""
 
 
 def synthesize(
