@@ -21,7 +21,14 @@ class Block(BaseModel):
 
 class IngestParams(Block):
     extensions: list[str] = Field(description="File name endings that are read; others are ignored.")
-    max_bytes: Count = Field(description="A larger file is quarantined.")
+    max_bytes: Count = Field(description="A larger text, in a file of its own or in an office file, is quarantined.")
+    max_file_bytes: Count = Field(description="A larger office file or e-mail is quarantined.")
+    convert_seconds: Count = Field(description="An office file that takes longer to read is quarantined.")
+    convert_megabytes: Count = Field(description="An office file that takes more memory to read is quarantined.")
+    language: str = Field(
+        pattern="^([a-z]{2}|any)$",
+        description="Language of the documents (ISO 639-1); others are reported. any: not looked at.",
+    )
     min_characters: Count = Field(description="A document with less text is quarantined as empty.")
     placeholders: list[str] = Field(description="Link texts that a site's build fills in later.")
     similarity: Share = Field(

@@ -1,6 +1,7 @@
 """Stage ``ingest``: documents to snapshot. Read, check, quarantine, recognise, write the collection."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from data.collection import Reading, identify, make_snapshot, read_folder, write_collection
 from data.documents import Parsed, is_links_only
@@ -10,9 +11,12 @@ from data.params import IngestParams
 from data.records import Accepted, DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
-from data.snapshots import diff
+from data.snapshots import diff, unread_endings
 from data.workspace import Workspace
 from tasks.validation import check_collection, check_documents
+
+NAMED = 5
+"""Endings or paths that a warning names."""
 
 
 def ingest(workspace: Workspace) -> IngestReport:
@@ -24,7 +28,7 @@ def ingest(workspace: Workspace) -> IngestReport:
     """
     params = workspace.params().ingest
     accepted = read_record(workspace.accepted, Accepted)
-    readings = read_folder(workspace.documents, params)
+    readings = list(read_folder(workspace.documents, params, workspace.conversions))
     checks = check_files(readings)
     quarantined = check_documents(workspace, checks, params)
     snapshot, texts = _snapshot(readings, quarantined, accepted, params)
@@ -35,13 +39,24 @@ def ingest(workspace: Workspace) -> IngestReport:
         documents=len(snapshot.documents),
         quarantined=len(quarantined),
         contacts=sum(check.contacts for check in checks),
-        warnings=warnings,
+        warnings=(*warnings, *_unread(workspace, params)),
         loss_accepted=loss_accepted,
     )
     with building(workspace.collection) as draft:
         write_collection(draft, snapshot, texts, report)
     write_json(workspace.metrics("ingest"), _metrics(report, shares))
     return report
+
+
+def _unread(workspace: Workspace, params: IngestParams) -> Iterator[str]:
+    """What lies in the folder and no reader looked at, so that nobody thinks it was learned."""
+    endings = unread_endings(workspace.documents, params.extensions)
+    if endings:
+        named = ", ".join(f"{ending} ({count})" for ending, count in islice(endings.items(), NAMED))
+        yield (
+            f"{sum(endings.values())} files in {workspace.documents.name}/ were not read, since their endings are not "
+            f"in ingest.extensions: {named}{', …' if len(endings) > NAMED else ''}."
+        )
 
 
 def check_files(readings: Sequence[Reading]) -> list[DocumentCheck]:
