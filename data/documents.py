@@ -5,6 +5,7 @@ What a site's build fills in later (Liquid tags and the like) is not in the file
 text becomes the character ``HOLE``, and no sentence with a hole ever reaches a row.
 """
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -76,12 +77,16 @@ def decode(content: bytes) -> str:
     Raises:
         UnreadableError: not UTF-8, or it holds NUL characters.
     """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UnreadableError("It is UTF-16 text. Save it as UTF-8.")
+    if b"\0" in content:
+        raise UnreadableError("It is binary, not text: it holds NUL characters. Remove it or save it as text.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"It is not UTF-8 text: byte {error.start} is none. Save it as UTF-8.") from error
-    if "\0" in text:
-        raise UnreadableError("It holds NUL characters, as binary files do. Remove it or save it as text.")
+        raise UnreadableError(
+            f"It is not UTF-8 text: byte {error.start} is none, as in Latin-1 files. Save it as UTF-8."
+        ) from error
     return normalised(text)
 
 

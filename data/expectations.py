@@ -64,10 +64,12 @@ class DocumentCheck:
     """Names of the detectors that found one."""
     contacts: int = 0
     links_only: bool = False
+    instruction: str | None = None
+    """A phrase that is aimed at a model."""
 
 
 def document_suite(params: IngestParams) -> tuple[Expectation, ...]:
-    """What every document has to be; contact details and bare lists of links are only counted."""
+    """What every document has to be; contact details are only counted."""
     limit, larger, least = params.max_bytes, params.max_file_bytes, params.min_characters
     return (
         _null("readable", "unreadable", "Is UTF-8 text that its reader can read."),
@@ -81,8 +83,9 @@ def document_suite(params: IngestParams) -> tuple[Expectation, ...]:
             "Has well-formed front matter, or none.",
         ),
         _null("secrets", "secrets", "Holds no secret."),
+        _between("words", "links_only", "Says something besides its links.", max_value=0),
+        _null("instruction", "instruction", "Holds no instruction aimed at a model."),
         _counted("contacts", "contacts", "Contact details are counted; they set nothing aside."),
-        _counted("links_only", "links_only", "Bare lists of links are counted; they set nothing aside."),
     )
 
 
@@ -103,6 +106,7 @@ def document_columns(checks: Sequence[DocumentCheck], params: IngestParams) -> C
         "secrets": [", ".join(check.secrets) or None for check in checks],
         "contacts": [check.contacts for check in checks],
         "links_only": [int(check.links_only) for check in checks],
+        "instruction": [check.instruction for check in checks],
     }
 
 
@@ -119,15 +123,22 @@ _REASONS: Mapping[str, Callable[[DocumentCheck, IngestParams], str]] = {
         "Split it, or raise the limit."
     ),
     "text": lambda check, params: (
-        f"It has {check.characters:,} characters of text, fewer than the {params.min_characters:,} of "
-        "ingest.min_characters."
+        "It is empty. Write something into it, or take it away."
+        if check.bytes == 0 or check.characters <= 1
+        else f"It has {check.characters:,} characters of text, fewer than the {params.min_characters:,} of "
+        "ingest.min_characters. Write more, or take it away."
     ),
-    "unique": lambda check, params: f"It has the same content as {check.duplicate_of}.",
+    "unique": lambda check, params: f"It has the same content as {check.duplicate_of}. Keep one of them.",
     "front_matter": lambda check, params: (
         f"{check.front_matter[:1].upper()}{check.front_matter[1:].rstrip('.')}. Mend it or remove it."
     ),
     "secrets": lambda check, params: (
         f"It holds what looks like a secret ({', '.join(check.secrets)}). Remove it and revoke it."
+    ),
+    "words": lambda check, params: "It holds nothing but links. Say what is behind them, or take it away.",
+    "instruction": lambda check, params: (
+        f"It holds an instruction aimed at a model ({check.instruction!r}). Remove it, or let it through with "
+        "ingest.allowed_instructions."
     ),
 }
 

@@ -1,16 +1,25 @@
 """``params.yaml`` as frozen models: one block per stage, unknown keys refused with the nearest known one."""
 
 import difflib
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.errors import InputError
 from data.plain_yaml import parse_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
+
+
+def _below(path: str) -> str:
+    if ".." in PurePath(path).parts:
+        raise ValueError("'..' leads out of the workspace; give a path below it, or an absolute one")
+    return path
+
+
+Place = Annotated[str, AfterValidator(_below)]
 
 
 class Block(BaseModel):
@@ -31,6 +40,9 @@ class IngestParams(Block):
     )
     min_characters: Count = Field(description="A document with less text is quarantined as empty.")
     placeholders: list[str] = Field(description="Link texts that a site's build fills in later.")
+    allowed_instructions: list[str] = Field(
+        description="Phrases that look like instructions to a model and set no document aside."
+    )
     similarity: Share = Field(
         description="Share of the shorter text's shingles found in the longer that makes them one."
     )
@@ -125,7 +137,7 @@ class QuickParams(Block):
 
 
 class TinyParams(Block):
-    stream: str = Field(description="Folder of dated snapshots, relative to the workspace or the project.")
+    stream: Place = Field(description="Folder of dated snapshots, relative to the workspace or the project.")
     until: str = Field(description="The base knows the newest snapshot of this date or before.")
     layers: Count = Field(description="Transformer blocks.")
     width: Count = Field(description="Hidden size.")
@@ -142,7 +154,7 @@ class TinyParams(Block):
 class Params(Block):
     """All of ``params.yaml``."""
 
-    base: str = Field(description="Folder of the base model, or a Hugging Face id.")
+    base: Place = Field(description="Folder of the base model, or a Hugging Face id.")
     seed: int = Field(ge=0, lt=2**31, description="Seed of everything that draws.")
     ingest: IngestParams
     synthesize: SynthesizeParams

@@ -1,12 +1,14 @@
 """Stage ``ingest``: documents to snapshot. Read, check, quarantine, recognise, write the collection."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from data.collection import Reading, identify, make_snapshot, read_folder, write_collection
 from data.documents import Parsed, is_links_only
 from data.expectations import CollectionShares, DocumentCheck
 from data.files import building, read_record, write_json
+from data.injections import find_instruction
+from data.language import find_language
 from data.params import IngestParams
 from data.records import Accepted, DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport
@@ -29,18 +31,20 @@ def ingest(workspace: Workspace) -> IngestReport:
     params = workspace.params().ingest
     accepted = read_record(workspace.accepted, Accepted)
     readings = list(read_folder(workspace.documents, params, workspace.conversions))
-    checks = check_files(readings)
+    checks = check_files(readings, params.allowed_instructions)
     quarantined = check_documents(workspace, checks, params)
     snapshot, texts = _snapshot(readings, quarantined, accepted, params)
     shares = _shares(accepted.snapshot, snapshot, len(readings))
+    others = _other_languages(snapshot, texts, params.language)
     warnings, loss_accepted = check_collection(workspace, shares, params, accepted.loss_reason is not None)
     report = IngestReport(
         snapshot=snapshot.digest,
         documents=len(snapshot.documents),
         quarantined=len(quarantined),
         contacts=sum(check.contacts for check in checks),
-        warnings=(*warnings, *_unread(workspace, params)),
+        warnings=(*warnings, *_foreign(others, params.language), *_unread(workspace, params)),
         loss_accepted=loss_accepted,
+        other_languages=others,
     )
     with building(workspace.collection) as draft:
         write_collection(draft, snapshot, texts, report)
@@ -48,18 +52,36 @@ def ingest(workspace: Workspace) -> IngestReport:
     return report
 
 
+def _other_languages(snapshot: Snapshot, texts: dict[str, str], language: str) -> dict[str, str]:
+    """Path -> language of the documents that are certainly in another than the line's."""
+    if language == "any":
+        return {}
+    found = {document.path: find_language(texts[document.id]) for document in snapshot.documents}
+    return {path: other for path, other in found.items() if other is not None and other != language}
+
+
+def _foreign(others: dict[str, str], language: str) -> Iterator[str]:
+    if others:
+        named = ", ".join(f"{path} ({other})" for path, other in islice(others.items(), NAMED))
+        yield (
+            f"{len(others)} document{'s are' if len(others) > 1 else ' is'} not in the language (ingest.language: "
+            f"{language}) and learned all the same: {named}{', …' if len(others) > NAMED else ''}."
+        )
+
+
 def _unread(workspace: Workspace, params: IngestParams) -> Iterator[str]:
     """What lies in the folder and no reader looked at, so that nobody thinks it was learned."""
     endings = unread_endings(workspace.documents, params.extensions)
     if endings:
-        named = ", ".join(f"{ending} ({count})" for ending, count in islice(endings.items(), NAMED))
+        count = sum(endings.values())
+        named = ", ".join(f"{ending} ({number})" for ending, number in islice(endings.items(), NAMED))
         yield (
-            f"{sum(endings.values())} files in {workspace.documents.name}/ were not read, since their endings are not "
-            f"in ingest.extensions: {named}{', …' if len(endings) > NAMED else ''}."
+            f"{count} file{'s' if count > 1 else ''} in {workspace.documents.name}/ not read, ending not in "
+            f"ingest.extensions: {named}{', …' if len(endings) > NAMED else ''}."
         )
 
 
-def check_files(readings: Sequence[Reading]) -> list[DocumentCheck]:
+def check_files(readings: Iterable[Reading], allowed: Sequence[str] = ()) -> list[DocumentCheck]:
     """What the checks need to know of every file, in order; the first of two equal files is the original."""
     first: dict[str, str] = {}
     checks = []
@@ -78,6 +100,7 @@ def check_files(readings: Sequence[Reading]) -> list[DocumentCheck]:
                 secrets=find_secrets(reading.raw),
                 contacts=count_contacts(reading.raw),
                 links_only=parsed is not None and is_links_only(parsed.text),
+                instruction=find_instruction(parsed.text, allowed) if parsed else None,
             )
         )
     return checks
