@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from data.blocks import parse_blocks
+from data.blocks import check_blocks
 from data.conversion import convert_file
 from data.documents import LEGACY, MAIL, OFFICE, READABLE, Parsed, decode, normalised, parse, size_limit
 from data.errors import InputError, UnreadableError
 from data.extraction import Source
-from data.files import digest_bytes, digest_file, read_record, write_record, write_text
+from data.files import digest_bytes, digest_file, read_record, write_long_record, write_record, write_texts
 from data.identity import Candidate, assign_ids, sketch
 from data.params import IngestParams
 from data.plain_formats import csv_to_markdown, mail_to_markdown
@@ -83,7 +83,7 @@ def _parsed(loaded: Reading, params: IngestParams) -> Reading:
         return loaded
     try:
         parsed = parse(loaded.raw, loaded.path, params.placeholders)
-        parse_blocks(parsed.text)
+        check_blocks(parsed.text)
     except UnreadableError as error:
         return replace(loaded, unreadable=str(error))
     return replace(loaded, parsed=parsed)
@@ -143,9 +143,8 @@ def make_snapshot(documents: Sequence[DocumentVersion], quarantined: Sequence[Qu
 def write_collection(folder: Path, snapshot: Snapshot, texts: dict[str, str], report: IngestReport) -> None:
     """Write a collection into an empty ``folder``; ``texts`` by document id."""
     write_record(folder / "report.json", report)
-    for document in snapshot.documents:
-        write_text(folder / "texts" / f"{document.id}.md", texts[document.id])
-    write_record(folder / "snapshot.json", snapshot)
+    write_texts(folder / "texts", {f"{document.id}.md": texts[document.id] for document in snapshot.documents})
+    write_long_record(folder / "snapshot.json", snapshot)
 
 
 def read_collection(folder: Path) -> tuple[Snapshot, list[Source]]:

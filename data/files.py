@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -82,6 +82,24 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write many UTF-8 texts, by name, into a folder that nobody reads yet (``building``).
+
+    They are flushed to the disk together: one after the other would take longer than all other work.
+
+    Raises:
+        OutsideError: the disk refused it.
+    """
+    with _outside_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_bytes(text.encode("utf-8"))
+        os.sync()  # some systems begin here and do not wait; what is on the disk by now costs nothing below
+        for name in texts:
+            with (folder / name).open("rb") as stream:
+                os.fsync(stream.fileno())
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal content is equal bytes."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
@@ -90,6 +108,11 @@ def write_json(path: Path, content: Any) -> None:
 def write_record(path: Path, record: BaseModel) -> None:
     """Write a record as JSON atomically."""
     write_json(path, record.model_dump(mode="json", by_alias=True))
+
+
+def write_long_record(path: Path, record: BaseModel) -> None:
+    """Write a record of many megabytes as JSON atomically, on one line, which takes a tenth of the time and memory."""
+    write_text(path, record.model_dump_json(by_alias=True) + "\n")
 
 
 def write_records(path: Path, records: Iterable[BaseModel]) -> None:
@@ -119,8 +142,9 @@ def read_record(path: Path, kind: type[M]) -> M:
         InputError: missing, not JSON, or not of this kind.
     """
     try:
-        return kind.model_validate(read_json(path))
-    except ValidationError as error:
+        return kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        read_json(path)  # says what is wrong where it is missing or not JSON
         raise InputError(f"{path} is not a {kind.__name__} record: {error}") from error
 
 

@@ -81,12 +81,13 @@ def sketch(text: str) -> Sketch:
     words = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
     length = min(SHINGLE_WORDS, len(words))
     starts = range(len(words) - length + 1) if words else ()
-    return tuple(heapq.nsmallest(SKETCH_SIZE, {_hash(" ".join(words[i : i + length])) for i in starts}))
+    coded = [word.encode("utf-8", "replace") for word in words]
+    return tuple(heapq.nsmallest(SKETCH_SIZE, {_hash(b" ".join(coded[i : i + length])) for i in starts}))
 
 
-def _hash(shingle: str) -> int:
+def _hash(shingle: bytes) -> int:
     """53 bits, the integers that every JSON reader keeps exactly."""
-    return int.from_bytes(blake2b(shingle.encode("utf-8", "replace"), digest_size=8).digest()) >> 11
+    return int.from_bytes(blake2b(shingle, digest_size=8).digest()) >> 11
 
 
 def similarity(a: Sketch, b: Sketch) -> float:
@@ -208,6 +209,8 @@ class _Index:
                 self.postings.setdefault(key, []).append(number)
 
     def nearest(self, text: Candidate) -> list[DocumentVersion]:
+        if not self.texts:
+            return []
         hits: Counter[int] = Counter()
         for key in _traits(text):
             found = self.postings.get(key, ())

@@ -49,6 +49,8 @@ def html_to_markdown(html: str, first_row_is_head: bool = False) -> tuple[str | 
             heading_style="ATX", bullets="-", escape_underscores=False, table_infer_header=first_row_is_head
         )
         return title, str(converter.convert_soup(soup))
+    except UnreadableError:
+        raise
     except RecursionError as error:
         raise UnreadableError("Its elements are nested too deep. Flatten them.") from error
     except (ParserRejectedMarkup, ValueError, AssertionError) as error:

@@ -1,6 +1,7 @@
 """Stage ``ingest``: documents to snapshot. Read, check, quarantine, recognise, write the collection."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 
 from data.collection import Reading, identify, make_snapshot, read_folder, write_collection
@@ -30,8 +31,9 @@ def ingest(workspace: Workspace) -> IngestReport:
     """
     params = workspace.params().ingest
     accepted = read_record(workspace.accepted, Accepted)
-    readings = list(read_folder(workspace.documents, params, workspace.conversions))
-    checks = check_files(readings, params.allowed_instructions)
+    readings, checks = check_files(
+        read_folder(workspace.documents, params, workspace.conversions), params.allowed_instructions
+    )
     quarantined = check_documents(workspace, checks, params)
     snapshot, texts = _snapshot(readings, quarantined, accepted, params)
     shares = _shares(accepted.snapshot, snapshot, len(readings))
@@ -81,10 +83,13 @@ def _unread(workspace: Workspace, params: IngestParams) -> Iterator[str]:
         )
 
 
-def check_files(readings: Iterable[Reading], allowed: Sequence[str] = ()) -> list[DocumentCheck]:
-    """What the checks need to know of every file, in order; the first of two equal files is the original."""
+def check_files(readings: Iterable[Reading], allowed: Sequence[str] = ()) -> tuple[list[Reading], list[DocumentCheck]]:
+    """Every file without its raw text, and what the checks need to know of it, in order.
+
+    The first of two equal files is the original.
+    """
     first: dict[str, str] = {}
-    checks = []
+    kept, checks = [], []
     for reading in readings:
         original = first.setdefault(reading.digest, reading.path)
         parsed = reading.parsed
@@ -103,7 +108,8 @@ def check_files(readings: Iterable[Reading], allowed: Sequence[str] = ()) -> lis
                 instruction=find_instruction(parsed.text, allowed) if parsed else None,
             )
         )
-    return checks
+        kept.append(replace(reading, raw=""))
+    return kept, checks
 
 
 def _snapshot(
