@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -94,7 +95,9 @@ def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in texts.items():
             (folder / name).write_bytes(text.encode("utf-8"))
-        os.sync()  # some systems begin here and do not wait; what is on the disk by now costs nothing below
+        if sys.platform == "linux":
+            os.sync()  # waits until all is on the disk, as other systems' does not
+            return
         for name in texts:
             with (folder / name).open("rb") as stream:
                 os.fsync(stream.fileno())

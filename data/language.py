@@ -17,8 +17,8 @@ MIN_LETTERS = 20
 MIN_CERTAINTY = 0.5
 
 _ENGLISH = frozenset(
-    """the and of with that this these those are from must shall should would could you your our their they be been which
-    any will have has it its not other such within without when where who may each between through""".split()  # noqa: SIM905
+    """the and of with that this these those are from must shall should would could you your our their they be been
+    which any will have has it its not other such within without when where who may each between through""".split()  # noqa: SIM905
 )
 """Words of which hardly any other language has several."""
 

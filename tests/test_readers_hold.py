@@ -35,31 +35,14 @@ QUICK = settings(max_examples=60, deadline=SECONDS * 1000, suppress_health_check
 OFFICE_FILES = {".pdf": pdf_file(), ".docx": word_file(), ".pptx": slides_file(), ".xlsx": workbook_file()}
 
 ODD = st.sampled_from(
-    [
-        "\u202e",
-        "\u2066",
-        "\u200b",
-        "\u200d",
-        "\ufeff",
-        "￼",
-        "ͅ",
-        "ẞ",
-        "👨\u200d👩",
-        "\U000e0041",
-        "\x00",
-        "\x1b[2J",
-        "İ",
-        "ﷺ",
-        "𝔸",
-        "�",
-        "�",
-        "é́́",
-    ]
+    list(map(chr, (0, 0x1B, 0x130, 0x345, 0x1E9E, 0x200B, 0x200D, 0x202E, 0x2066, 0xFDFA, 0xFEFF, 0xD800, 0x1F468)))
 )
 MARKS = st.sampled_from(
-    "#|-|1.|>|---&---|**|*|_|[|](|![|)|`|```|<!--|-->|{%|%}|{{|}}|<div>|</div>|<table>|<tr>|<td rowspan=99>|<![CDATA[|&#0;|"
-    "&nbsp;|---|title:".replace("&---", "\v---").split("|")
-).map(lambda mark: mark.replace("\v", "|"))
+    [
+        "#", "-", "1.", ">", "---|---", "**", "*", "_", "[", "](", "![", ")", "`", "```", "<!--", "-->", "{%",
+        "%}", "{{", "}}", "<div>", "</div>", "<table>", "<tr>", "<td rowspan=99>", "<![CDATA[", "&#0;", "&nbsp;", "---", "title:",
+    ]
+)  # fmt: skip
 GAPS = st.sampled_from([" ", "\n", "\n\n", "|", "| ", '"', "\t", "\x85", "\u2028"])
 CELLS = st.text(st.characters(categories=["L", "N", "P", "Zs"]), max_size=5)
 TEXTS = st.lists(st.one_of(ODD, MARKS, GAPS, st.text(max_size=6)), max_size=60).map("".join)
@@ -142,7 +125,7 @@ def nested_mail() -> bytes:
     message["Subject"] = "deep"
     message.set_content("text")
     head = b"Subject: deep\n" + b"".join(
-        b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(3_000)
+        b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (n, n) for n in range(1_200)
     )
     return head + message.as_bytes()
 
@@ -152,7 +135,7 @@ def nested_mail() -> bytes:
     ("ending", "text"),
     [
         (".md", "> " * 30_000 + "a"),
-        (".md", "".join(f"{' ' * 2 * n}- a\n" for n in range(600))),
+        (".md", "".join(f"{' ' * 2 * n}- a\n" for n in range(300))),
         (".md", "*a " * 1_200 + "b" + " c*" * 1_200),
         (".md", "![" * 3_000 + "a" + "](b)" * 3_000),
         (".md", "|" + "a|" * 3_000 + "\n|" + "-|" * 3_000 + "\n" + "|x|\n" * 5_000),
@@ -185,7 +168,7 @@ def test_deep_and_huge_mails_and_merged_cells_end_in_time() -> None:
     with pytest.raises(UnreadableError, match="more than 50,000 cells"):
         html_to_markdown(wide, first_row_is_head=True)
     with pytest.raises(UnreadableError, match="nested too deep"):
-        html_to_markdown("<table><tr><td>" * 3_000, first_row_is_head=True)
+        html_to_markdown("<table><tr><td>" * 1_000, first_row_is_head=True)
     with pytest.raises(UnreadableError):
         mail_to_markdown(nested_mail())
 
