@@ -47,7 +47,7 @@ def mail_to_markdown(content: bytes) -> str:
     """
     try:
         message = message_from_bytes(content, policy=policy.default)
-        if not isinstance(message, EmailMessage) or not message.keys():
+        if not message.keys():
             raise UnreadableError("It is not an e-mail message: it has no header. Export it anew.")
         attached = [part.get_filename() or part.get_content_type() for part in message.iter_attachments()]
         lines = [f"{name}: {_line(message[name])}" for name in ("From", "Date") if message[name]]
