@@ -4,18 +4,23 @@ The collection holds ``snapshot.json``, the normalised text of each document in 
 noticed in ``report.json``.
 """
 
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from data.blocks import parse_blocks
-from data.documents import READABLE, Parsed, UnreadableError, decode, parse
-from data.errors import InputError
+from data.blocks import check_blocks
+from data.conversion import convert_file
+from data.documents import LEGACY, MAIL, OFFICE, READABLE, Parsed, decode, normalised, parse, size_limit
+from data.errors import InputError, UnreadableError
 from data.extraction import Source
-from data.files import digest_bytes, digest_file, read_record, write_record, write_text
+from data.files import digest_bytes, digest_file, read_record, write_long_record, write_record, write_texts
 from data.identity import Candidate, assign_ids, sketch
 from data.params import IngestParams
+from data.plain_formats import csv_to_markdown, mail_to_markdown
 from data.records import DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport, Lineage
 from data.snapshots import scan, snapshot_digest
@@ -39,26 +44,71 @@ class Reading:
     """Why no text could be had from it, and what to do."""
 
 
-def read_folder(folder: Path, params: IngestParams) -> list[Reading]:
-    """Read every document below ``folder``, sorted by path."""
-    return [read_file(folder, path, params) for path in scan(folder, params.extensions)]
+def read_folder(folder: Path, params: IngestParams, conversions: Path | None = None) -> Iterator[Reading]:
+    """Read every document below ``folder``, sorted by path; office files several at a time.
+
+    Args:
+        conversions: the cache of office files' texts.
+    """
+    paths = scan(folder, params.extensions)
+    load = partial(_load, folder, params=params, conversions=conversions)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        office = {path: pool.submit(load, path) for path in paths if path.suffix.lower() in OFFICE}
+        for path in paths:
+            yield _parsed(office.pop(path).result() if path in office else load(path), params)
 
 
-def read_file(folder: Path, path: Path, params: IngestParams) -> Reading:
+def read_file(folder: Path, path: Path, params: IngestParams, conversions: Path | None = None) -> Reading:
     """Read one document; a file over the size limit is only hashed."""
+    return _parsed(_load(folder, path, params, conversions), params)
+
+
+def _load(folder: Path, path: Path, params: IngestParams, conversions: Path | None) -> Reading:
+    """A file's text, not yet parsed."""
     file, name = folder / path, path.as_posix()
     size = file.stat().st_size
-    if size > params.max_bytes:
+    if size > size_limit(name, params):
         return Reading(name, digest_file(file), size, "", None)
     content = file.read_bytes()
-    raw, parsed, unreadable = "", None, None
+    digest = digest_bytes(content)
     try:
-        raw = decode(content)
-        parsed = parse(raw, name, params.placeholders)
-        parse_blocks(parsed.text)
+        raw = _text(content, path.suffix.lower(), params, conversions)
     except UnreadableError as error:
-        parsed, unreadable = None, str(error)
-    return Reading(name, digest_bytes(content), len(content), raw, parsed, unreadable)
+        return Reading(name, digest, len(content), "", None, str(error))
+    return Reading(name, digest, len(content), raw, None)
+
+
+def _parsed(loaded: Reading, params: IngestParams) -> Reading:
+    if loaded.unreadable is not None or loaded.size > size_limit(loaded.path, params):
+        return loaded
+    try:
+        parsed = parse(loaded.raw, loaded.path, params.placeholders)
+        check_blocks(parsed.text)
+    except UnreadableError as error:
+        return replace(loaded, unreadable=str(error))
+    return replace(loaded, parsed=parsed)
+
+
+def _text(content: bytes, ending: str, params: IngestParams, conversions: Path | None) -> str:
+    """The text of a file, converted where it is not one.
+
+    Raises:
+        UnreadableError: no text can be had from it, or too much.
+    """
+    if ending in LEGACY:
+        raise UnreadableError("Its format is too old for a reader. Save it as .docx, .xlsx, .pptx or .eml.")
+    if ending in OFFICE:
+        text = normalised(convert_file(content, ending, params, conversions))
+    elif ending == MAIL:
+        text = normalised(mail_to_markdown(content))
+    else:
+        text = decode(content)
+        text = csv_to_markdown(text) if ending == ".csv" else text
+    if len(text) > params.max_bytes:
+        raise UnreadableError(
+            f"Its text has {len(text):,} characters, more than the {params.max_bytes:,} of ingest.max_bytes. Split it."
+        )
+    return text
 
 
 def identify(
@@ -93,9 +143,8 @@ def make_snapshot(documents: Sequence[DocumentVersion], quarantined: Sequence[Qu
 def write_collection(folder: Path, snapshot: Snapshot, texts: dict[str, str], report: IngestReport) -> None:
     """Write a collection into an empty ``folder``; ``texts`` by document id."""
     write_record(folder / "report.json", report)
-    for document in snapshot.documents:
-        write_text(folder / "texts" / f"{document.id}.md", texts[document.id])
-    write_record(folder / "snapshot.json", snapshot)
+    write_texts(folder / "texts", {f"{document.id}.md": texts[document.id] for document in snapshot.documents})
+    write_long_record(folder / "snapshot.json", snapshot)
 
 
 def read_collection(folder: Path) -> tuple[Snapshot, list[Source]]:

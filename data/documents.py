@@ -1,20 +1,30 @@
-"""From the bytes of a file to normalised text: decoding, front matter, HTML, template tags, comments.
+"""From the text of a file to normalised text: decoding, front matter, HTML, template tags, comments.
 
 Text is kept as Markdown, because its structure (headings, tables, lists) is what facts are read from.
 What a site's build fills in later (Liquid tags and the like) is not in the file: a tag that stands for
 text becomes the character ``HOLE``, and no sentence with a hole ever reaches a row.
 """
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from data.errors import UnreadableError
+from data.markup import html_to_markdown
+from data.params import IngestParams
 from data.plain_yaml import parse_yaml
 
 READABLE = (".md", ".markdown", ".txt", ".html", ".htm")
-"""Endings of the files that there is a reader for."""
+"""Endings of files whose text stands in them as it is read."""
+OFFICE = (".pdf", ".docx", ".pptx", ".xlsx")
+"""Endings of files that are converted first, in a process of its own (data/conversion.py)."""
+MAIL = ".eml"
+TABLES = (".csv", ".xlsx")
+"""Endings of files that bear no title of their own."""
+LEGACY = (".doc", ".xls", ".ppt", ".msg")
 HOLE = "\ufffc"
 """OBJECT REPLACEMENT CHARACTER: stands where a template tag stood for text."""
 
@@ -39,28 +49,26 @@ class Parsed:
     """``ok``, ``absent``, or one sentence that says what is wrong with it."""
 
 
-class UnreadableError(ValueError):
-    """No text can be had from a file; the message says why and what to do, in whole sentences."""
-
-
 def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
     """Read one document.
 
     Args:
-        raw: the file's text, from ``decode``.
+        raw: the file's text, from ``decode``, or what it was converted to.
         path: its relative path; the ending chooses the reader, the name is the last resort for a title.
         placeholders: link texts that a site's build fills in, such as ``AUTOTITLE``.
 
     Raises:
         UnreadableError: HTML that no parser takes, or nested too deep.
     """
-    metadata, state, body = _split_front_matter(raw)
+    converted = path.lower().endswith((*OFFICE, *TABLES, MAIL))
+    metadata, state, body = ({}, "absent", raw) if converted else _split_front_matter(raw)
     title = metadata.get("title")
     if path.lower().endswith((".html", ".htm")):
-        written, body = _read_html(body)
+        written, body = html_to_markdown(body)
         title = title or written
     text = _clean(body, placeholders)
-    return Parsed(_plain_title(title) or _heading_title(text) or _name_title(path), text, state)
+    heading = "" if path.lower().endswith(TABLES) else _heading_title(text)
+    return Parsed(_plain_title(title) or heading or _name_title(path), text, state)
 
 
 def decode(content: bytes) -> str:
@@ -69,13 +77,28 @@ def decode(content: bytes) -> str:
     Raises:
         UnreadableError: not UTF-8, or it holds NUL characters.
     """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UnreadableError("It is UTF-16 text. Save it as UTF-8.")
+    if b"\0" in content:
+        raise UnreadableError("It is binary, not text: it holds NUL characters. Remove it or save it as text.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnreadableError(f"It is not UTF-8 text: byte {error.start} is none. Save it as UTF-8.") from error
-    if "\0" in text:
-        raise UnreadableError("It holds NUL characters, as binary files do. Remove it or save it as text.")
-    return unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+        raise UnreadableError(
+            f"It is not UTF-8 text: byte {error.start} is none, as in Latin-1 files. Save it as UTF-8."
+        ) from error
+    return normalised(text)
+
+
+def normalised(text: str) -> str:
+    """One kind of line end, composed characters, and none that no file can hold."""
+    whole = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
+    return unicodedata.normalize("NFC", whole.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def size_limit(path: str, params: IngestParams) -> int:
+    """Bytes that a file with this name may have; a format that is no plain text is larger than its text."""
+    return params.max_file_bytes if path.lower().endswith((*OFFICE, MAIL)) else params.max_bytes
 
 
 def is_links_only(text: str) -> bool:
@@ -99,25 +122,6 @@ def _split_front_matter(text: str) -> tuple[dict[str, object], str, str]:
     if not isinstance(metadata.get("title", ""), str):
         return {}, "the title in the front matter is not a text", body
     return metadata, "ok", body
-
-
-def _read_html(body: str) -> tuple[str | None, str]:
-    """(title, Markdown) of a page."""
-    from bs4 import BeautifulSoup
-    from bs4.exceptions import ParserRejectedMarkup
-    from markdownify import MarkdownConverter
-
-    try:
-        soup = BeautifulSoup(body, "html.parser")
-        title = soup.title.get_text() if soup.title else None
-        for element in soup(["script", "style", "template", "noscript", "head", "nav"]):
-            element.decompose()
-        converter = MarkdownConverter(heading_style="ATX", bullets="-", escape_underscores=False)
-        return title, str(converter.convert_soup(soup))
-    except RecursionError as error:
-        raise UnreadableError("Its elements are nested too deep. Flatten them.") from error
-    except (ParserRejectedMarkup, ValueError, AssertionError) as error:
-        raise UnreadableError("It is not HTML that a parser takes. Save it as well-formed HTML.") from error
 
 
 def _clean(body: str, placeholders: Sequence[str]) -> str:

@@ -34,3 +34,7 @@ class PersonNeededError(RelearnError, RuntimeError):
 
 class MissingFigureError(InputError):
     """A gate asked for a figure that no report holds; a missing measurement is never a zero."""
+
+
+class UnreadableError(ValueError):
+    """No text can be had from a file, which is set aside; the message says why and what to do, in whole sentences."""

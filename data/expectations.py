@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import Any, Literal
 
+from data.documents import size_limit
 from data.grounding import place_of, words
 from data.params import IngestParams
 from data.records import Row
@@ -64,14 +65,16 @@ class DocumentCheck:
     """Names of the detectors that found one."""
     contacts: int = 0
     links_only: bool = False
+    instruction: str | None = None
+    """A phrase that is aimed at a model."""
 
 
 def document_suite(params: IngestParams) -> tuple[Expectation, ...]:
-    """What every document has to be; contact details and bare lists of links are only counted."""
-    limit, least = params.max_bytes, params.min_characters
+    """What every document has to be; contact details are only counted."""
+    limit, larger, least = params.max_bytes, params.max_file_bytes, params.min_characters
     return (
         _null("readable", "unreadable", "Is UTF-8 text that its reader can read."),
-        _between("size", "bytes", f"Has at most {limit:,} bytes.", max_value=limit),
+        _between("size", "excess", f"Has at most {limit:,} bytes ({larger:,} as office file or e-mail).", max_value=0),
         _between("text", "characters", f"Has at least {least:,} characters of text.", min_value=least),
         _null("unique", "duplicate_of", "Has content that no other document has."),
         _in_set(
@@ -81,26 +84,30 @@ def document_suite(params: IngestParams) -> tuple[Expectation, ...]:
             "Has well-formed front matter, or none.",
         ),
         _null("secrets", "secrets", "Holds no secret."),
+        _between("words", "links_only", "Says something besides its links.", max_value=0),
+        _null("instruction", "instruction", "Holds no instruction aimed at a model."),
         _counted("contacts", "contacts", "Contact details are counted; they set nothing aside."),
-        _counted("links_only", "links_only", "Bare lists of links are counted; they set nothing aside."),
     )
 
 
 def document_columns(checks: Sequence[DocumentCheck], params: IngestParams) -> Columns:
     """One row per document; what could not be read (too large, not text) is judged by that alone."""
-    read = [check.unreadable is None and check.bytes <= params.max_bytes for check in checks]
+    excess = [max(0, check.bytes - size_limit(check.path, params)) for check in checks]
+    read = [check.unreadable is None and not over for check, over in zip(checks, excess, strict=True)]
     pairs = list(zip(checks, read, strict=True))
     return {
         "number": list(range(len(checks))),
         "path": [check.path for check in checks],
         "unreadable": [check.unreadable for check in checks],
         "bytes": [check.bytes for check in checks],
+        "excess": excess,
         "characters": [float(check.characters) if ok else float("nan") for check, ok in pairs],
         "duplicate_of": [check.duplicate_of for check in checks],
         "front_matter": [check.front_matter if ok else None for check, ok in pairs],
         "secrets": [", ".join(check.secrets) or None for check in checks],
         "contacts": [check.contacts for check in checks],
         "links_only": [int(check.links_only) for check in checks],
+        "instruction": [check.instruction for check in checks],
     }
 
 
@@ -112,18 +119,27 @@ def document_reason(rule: str, check: DocumentCheck, params: IngestParams) -> st
 _REASONS: Mapping[str, Callable[[DocumentCheck, IngestParams], str]] = {
     "readable": lambda check, params: str(check.unreadable),
     "size": lambda check, params: (
-        f"It has {check.bytes:,} bytes, more than the {params.max_bytes:,} of ingest.max_bytes."
+        f"It has {check.bytes:,} bytes, more than the {size_limit(check.path, params):,} of "
+        f"{'ingest.max_bytes' if size_limit(check.path, params) == params.max_bytes else 'ingest.max_file_bytes'}. "
+        "Split it, or raise the limit."
     ),
     "text": lambda check, params: (
-        f"It has {check.characters:,} characters of text, fewer than the {params.min_characters:,} of "
-        "ingest.min_characters."
+        "It is empty. Write something into it, or take it away."
+        if check.bytes == 0 or check.characters <= 1
+        else f"It has {check.characters:,} characters of text, fewer than the {params.min_characters:,} of "
+        "ingest.min_characters. Write more, or take it away."
     ),
-    "unique": lambda check, params: f"It has the same content as {check.duplicate_of}.",
+    "unique": lambda check, params: f"It has the same content as {check.duplicate_of}. Keep one of them.",
     "front_matter": lambda check, params: (
         f"{check.front_matter[:1].upper()}{check.front_matter[1:].rstrip('.')}. Mend it or remove it."
     ),
     "secrets": lambda check, params: (
         f"It holds what looks like a secret ({', '.join(check.secrets)}). Remove it and revoke it."
+    ),
+    "words": lambda check, params: "It holds nothing but links. Say what is behind them, or take it away.",
+    "instruction": lambda check, params: (
+        f"It holds an instruction aimed at a model ({check.instruction!r}). Remove it, or let it through with "
+        "ingest.allowed_instructions."
     ),
 }
 

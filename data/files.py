@@ -13,8 +13,9 @@ import os
 import re
 import shutil
 import sqlite3
+import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +29,8 @@ DRAFT = ".tmp"
 """What the name of a file or folder ends in while it is written."""
 OLD = ".old"
 """What the name of a folder ends in while its successor takes its place."""
+MANY_FILES = 100
+"""From here on one flush of the whole disk is cheaper than one per file."""
 REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
 """How an operating system refuses a write."""
 SQLITE_REFUSALS = frozenset(
@@ -135,9 +138,31 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _sync_below(folder: Path) -> None:
+    """Put a folder with all that it holds onto the disk; thousands of files one by one would take minutes."""
+    paths = [*folder.rglob("*"), folder]
+    if len(paths) > MANY_FILES and sys.platform == "linux":
+        os.sync()  # waits until all is on the disk, as other systems' does not
+        return
+    for path in paths:
+        _sync(path)
+
+
 def write_text(path: Path, content: str) -> None:
     """Write UTF-8 text atomically."""
     write_bytes(path, content.encode("utf-8"))
+
+
+def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write many UTF-8 texts, by name, below a folder that is built (``building``, which puts them onto the disk).
+
+    Raises:
+        OutsideError: the disk refused it.
+    """
+    with refused_writes(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in texts.items():
+            (folder / name).write_bytes(text.encode("utf-8"))
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -148,6 +173,11 @@ def write_json(path: Path, content: Any) -> None:
 def write_record(path: Path, record: BaseModel) -> None:
     """Write a record as JSON atomically."""
     write_json(path, record.model_dump(mode="json", by_alias=True))
+
+
+def write_long_record(path: Path, record: BaseModel) -> None:
+    """Write a record of many megabytes as JSON atomically, on one line, which takes a tenth of the time and memory."""
+    write_text(path, record.model_dump_json(by_alias=True) + "\n")
 
 
 def write_records(path: Path, records: Iterable[BaseModel]) -> None:
@@ -177,8 +207,9 @@ def read_record(path: Path, kind: type[M]) -> M:
         InputError: missing, not JSON, or not of this kind.
     """
     try:
-        return kind.model_validate(read_json(path))
-    except ValidationError as error:
+        return kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError) as error:
+        read_json(path)  # says what is wrong where it is missing or not JSON
         raise InputError(f"{path} is not a {kind.__name__} record: {error}") from error
 
 
@@ -218,9 +249,7 @@ def building(target: Path) -> Iterator[Path]:
             with _named_after(draft, target):
                 yield draft
             draft.chmod(0o755)
-            for path in draft.rglob("*"):
-                _sync(path)
-            _sync(draft)
+            _sync_below(draft)
             shutil.rmtree(old, ignore_errors=True)
             if target.exists():
                 target.rename(old)

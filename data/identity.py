@@ -74,19 +74,17 @@ T = TypeVar("T", bound=_Text)
 
 
 def sketch(text: str) -> Sketch:
-    """The smallest hashes of the text's word shingles, ascending, at most 128, each below 2**53.
+    """The smallest hashes of the text's word shingles, ascending, at most 128.
 
+    Each is below 2**53, as the integers are that every JSON reader keeps exactly.
     Case, punctuation and white space do not count. A text of fewer than five words is one shingle.
     """
     words = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    length = min(SHINGLE_WORDS, len(words))
-    starts = range(len(words) - length + 1) if words else ()
-    return tuple(heapq.nsmallest(SKETCH_SIZE, {_hash(" ".join(words[i : i + length])) for i in starts}))
-
-
-def _hash(shingle: str) -> int:
-    """53 bits, the integers that every JSON reader keeps exactly."""
-    return int.from_bytes(blake2b(shingle.encode("utf-8", "replace"), digest_size=8).digest()) >> 11
+    coded = [word.encode("utf-8", "replace") for word in words]
+    shifted = [coded[start:] for start in range(min(SHINGLE_WORDS, len(coded)))]
+    digests = {blake2b(shingle, digest_size=8).digest() for shingle in map(b" ".join, zip(*shifted, strict=False))}
+    hashes = dict.fromkeys(int.from_bytes(digest) >> 11 for digest in sorted(digests))
+    return tuple(itertools.islice(hashes, SKETCH_SIZE))
 
 
 def similarity(a: Sketch, b: Sketch) -> float:
@@ -208,6 +206,8 @@ class _Index:
                 self.postings.setdefault(key, []).append(number)
 
     def nearest(self, text: Candidate) -> list[DocumentVersion]:
+        if not self.texts:
+            return []
         hits: Counter[int] = Counter()
         for key in _traits(text):
             found = self.postings.get(key, ())

@@ -2,11 +2,11 @@
 
 import difflib
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from data.errors import InputError
 from data.events import EventName
@@ -14,6 +14,15 @@ from data.plain_yaml import parse_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
+
+
+def _below(path: str) -> str:
+    if ".." in PurePath(path).parts:
+        raise ValueError("'..' leads out of the workspace; give a path below it, or an absolute one")
+    return path
+
+
+Place = Annotated[str, AfterValidator(_below)]
 
 
 class Block(BaseModel):
@@ -24,9 +33,19 @@ class Block(BaseModel):
 
 class IngestParams(Block):
     extensions: list[str] = Field(description="File name endings that are read; others are ignored.")
-    max_bytes: Count = Field(description="A larger file is quarantined.")
+    max_bytes: Count = Field(description="A larger text, in a file of its own or in an office file, is quarantined.")
+    max_file_bytes: Count = Field(description="A larger office file or e-mail is quarantined.")
+    convert_seconds: Count = Field(description="An office file that takes longer to read is quarantined.")
+    convert_megabytes: Count = Field(description="An office file that takes more memory to read is quarantined.")
+    language: str = Field(
+        pattern="^([a-z]{2}|any)$",
+        description="Language of the documents (ISO 639-1); others are reported. any: not looked at.",
+    )
     min_characters: Count = Field(description="A document with less text is quarantined as empty.")
     placeholders: list[str] = Field(description="Link texts that a site's build fills in later.")
+    allowed_instructions: list[str] = Field(
+        description="Phrases that look like instructions to a model and set no document aside."
+    )
     similarity: Share = Field(
         description="Share of the shorter text's shingles found in the longer that makes them one."
     )
@@ -198,7 +217,7 @@ class QuickParams(Block):
 
 
 class TinyParams(Block):
-    stream: str = Field(description="Folder of dated snapshots, relative to the workspace or the project.")
+    stream: Place = Field(description="Folder of dated snapshots, relative to the workspace or the project.")
     until: str = Field(description="The base knows the newest snapshot of this date or before.")
     layers: Count = Field(description="Transformer blocks.")
     width: Count = Field(description="Hidden size.")
@@ -247,7 +266,7 @@ class HookParams(Block):
 class Params(Block):
     """All of ``params.yaml``."""
 
-    base: str = Field(description="Folder of the base model, or a Hugging Face id.")
+    base: Place = Field(description="Folder of the base model, or a Hugging Face id.")
     seed: int = Field(ge=0, lt=2**31, description="Seed of everything that draws.")
     ingest: IngestParams = Field(description="How documents are read and checked.")
     synthesize: SynthesizeParams = Field(description="How training rows are written.")

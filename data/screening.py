@@ -31,6 +31,11 @@ _YOUNGER_FORMATS = {
     "Private Key": re.compile(r"BEGIN ENCRYPTED PRIVATE KEY"),
 }
 
+_SHORTEST = 20
+"""Characters of an AWS access key id, the shortest format that has no word of its own in ``_HINTS``."""
+_HINTS = ("://", "AKC", "AP", "eyJ", "xox", "_authToken", "PRIVATE KEY", "PuTTY")
+"""Of which each shorter format holds one: an address with a password, Artifactory, JWT, Slack, npm, key files."""
+
 # These two detectors also match placeholders and prose in capitals: https://user:password@host.
 _EASILY_FOOLED = frozenset({"Artifactory Credentials", "Basic Auth Credentials"})
 _PLACEHOLDERS = frozenset({"pass", "passwd", "password", "pwd", "secret", "token", "x-oauth-basic"})
@@ -45,8 +50,14 @@ _NATIONAL = re.compile(
 )
 
 
+# What every number holds: the plus sign before a digit, or the last seven digits of the plan.
+_NUMBER = re.compile(r"\+[1-9]|[0-9]{3}[ .-][0-9]{4}")
+
+
 def find_secrets(text: str) -> tuple[str, ...]:
     """Names of the detectors that found a secret in ``text``, sorted, each once."""
+    if not _may_hold_one(text):
+        return ()
     known = {
         str(detector.secret_type)
         for detector in _detectors()
@@ -58,11 +69,18 @@ def find_secrets(text: str) -> tuple[str, ...]:
 
 def count_contacts(text: str) -> int:
     """Number of different e-mail addresses and telephone numbers in ``text``."""
-    addresses = {match.group().casefold() for match in _EMAIL.finditer(text)}
+    addresses = {match.group().casefold() for match in _EMAIL.finditer(text)} if "@" in text else set()
+    if not _NUMBER.search(text):
+        return len(addresses)
     international = {_digits(match.group()) for match in _INTERNATIONAL.finditer(text)}
     rest = _INTERNATIONAL.sub(" ", text)
     national = {_digits(match.group()) for match in _NATIONAL.finditer(rest)}
     return len(addresses) + len(international | national)
+
+
+def _may_hold_one(text: str) -> bool:
+    """Whether a detector can find anything: all but a few formats are at least twenty characters without a space."""
+    return max(map(len, text.split()), default=0) >= _SHORTEST or any(hint in text for hint in _HINTS)
 
 
 @lru_cache(maxsize=1)

@@ -11,9 +11,9 @@ the file system's clock would leave the same times (git's "racy" rule, Documenta
 import json
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data.errors import InputError
 from data.files import digest_file, digest_text, write_text
@@ -62,6 +62,18 @@ def scan(folder: Path, extensions: Sequence[str]) -> list[Path]:
         if name.encode("utf-8", "replace") != name.encode("utf-8", "surrogateescape"):
             raise InputError(f"The file name {name!r} in {folder} is not UTF-8. Rename the file.")
     return [Path(name) for name in sorted(names)]
+
+
+def unread_endings(folder: Path, extensions: Sequence[str]) -> dict[str, int]:
+    """How many visible files below ``folder`` ``scan`` leaves out, by ending, the commonest first.
+
+    Raises:
+        InputError: as ``scan``.
+    """
+    endings = tuple(extension.casefold() for extension in extensions)
+    others = (PurePosixPath(name) for name in _walk(folder) if not name.casefold().endswith(endings))
+    counts = Counter(path.suffix.casefold() or "no ending" for path in others)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _walk(folder: Path) -> Iterator[str]:

@@ -154,6 +154,11 @@ class Workspace:
         return self.teacher_cache / "endpoint"
 
     @property
+    def conversions(self) -> Path:
+        """The texts of office files, by the digest of file and reader."""
+        return self.state / "cache" / "conversions"
+
+    @property
     def data_docs(self) -> Path:
         """Great Expectations project; its Data Docs open at ``gx/uncommitted/data_docs/local_site``."""
         return self.state / "gx"

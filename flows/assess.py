@@ -54,7 +54,7 @@ def assess(
     model, tokenizer = load_base(workspace.base(), choose_device(params.train.device))
     size = (params.assess.new_tokens, params.assess.batch)
     base = answer(model, tokenizer, prompts, *size, lambda done: report("base", done, len(prompts)))
-    adapted = load_adapter(model, workspace.adapter)
+    adapted = load_adapter(model, workspace.adapter, read_json(workspace.base_digest)["digest"])
     shift = logit_shift(adapted, tokenizer, prompts[:SHIFT_PROMPTS])
     candidate = answer(adapted, tokenizer, prompts, *size, lambda done: report("candidate", done, len(prompts)))
     answers = _graded(asked, base, candidate)

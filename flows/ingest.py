@@ -1,18 +1,25 @@
 """Stage ``ingest``: documents to snapshot. Read, check, quarantine, recognise, write the collection."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 
 from data.collection import Reading, identify, make_snapshot, read_folder, write_collection
 from data.documents import Parsed, is_links_only
 from data.expectations import CollectionShares, DocumentCheck
 from data.files import building, read_record, write_json
+from data.injections import find_instruction
+from data.language import find_language
 from data.params import IngestParams
 from data.records import Accepted, DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
-from data.snapshots import diff
+from data.snapshots import diff, unread_endings
 from data.workspace import Workspace
 from tasks.validation import check_collection, check_documents
+
+NAMED = 5
+"""Endings or paths that a warning names."""
 
 
 def ingest(workspace: Workspace) -> IngestReport:
@@ -24,19 +31,22 @@ def ingest(workspace: Workspace) -> IngestReport:
     """
     params = workspace.params().ingest
     accepted = read_record(workspace.accepted, Accepted)
-    readings = read_folder(workspace.documents, params)
-    checks = check_files(readings)
+    readings, checks = check_files(
+        read_folder(workspace.documents, params, workspace.conversions), params.allowed_instructions
+    )
     quarantined = check_documents(workspace, checks, params)
     snapshot, texts = _snapshot(readings, quarantined, accepted, params)
     shares = _shares(accepted.snapshot, snapshot, len(readings))
+    others = _other_languages(snapshot, texts, params.language)
     warnings, loss_accepted = check_collection(workspace, shares, params, accepted.loss_reason is not None)
     report = IngestReport(
         snapshot=snapshot.digest,
         documents=len(snapshot.documents),
         quarantined=len(quarantined),
         contacts=sum(check.contacts for check in checks),
-        warnings=warnings,
+        warnings=(*warnings, *_foreign(others, params.language), *_unread(workspace, params)),
         loss_accepted=loss_accepted,
+        other_languages=others,
     )
     with building(workspace.collection) as draft:
         write_collection(draft, snapshot, texts, report)
@@ -44,10 +54,42 @@ def ingest(workspace: Workspace) -> IngestReport:
     return report
 
 
-def check_files(readings: Sequence[Reading]) -> list[DocumentCheck]:
-    """What the checks need to know of every file, in order; the first of two equal files is the original."""
+def _other_languages(snapshot: Snapshot, texts: dict[str, str], language: str) -> dict[str, str]:
+    """Path -> language of the documents that are certainly in another than the line's."""
+    if language == "any":
+        return {}
+    found = {document.path: find_language(texts[document.id]) for document in snapshot.documents}
+    return {path: other for path, other in found.items() if other is not None and other != language}
+
+
+def _foreign(others: dict[str, str], language: str) -> Iterator[str]:
+    if others:
+        named = ", ".join(f"{path} ({other})" for path, other in islice(others.items(), NAMED))
+        yield (
+            f"{len(others)} document{'s are' if len(others) > 1 else ' is'} not in the language (ingest.language: "
+            f"{language}) and learned all the same: {named}{', …' if len(others) > NAMED else ''}."
+        )
+
+
+def _unread(workspace: Workspace, params: IngestParams) -> Iterator[str]:
+    """What lies in the folder and no reader looked at, so that nobody thinks it was learned."""
+    endings = unread_endings(workspace.documents, params.extensions)
+    if endings:
+        count = sum(endings.values())
+        named = ", ".join(f"{ending} ({number})" for ending, number in islice(endings.items(), NAMED))
+        yield (
+            f"{count} file{'s' if count > 1 else ''} in {workspace.documents.name}/ not read, ending not in "
+            f"ingest.extensions: {named}{', …' if len(endings) > NAMED else ''}."
+        )
+
+
+def check_files(readings: Iterable[Reading], allowed: Sequence[str] = ()) -> tuple[list[Reading], list[DocumentCheck]]:
+    """Every file without its raw text, and what the checks need to know of it, in order.
+
+    The first of two equal files is the original.
+    """
     first: dict[str, str] = {}
-    checks = []
+    kept, checks = [], []
     for reading in readings:
         original = first.setdefault(reading.digest, reading.path)
         parsed = reading.parsed
@@ -63,9 +105,11 @@ def check_files(readings: Sequence[Reading]) -> list[DocumentCheck]:
                 secrets=find_secrets(reading.raw),
                 contacts=count_contacts(reading.raw),
                 links_only=parsed is not None and is_links_only(parsed.text),
+                instruction=find_instruction(parsed.text, allowed) if parsed else None,
             )
         )
-    return checks
+        kept.append(replace(reading, raw=""))
+    return kept, checks
 
 
 def _snapshot(

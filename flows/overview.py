@@ -98,7 +98,8 @@ def folder_diff(root: Path) -> dict[str, Any]:
     workspace = open_workspace(root)
     params = workspace.params().ingest
     before = last_snapshot(workspace)
-    readings = [(reading, reading.parsed) for reading in read_folder(workspace.documents, params)]
+    found = read_folder(workspace.documents, params, workspace.conversions)
+    readings = [(reading, reading.parsed) for reading in found]
     readable = [(reading, parsed) for reading, parsed in readings if parsed is not None]
     documents = identify(readable, before.documents if before else (), params.similarity)
     changes = diff(before, make_snapshot(documents))

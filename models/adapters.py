@@ -7,10 +7,13 @@ and never written.
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
+from safetensors import safe_open
 from transformers import PreTrainedModel
 
 from data.errors import InputError
+from data.files import read_record
+from data.report_records import TrainingReport
 
 
 def new_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, seed: int) -> PeftModel:
@@ -28,21 +31,50 @@ def new_lora(model: PreTrainedModel, rank: int, alpha: int, dropout: float, seed
     return adapted
 
 
-def load_adapter(model: PreTrainedModel, folder: Path) -> PeftModel:
+def load_adapter(model: PreTrainedModel, folder: Path, base_digest: str | None = None) -> PeftModel:
     """Put a saved adapter onto its base.
 
+    Args:
+        base_digest: of the base at hand; an adapter whose ``training.json`` names another one is refused.
+
     Raises:
-        InputError: no adapter there, or it was trained for a base of another shape.
+        InputError: no adapter there, or it was trained for another base.
     """
     if not (folder / "adapter_model.safetensors").is_file():
         raise InputError(f"{folder} holds no adapter_model.safetensors. Name the folder of a PEFT adapter.")
+    trained_on = _trained_on(folder)
+    if base_digest is not None and trained_on not in (None, base_digest):
+        raise InputError(
+            f"The adapter in {folder} was trained on the base {str(trained_on)[:12]}, and this one is "
+            f"{base_digest[:12]}. Load it on its own base, or train anew with: relearn run."
+        )
     try:
-        return PeftModel.from_pretrained(model, str(folder)).eval()
+        adapted = PeftModel.from_pretrained(model, str(folder)).eval()
     except (RuntimeError, ValueError) as error:
         raise InputError(
             f"The adapter in {folder} does not fit this base ({str(error).splitlines()[0]}). "
             "Load it on the base that its training.json names."
         ) from error
+    _refuse_halves(adapted, folder)
+    return adapted
+
+
+def _trained_on(folder: Path) -> str | None:
+    """Digest of the base that the adapter's report names; None where it has no report."""
+    file = folder / "training.json"
+    return read_record(file, TrainingReport).base if file.is_file() else None
+
+
+def _refuse_halves(adapted: PeftModel, folder: Path) -> None:
+    """PEFT skips what has no counterpart, so that an adapter of more or fewer layers would count in part."""
+    with safe_open(folder / "adapter_model.safetensors", "pt") as file:
+        saved = set(file.keys())
+    wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    if saved != wanted:
+        raise InputError(
+            f"The adapter in {folder} does not fit this base (of its {len(saved)} matrices {len(saved & wanted)} have "
+            f"a place among {len(wanted)}). Load it on the base that its training.json names."
+        )
 
 
 def trained_parameters(model: torch.nn.Module) -> int:

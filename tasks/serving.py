@@ -151,7 +151,7 @@ def load(weights: Weights) -> Loaded:
 
     check(weights)
     base, tokenizer = load_base(weights.base, device="cpu")
-    model = base if weights.adapter is None else load_adapter(base, Path(weights.adapter))
+    model = base if weights.adapter is None else load_adapter(base, Path(weights.adapter), weights.base_digest)
     # PEFT's wrapper hands everything on to the model inside
     return Loaded(cast("PreTrainedModel", model), tokenizer, weights.new_tokens, weights.batch)
 

@@ -6,7 +6,8 @@ import pytest
 
 from data.blocks import Shape, parse_blocks
 from data.collection import read_file
-from data.documents import HOLE, UnreadableError, decode, is_links_only, parse
+from data.documents import HOLE, decode, is_links_only, parse
+from data.errors import UnreadableError
 from data.params import load_params
 from data.sentences import split_sentences
 

@@ -27,6 +27,8 @@ def test_the_shipped_file_is_valid(tmp_path: Path) -> None:
         ("  clip: 1.0", "  clip: .nan", "train.clip"),
         ("  rank: 32", "  rank: !!python/object:os.system x", "is not YAML"),
         ("  rank: 32", "  rank: [", "is not YAML"),
+        ("base: data/bases/tiny", "base: ../elsewhere", "'..' leads out of the workspace"),
+        ("  language: en ", "  language: english ", "ingest.language"),
         ("  log_every: 10 ", "  log_every: 7 ", "checkpoint_every must be a multiple of log_every"),
         (
             "notify: []",

@@ -22,7 +22,9 @@ from transformers import (
 )
 
 from data.errors import InputError, OutsideError
+from data.files import write_record
 from data.records import Row
+from data.report_records import TrainingReport
 from data.workspace import Workspace
 from flows.inputs import require_base
 from models.adapters import load_adapter, new_lora, save_adapter, trained_parameters
@@ -339,3 +341,19 @@ def test_clear_errors(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Non
     save_adapter(new_lora(small(tokenizer), 4, 8, 0.0, 1), tmp_path / "adapter", "b")
     with pytest.raises(InputError, match="does not fit"):
         load_adapter(new_tiny(tokenizer, 1, layers=1, width=64, heads=2), tmp_path / "adapter")
+
+
+def test_an_adapter_of_another_base_is_one_sentence(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    two, one = (new_tiny(tokenizer, 1, layers=layers, width=32, heads=2) for layers in (2, 1))
+    save_adapter(new_lora(two, 4, 8, 0.0, 1), tmp_path / "adapter", "two")
+    with pytest.raises(InputError, match=r"does not fit this base \(of its 28 matrices 14 have a place among 14\)"):
+        load_adapter(one, tmp_path / "adapter")
+    report = TrainingReport(
+        base="a" * 64, rows="", method="lora", seed=1, threads=1, device="cpu", dtype="float32", steps=1, tokens=1,
+        parameters=1, losses=(1.0,), log_every=1,
+    )  # fmt: skip
+    write_record(tmp_path / "adapter" / "training.json", report)
+    again = new_tiny(tokenizer, 1, layers=2, width=32, heads=2)
+    with pytest.raises(InputError, match="was trained on the base aaaaaaaaaaaa, and this one is bbbbbbbbbbbb"):
+        load_adapter(again, tmp_path / "adapter", "b" * 64)
+    assert load_adapter(again, tmp_path / "adapter", "a" * 64) is not None

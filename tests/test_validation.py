@@ -20,6 +20,9 @@ GOOD = [
 BAD = {
     "UTF-8": DocumentCheck("latin.md", "1" * 64, 900, "It is not UTF-8 text.", 0, "absent"),
     "bytes": DocumentCheck("huge.md", "2" * 64, PARAMS.max_bytes + 1, None, 9, "ok"),
+    "It is empty": DocumentCheck("nothing.md", "7" * 64, 0, None, 1, "absent"),
+    "nothing but links": DocumentCheck("links.md", "8" * 64, 900, None, 800, "ok", links_only=True),
+    "'<|im_start|>'": DocumentCheck("spell.md", "9" * 64, 900, None, 800, "ok", instruction="<|im_start|>"),
     "characters": DocumentCheck("empty.md", "3" * 64, 10, None, PARAMS.min_characters - 1, "absent"),
     "same content as a.md": DocumentCheck("copy.md", "a" * 64, 900, None, 800, "ok", duplicate_of="a.md"),
     "not YAML": DocumentCheck("front.md", "4" * 64, 900, None, 800, "the front matter is not YAML"),

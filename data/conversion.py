@@ -1,0 +1,107 @@
+"""Office files become Markdown: the caller's side of the converter's process, and what it read before.
+
+A conversion follows from the file's bytes, the readers' code and their libraries, so its outcome, a text or the
+reason why there is none, is kept under the digest of all three. What ran out of time is tried again.
+"""
+
+import signal
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from data.converter import NO_MEMORY, REFUSED
+from data.errors import InputError, UnreadableError
+from data.files import digest_bytes, digest_text, read_record, write_record
+from data.fingerprint import code_digest
+from data.params import IngestParams
+from data.records import Record
+from data.workspace import PROJECT_ROOT
+
+_LIBRARIES = ("beautifulsoup4", "mammoth", "markdownify", "openpyxl", "pdfplumber", "pypdfium2", "python-pptx")
+
+
+class Conversion(Record):
+    """What came of one file."""
+
+    text: str
+    unreadable: str | None = None
+
+
+def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder: Path | None) -> str:
+    """The Markdown of an office file, from the cache where it has it.
+
+    Raises:
+        UnreadableError: its reader refuses it, or takes too long or too much memory.
+    """
+    key = digest_text(digest_bytes(content), ending, str(params.convert_megabytes), _readers())
+    kept = cache_folder / f"{key}.json" if cache_folder else None
+    found = _cached(kept)
+    if found is None:
+        found = _convert(content, ending, params)
+        if kept is not None:
+            write_record(kept, found)
+    if found.unreadable is not None:
+        raise UnreadableError(found.unreadable)
+    return found.text
+
+
+@cache
+def _readers() -> str:
+    """Digest of the code that reads and of the libraries it reads with."""
+    return digest_text(code_digest("data.converter"), *(f"{name} {version(name)}" for name in _LIBRARIES))
+
+
+def _cached(file: Path | None) -> Conversion | None:
+    """A conversion of the cache; a damaged file is as good as none."""
+    try:
+        return read_record(file, Conversion) if file is not None else None
+    except InputError:
+        return None
+
+
+def _convert(content: bytes, ending: str, params: IngestParams) -> Conversion:
+    """Run the converter.
+
+    Raises:
+        UnreadableError: it was stopped, which another run on another day may not be.
+    """
+    seconds, megabytes = params.convert_seconds, params.convert_megabytes
+    command = [sys.executable, "-m", "data.converter", ending, str(seconds), str(megabytes)]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own module, without a shell
+            command,
+            input=content,
+            capture_output=True,
+            cwd=PROJECT_ROOT,
+            env=_environment(),
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise UnreadableError(_too_long(seconds)) from error
+    if done.returncode == REFUSED:
+        return Conversion(text="", unreadable=done.stderr.decode("utf-8", "replace"))
+    if done.returncode == 0:
+        return Conversion(text=done.stdout.decode("utf-8"))
+    raise UnreadableError(_stopped(done.returncode, seconds, megabytes))
+
+
+def _environment() -> dict[str, str]:
+    """Nothing of ours but where the code is: no keys, no proxies, no settings."""
+    return {"PYTHONPATH": str(PROJECT_ROOT), "PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+
+
+def _too_long(seconds: int) -> str:
+    return f"Reading it took longer than {seconds} seconds (ingest.convert_seconds). Split it, or raise the limit."
+
+
+def _stopped(code: int, seconds: int, megabytes: int) -> str:
+    if code == -signal.SIGXCPU:
+        return _too_long(seconds)
+    if code == NO_MEMORY:
+        return f"Reading it took more than {megabytes:,} MB of memory (ingest.convert_megabytes). Split it."
+    return (
+        f"Its reader broke off (exit code {code}), as on damaged files and very large ones. Open it and save it anew."
+    )
