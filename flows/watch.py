@@ -189,8 +189,13 @@ def _told(swept: orchestration.Swept) -> list[str]:
 def _on_signals() -> "asyncio.Task[None]":
     """Done once SIGTERM or SIGINT came; set after Prefect has set its own handlers, which would block."""
     loop, came = asyncio.get_running_loop(), asyncio.Event()
+
+    def leave(*_: object) -> None:
+        if not loop.is_closed():  # while the server is being ended, there is nothing left to stop
+            loop.call_soon_threadsafe(came.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: loop.call_soon_threadsafe(came.set))
+        signal.signal(number, leave)
 
     async def wait() -> None:
         await came.wait()
