@@ -42,7 +42,9 @@ class IngestParams(Block):
         description="Language of the documents (ISO 639-1); others are reported. any: not looked at.",
     )
     min_characters: Count = Field(description="A document with less text is quarantined as empty.")
-    placeholders: list[str] = Field(description="Link texts that a site's build fills in later.")
+    placeholders: list[str] = Field(
+        description="Link texts that a site's build fills in; sentences with one give no rows."
+    )
     allowed_instructions: list[str] = Field(
         description="Phrases that look like instructions to a model and set no document aside."
     )
@@ -61,12 +63,20 @@ class SynthesizeParams(Block):
     recipes: list[Literal["facts", "questions", "rephrase"]] = Field(
         description="What is written: facts by rule; questions and rephrasings of changed prose by the endpoint."
     )
-    max_value_words: Count = Field(description="Longer values are not facts.")
+    max_value_words: Count = Field(description="Longer values are not facts; their sentences are still statements.")
     max_subject_words: Count = Field(description="Longer subjects are not facts.")
-    held_out_questions: Count = Field(description="Question wordings per kind kept for the evaluation.")
-    held_out_statements: Count = Field(description="Statement wordings per kind never trained on.")
-    replay_share: Share = Field(description="Share of rows replayed from what the base knows.")
-    replay_per_fact: int = Field(ge=0, description="At least this many rows per fact that still holds.")
+    held_out_questions: Count = Field(
+        description="Question wordings per kind that new facts are never trained on; the evaluation asks in them."
+    )
+    held_out_statements: Count = Field(
+        description="Statement wordings per kind never trained on; a new fact is told in the others."
+    )
+    replay_share: Share = Field(
+        description="Of all rows: replayed from what the base knows and still holds, policies and handbook."
+    )
+    replay_per_fact: int = Field(
+        ge=0, description="Replayed rows per fact that still holds, at least: a small change must not forget the rest."
+    )
     replay_handbook_share: Share = Field(description="Of the replayed rows: from the handbook.")
     replay_statement_share: Share = Field(description="Of the replayed rows: told; the others are asked.")
 
@@ -124,7 +134,9 @@ class TrainParams(Block):
     log_every: Count = Field(description="Steps per point of the loss curve.")
     threads: Count = Field(description="CPU threads; the same count gives the same bits.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="Where to train.")
-    dtype: Literal["auto", "bfloat16", "float32"] = Field(description="Type of the matrix products (autocast).")
+    dtype: Literal["auto", "bfloat16", "float32"] = Field(
+        description="Of the matrix products: bfloat16, float32, or auto: bfloat16 unless it slows this CPU down."
+    )
     gradient_checkpointing: Literal["auto", "always", "never"] = Field(
         description="Recompute activations to save memory; auto: once memory has run out."
     )
@@ -284,7 +296,9 @@ class Params(Block):
     tiny: TinyParams = Field(description="How relearn base build makes the base that is shipped.")
     notify: list[HookParams] = Field(
         default=[],
-        description="Hooks: whom to tell, and of what; see relearn config schema, try with relearn notify test.",
+        description="Whom to tell, and of what; try it with relearn notify test. For example: "
+        "[{on: [held, rejected, failed], command: [mail, -s, Relearn, operations@example.com]}, "
+        "{on: [quarantined, missed], webhook_variable: RELEARN_WEBHOOK, timeout_seconds: 10}]",
     )
 
     @model_validator(mode="after")

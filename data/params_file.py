@@ -1,9 +1,11 @@
 """``params.yaml`` as a text that explains every field, from the one place that says what each one means."""
 
 import textwrap
+from typing import get_args
 
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from data.params import Params
 
@@ -25,9 +27,18 @@ def _block(block: BaseModel, indent: str) -> list[str]:
         said = field.description or ""
         if isinstance(value, BaseModel):
             lines += ["", *_comment(said, indent), f"{indent}{name}:", *_block(value, f"{indent}  ")]
+        elif _holds_blocks(field):
+            plain = [one.model_dump(mode="json", exclude_defaults=True) for one in value]
+            lines += ["", *_comment(said, indent), f"{indent}{name}: {_scalar(plain)}"]
         else:
             lines += _line(f"{indent}{name}: {_scalar(value)}", said, indent)
     return lines
+
+
+def _holds_blocks(field: FieldInfo) -> bool:
+    """Whether a field is a list of blocks."""
+    kinds = get_args(field.annotation)
+    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
 
 
 def _line(text: str, said: str, indent: str) -> list[str]:
@@ -41,6 +52,4 @@ def _comment(said: str, indent: str) -> list[str]:
 
 
 def _scalar(value: object) -> str:
-    several = isinstance(value, list) and all(isinstance(one, BaseModel) for one in value)
-    plain = [one.model_dump(mode="json") for one in value] if several else value  # type: ignore[attr-defined]
-    return yaml.safe_dump(plain, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")
+    return yaml.safe_dump(value, default_flow_style=True, width=10**6).removesuffix("\n").removesuffix("\n...")

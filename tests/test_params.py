@@ -1,18 +1,26 @@
 """``params.yaml``: what is wrong with it is said in one sentence that names the place."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from data.errors import InputError
 from data.params import load_params
+from data.params_file import render
 
-SHIPPED = (Path(__file__).parent.parent / "params.yaml").read_text(encoding="utf-8")
+FILE = Path(__file__).parent.parent / "params.yaml"
+SHIPPED = re.sub(r" +#.*", "", FILE.read_text(encoding="utf-8"))
+"""Without its comments."""
 
 
 def test_the_shipped_file_is_valid(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(SHIPPED, encoding="utf-8")
     assert load_params(tmp_path / "params.yaml").base == "data/bases/tiny"
+
+
+def test_the_shipped_file_says_of_every_field_what_the_code_says() -> None:
+    assert FILE.read_text(encoding="utf-8") == render(load_params(FILE))
 
 
 @pytest.mark.parametrize(
@@ -28,8 +36,8 @@ def test_the_shipped_file_is_valid(tmp_path: Path) -> None:
         ("  rank: 32", "  rank: !!python/object:os.system x", "is not YAML"),
         ("  rank: 32", "  rank: [", "is not YAML"),
         ("base: data/bases/tiny", "base: ../elsewhere", "'..' leads out of the workspace"),
-        ("  language: en ", "  language: english ", "ingest.language"),
-        ("  log_every: 10 ", "  log_every: 7 ", "checkpoint_every must be a multiple of log_every"),
+        ("  language: en\n", "  language: english\n", "ingest.language"),
+        ("  log_every: 10\n", "  log_every: 7\n", "checkpoint_every must be a multiple of log_every"),
         (
             "notify: []",
             "notify: [{on: [held], comand: [x]}]",
