@@ -35,8 +35,8 @@ def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder
     Raises:
         UnreadableError: its reader refuses it, or takes too long or too much memory.
     """
-    key = digest_text(digest_bytes(content), ending, str(params.convert_megabytes), _readers())
-    kept = cache_folder / f"{key}.json" if cache_folder else None
+    how = digest_text(ending, str(params.convert_megabytes), _readers())[:16]
+    kept = cache_folder / f"{digest_bytes(content)}-{how}.json" if cache_folder else None
     found = _cached(kept)
     if found is None:
         found = _convert(content, ending, params)

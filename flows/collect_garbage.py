@@ -206,6 +206,24 @@ def _snapshots(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
             yield _file("snapshots", file)
 
 
+def _texts(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+    """What reports compare with; a report on documents whose text is gone says so."""
+    needed = _needed_documents(workspace, kept)
+    for file in workspace.text_file("any").parent.glob("*.md"):
+        if file.stem not in needed:
+            yield _file("texts of documents", file)
+
+
+def _conversions(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+    """Texts of office files; the next cycle reads again what it misses."""
+    last = last_snapshot(workspace)
+    aside = {document.digest for document in last.quarantined} if last else set()
+    needed = _needed_documents(workspace, kept) | aside
+    for file in workspace.conversions.glob("*.json"):
+        if file.stem.partition("-")[0] not in needed:
+            yield _file("texts of office files", file)
+
+
 KINDS: dict[str, Callable[[Workspace, Kept], Iterator[Garbage]]] = {
     "checkpoints": _checkpoints,
     "temporary files": _drafts,
@@ -213,5 +231,7 @@ KINDS: dict[str, Callable[[Workspace, Kept], Iterator[Garbage]]] = {
     "DVC's cache": _objects,
     "results of checks": _checks,
     "teacher's cache": _lessons,
+    "texts of documents": _texts,
+    "texts of office files": _conversions,
     "snapshots": _snapshots,
 }
