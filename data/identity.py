@@ -42,6 +42,8 @@ NEAREST = 32
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 """A run of letters and digits; each character of a script that writes no spaces between words."""
 
+_ASCII_WORD = re.compile(rb"\w+")
+
 Sketch = tuple[int, ...]
 
 
@@ -79,12 +81,19 @@ def sketch(text: str) -> Sketch:
     Each is below 2**53, as the integers are that every JSON reader keeps exactly.
     Case, punctuation and white space do not count. A text of fewer than five words is one shingle.
     """
-    words = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
-    coded = [word.encode("utf-8", "replace") for word in words]
+    coded = _words(text)
     shifted = [coded[start:] for start in range(min(SHINGLE_WORDS, len(coded)))]
     digests = {blake2b(shingle, digest_size=8).digest() for shingle in map(b" ".join, zip(*shifted, strict=False))}
     hashes = dict.fromkeys(int.from_bytes(digest) >> 11 for digest in sorted(digests))
     return tuple(itertools.islice(hashes, SKETCH_SIZE))
+
+
+def _words(text: str) -> list[bytes]:
+    """Words in one form; plain ASCII, which is in that form but for its case, is taken apart as bytes."""
+    if text.isascii():
+        return _ASCII_WORD.findall(text.lower().encode())
+    words = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
+    return [word.encode("utf-8", "replace") for word in words]
 
 
 def similarity(a: Sketch, b: Sketch) -> float:
