@@ -190,20 +190,49 @@ class GcParams(Block):
     keep_checks: Count = Field(description="Results of checks kept per suite by gc.")
 
 
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_CRON: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
+    ("minute", 0, 59, ()),
+    ("hour", 0, 23, ()),
+    ("day of the month", 1, 31, ()),
+    ("month", 1, 12, _MONTHS),
+    ("day of the week", 0, 7, _DAYS),
+)
+"""Name, least, greatest and words of each field."""
+
+
+def _is_cron(part: str, low: int, high: int, words: tuple[str, ...]) -> bool:
+    """Whether a part of a cron field is ``*``, a value or a range, each with a step or without."""
+    span, _, step = part.partition("/")
+    ends = [f"{low}", f"{high}"] if span == "*" else span.split("-")
+    numbers = [str(words.index(end.lower()) + low) if end.lower() in words else end for end in ends]
+    if len(numbers) > 2 or not all(number.isascii() and number.isdigit() for number in numbers):
+        return False
+    inside = all(low <= int(number) <= high for number in numbers)
+    stepped = not step or (step.isascii() and step.isdigit() and int(step) > 0)
+    return inside and stepped and not ("/" in part and not step) and int(numbers[0]) <= int(numbers[-1])
+
+
 class WatchParams(Block):
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of this line on a Prefect server.")
     cron: str = Field(description="When a cycle is due, changes or not, as five cron fields.")
     timezone: str = Field(description="Time zone of cron, as in the IANA database (Europe/Paris).")
     poll_seconds: float = Field(gt=0, description="Pause between two looks at the documents folder.")
     settle_seconds: float = Field(ge=0, description="A change counts once the folder has lain still this long.")
+    restless_seconds: float = Field(gt=0, description="A folder that never lies still is taken as it is after this.")
     retry_seconds: float = Field(gt=0, description="Pause after an outside failure before the next try; it doubles.")
     max_retry_seconds: float = Field(gt=0, description="The longest such pause.")
 
     @field_validator("cron")
     @classmethod
     def _has_five_fields(cls, cron: str) -> str:
-        if len(cron.split()) != 5:
-            raise ValueError(f"{cron!r} has {len(cron.split())} fields; cron takes five, such as '0 2 * * *'")
+        fields = cron.split()
+        if len(fields) != len(_CRON):
+            raise ValueError(f"{cron!r} has {len(fields)} fields; cron takes five, such as '0 2 * * *'")
+        for said, (name, low, high, words) in zip(fields, _CRON, strict=True):
+            if not all(_is_cron(part, low, high, words) for part in said.split(",")):
+                raise ValueError(f"{said!r} is no {name} of cron; it takes {low} to {high}, *, lists, ranges and steps")
         return cron
 
     @field_validator("timezone")

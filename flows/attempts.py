@@ -12,7 +12,7 @@ from data.files import read_record, write_record
 from data.params import WatchParams
 from data.records import Record
 from data.workspace import Workspace
-from flows.inputs import Now, unchanged
+from flows.inputs import Now, last_cycle, unchanged
 
 
 class Attempt(Record):
@@ -64,9 +64,15 @@ def is_wanted(workspace: Workspace, now: Now, due: bool) -> bool:
     if unchanged(workspace, now.key) is not None:
         return False
     last = last_attempt(workspace)
-    if due or last is None or last.documents != now.documents:
+    if due or last is None or last.documents != now.documents or _is_outdated(workspace, last):
         return True
     return last.exit_code in (None, 1) and _has_rested(last, workspace.params().watch)
+
+
+def _is_outdated(workspace: Workspace, last: Attempt) -> bool:
+    """Whether a person ran other cycles since the attempt succeeded, so that it says nothing of what is in force."""
+    cycle = last_cycle(workspace)
+    return last.exit_code == 0 and (cycle is None or cycle.key != last.key)
 
 
 def _has_rested(last: Attempt, params: WatchParams) -> bool:

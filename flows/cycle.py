@@ -168,9 +168,9 @@ def cycle(root: str, key: str) -> State[Any]:
     seconds = {run.stage: run.seconds for run in runs}
     result = register.with_options(**registration)(workspace, snapshot, judgement, seconds)
     publish.with_options(**registration)(workspace, snapshot, result)
+    tell_of_cycle(workspace, result, served.to_version if served else None)  # twice after a kill rather than never
     now = datetime.now(UTC).isoformat(timespec="seconds")
     write_record(workspace.cycle, Cycle(key=key, result=result, finished=now))
-    tell_of_cycle(workspace, result, served.to_version if served else None)
     message = f"Version {result.version}: {' '.join(judgement.reasons)}"
     get_run_logger().info("%s. %s", STATE_NAMES[judgement.verdict], message)
     return Completed(name=STATE_NAMES[judgement.verdict], message=message)

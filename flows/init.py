@@ -3,6 +3,7 @@
 What it holds is written beside its place and swapped in whole, so that an interrupted call leaves nothing.
 """
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,9 +12,13 @@ from data.files import building, write_text
 from data.params import Params, load_params
 from data.params_file import render
 from data.workspace import PROJECT_ROOT, Workspace
+from flows.inputs import PIPELINE_FILES
 from tasks import dvc_sharing, revisions
 
-COPIED = ("dvc.yaml", "prefect.yaml", ".dvcignore")
+DRAFT = "workspace"
+"""Built in an existing folder under this name, then unpacked."""
+OWN_NAME = "relearn"
+"""The project's own watch.name, as prefect.yaml repeats it."""
 IGNORED = """\
 # state: ledger, MLflow and Prefect databases, reports, checkpoints
 .relearn/
@@ -57,20 +62,39 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
     target = folder.resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{folder} is not empty. Name a folder that does not exist yet.")
-    params = _params(base)
-    with building(target) as draft:
+    params = _params(target.name, base)
+    place = target / DRAFT if target.exists() else target  # an existing folder stays: it may be somebody's mount
+    with building(place) as draft:
         _write(draft, params)
         revisions.start(draft)
         dvc_sharing.start(draft, _address(remote) if remote else None)
         if not revisions.commit(Workspace(draft), "A workspace of Relearn"):
             raise OutsideError(f"git ignores the files of {folder} by a rule outside of it. Choose another place.")
+    if place != target:
+        for child in sorted(place.iterdir()):
+            child.rename(target / child.name)
+        place.rmdir()
     return Workspace(target)
 
 
-def _params(base: str | None) -> Params:
+def _params(name: str, base: str | None) -> Params:
+    """The project's, for a workspace of this name; on one Prefect server each needs its own."""
     params = load_params(PROJECT_ROOT / "params.yaml")
-    versioned = params.versioning.model_copy(update={"commit": True})
-    return params.model_copy(update={"versioning": versioned, "base": _base(base) if base else params.base})
+    plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-._")
+    changes: dict[str, object] = {
+        "versioning": params.versioning.model_copy(update={"commit": True}),
+        "watch": params.watch.model_copy(update={"name": plain or params.watch.name}),
+        "base": _base(base) if base else params.base,
+    }
+    return params.model_copy(update=changes)
+
+
+def _deployments(name: str) -> str:
+    """The project's prefect.yaml for a line of this name."""
+    text = (PROJECT_ROOT / "prefect.yaml").read_text(encoding="utf-8")
+    for said in ("  - name: {}\n", '"{}: documents changed"', "relearn.line.{}\n"):
+        text = text.replace(said.format(OWN_NAME), said.format(name))
+    return text
 
 
 def _base(base: str) -> str:
@@ -89,8 +113,9 @@ def _address(remote: str) -> str:
 
 
 def _write(draft: Path, params: Params) -> None:
-    for name in COPIED:
+    for name in PIPELINE_FILES:
         shutil.copy(PROJECT_ROOT / name, draft / name)
+    write_text(draft / "prefect.yaml", _deployments(params.watch.name))
     write_text(draft / ".gitignore", IGNORED)
     write_text(draft / "params.yaml", render(params))
     write_text(draft / "data" / "README.md", NOTE)

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import OutsideError
-from data.files import digest_text, digest_tree, read_json, read_record, write_json, write_record
+from data.files import digest_text, digest_tree, read_json, read_record, write_bytes, write_json, write_record
 from data.fingerprint import Inputs, read_inputs, write_inputs
 from data.params import OPERATION, Params, load_params
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, LedgerEntry
 from data.snapshots import quick_digest
-from data.workspace import STAGES, Workspace
+from data.workspace import PROJECT_ROOT, STAGES, Workspace
 
-STAGE_SETTINGS = ("base", "seed", "ingest", "synthesize", "train", "assess", "quick")
+PIPELINE_FILES = ("dvc.yaml", ".dvcignore")
+"""What a workspace has from the project as it is, and follows when the project is upgraded."""
+STAGE_SETTINGS = ("base", "seed", "ingest", "synthesize", "endpoint", "train", "assess", "quick")
 """Blocks of ``params.yaml`` that stages depend on (dvc.yaml)."""
 
 
@@ -39,10 +41,19 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
         OutsideError: the base is a hub id and cannot be fetched.
     """
     params = workspace.written_params()
+    _follow_pipeline(workspace)
     workspace.set_quick(quick)
     require_base(workspace, params)
     workspace.probes.mkdir(parents=True, exist_ok=True)  # a stage depends on it, with or without probes
     return _now(workspace, params, write_inputs(workspace), quick).key
+
+
+def _follow_pipeline(workspace: Workspace) -> None:
+    """A workspace's dvc.yaml is the project's: after an upgrade DVC would otherwise miss what stages depend on now."""
+    for name in PIPELINE_FILES:
+        ours, theirs = PROJECT_ROOT / name, workspace.root / name
+        if theirs.is_file() and ours.is_file() and theirs.read_bytes() != ours.read_bytes():
+            write_bytes(theirs, ours.read_bytes())
 
 
 def look(workspace: Workspace, quick: bool = False) -> Now:

@@ -112,16 +112,17 @@ def watch_workspace(root: Path) -> None:
     Raises:
         OutsideError: another process watches already, or Prefect's server does not answer.
     """
-    from tasks.prefect_server import prefect_server
+    from tasks.prefect_server import configured_server, prefect_server
 
     workspace = open_workspace(root)
     workspace.params()
+    shared = configured_server(workspace) is not None
     say = partial(Lines("watch").show, done=True)
     with _held(workspace.watch_lock, "relearn watch", wait=False), prefect_server(workspace, services=True) as url:
         from flows.watch import watch
 
         say(f"Prefect's pages: {url.removesuffix('/api')}")
-        watch(workspace, say)
+        watch(workspace, say, shared)
         say("Stopped. A cycle under way goes on when the watch, or relearn run, starts again.")
 
 

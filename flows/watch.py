@@ -18,14 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from httpx import HTTPError
 from prefect import flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.exceptions import PrefectException
 from prefect.runner import Runner
 from prefect.states import Completed
 
-from data.errors import OutsideError, RelearnError
+from data.errors import InputError, OutsideError, RelearnError
 from data.report_records import CycleResult
 from data.workspace import Workspace, open_workspace
 from flows import attempts
@@ -41,8 +39,8 @@ ECHO_SECONDS = 60.0
 """An event becomes a run within seconds; the same one is not sent again before."""
 SILENT_SECONDS = 120.0
 """A server that has not answered for this long is gone."""
-SERVED_BY = "RELEARN_SERVED_BY"
-"""Process id of the watch, in the environment of the runs it starts."""
+SERVED_BY, SERVED_ROOT = "RELEARN_SERVED_BY", "RELEARN_SERVED_ROOT"
+"""Process id and workspace of the watch, in the environment of the runs it starts."""
 
 
 # --- what is deployed ------------------------------------------------------------------------------
@@ -57,7 +55,7 @@ def update(root: str, digest: str = "") -> State[Any]:
         digest: of the documents folder when the event was sent; what counts is what lies there now.
     """
     _end_with_the_watch()
-    workspace = open_workspace(Path(root))
+    workspace = _served(root)
     attempt = attempts.begin(workspace, look_at(workspace))
     try:
         result = run_cycle(workspace.root, quick=False, loss_reason=None, wait=True)
@@ -85,9 +83,9 @@ async def look(root: str, due: bool = False) -> State[Any]:
         root: the workspace.
         due: by the daily schedule; other settings count too then, and what failed is tried again.
     """
-    workspace = open_workspace(Path(root))
+    workspace = _served(root)
     params = workspace.params().watch
-    still = Stillness(params.settle_seconds)
+    still = Stillness(params.settle_seconds, params.restless_seconds)
     now = look_at(workspace)
     while not still.lies(now.documents):
         await asyncio.sleep(params.poll_seconds)
@@ -111,19 +109,37 @@ async def announce(workspace: Workspace, now: Now, due: bool) -> bool:
 
 
 class Stillness:
-    """Whether a folder has had one digest for long enough: a file half written changes at the next look."""
+    """Whether a folder has had one digest for long enough: a file half written changes at the next look.
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self.seconds = seconds
-        self.clock = clock
+    One that never lies still counts as still once in a long while, so that it does not stop the line.
+    """
+
+    def __init__(self, seconds: float, restless: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds, self.restless, self.clock = seconds, restless, clock
         self.digest: str | None = None
-        self.since = 0.0
+        self.since = self.moved = clock()
 
     def lies(self, digest: str) -> bool:
         """Take a look's digest into account."""
+        now = self.clock()
         if digest != self.digest:
-            self.digest, self.since = digest, self.clock()
-        return self.clock() - self.since >= self.seconds
+            self.digest, self.since = digest, now
+        still = now - self.since >= self.seconds or now - self.moved >= self.restless
+        self.moved = now if still else self.moved
+        return still
+
+
+def _served(root: str) -> Workspace:
+    """The workspace of a run; whoever reaches the server must not point a watch's run to a folder of theirs.
+
+    Raises:
+        InputError: it is not the one that is watched.
+    """
+    watched = os.environ.get(SERVED_ROOT)
+    workspace = open_workspace(Path(root))
+    if watched is not None and workspace.root != Path(watched):
+        raise InputError(f"This run is for {root}, but {watched} is watched here. Run relearn watch in that workspace.")
+    return workspace
 
 
 def _end_with_the_watch() -> None:
@@ -143,15 +159,23 @@ def _end_with_the_watch() -> None:
 # --- the process that serves it --------------------------------------------------------------------
 
 
-async def serve(workspace: Workspace, say: Callable[[str], None]) -> None:
+async def serve(workspace: Workspace, say: Callable[[str], None], shared: bool) -> None:
     """Serve both deployments and watch the folder until SIGTERM or Ctrl-C.
 
+    Args:
+        workspace: what is watched.
+        say: tells people what happens.
+        shared: whether other workspaces may use the same Prefect server.
+
     Raises:
+        InputError: another workspace has this one's name there.
         OutsideError: Prefect's server does not answer.
     """
     params = workspace.params().watch
-    os.environ[SERVED_BY] = str(os.getpid())
+    os.environ[SERVED_BY], os.environ[SERVED_ROOT] = str(os.getpid()), str(workspace.root)
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # of libraries among themselves
+    if shared:
+        await orchestration.require_own(params.name, str(workspace.root))
     swept = await orchestration.sweep(params.name)
     for said in _told(swept):
         say(said)
@@ -208,10 +232,12 @@ class Eye:
 
     def __init__(self, workspace: Workspace, say: Callable[[str], None]) -> None:
         self.workspace = workspace
+        self.params = workspace.params().watch
+        """As they were last readable."""
         self.say = say
         self.due = True
         """Once, at the start: whatever happened while nobody watched counts."""
-        self.still = Stillness(workspace.params().watch.settle_seconds)
+        self.still = Stillness(self.params.settle_seconds, self.params.restless_seconds)
         self.sent: tuple[str, float] | None = None
         self.trouble = ""
         self.silent = ""
@@ -226,16 +252,17 @@ class Eye:
         """
         while True:
             await self.look()
-            await asyncio.sleep(self.workspace.params().watch.poll_seconds)
+            await asyncio.sleep(self.params.poll_seconds)
 
     async def look(self) -> None:
         """One look; trouble with files is said once and looked at again, so that mending it is enough."""
         try:
+            self.params = self.workspace.params().watch
             now = look_at(self.workspace)
             if self.still.lies(now.documents) and not self._just_sent(now):
                 await self._announce(now)
             self.trouble = ""
-        except RelearnError as error:
+        except (RelearnError, OSError) as error:  # a file may vanish while it is looked at
             if str(error) != self.trouble:
                 self.say(str(error))
             self.trouble = str(error)
@@ -252,7 +279,9 @@ class Eye:
                 self.say(f"The documents are {now.documents[:8]} now; a cycle was asked for.")
             self.due = False
             self.silent, self.answered = "", time.monotonic()
-        except (HTTPError, PrefectException, ConnectionError, TimeoutError) as error:
+        except RelearnError:
+            raise
+        except Exception as error:  # whatever Prefect's clients raise where the server is gone
             self.silent = " ".join(str(error).split()) or type(error).__name__
 
     def _just_sent(self, now: Now) -> bool:
@@ -261,10 +290,6 @@ class Eye:
         )
 
 
-def watch(workspace: Workspace, say: Callable[[str], None]) -> None:
-    """Serve and watch until SIGTERM or Ctrl-C.
-
-    Raises:
-        OutsideError: Prefect's server does not answer.
-    """
-    asyncio.run(serve(workspace, say))
+def watch(workspace: Workspace, say: Callable[[str], None], shared: bool) -> None:
+    """``serve``, until SIGTERM or Ctrl-C."""
+    asyncio.run(serve(workspace, say, shared))

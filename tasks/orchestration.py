@@ -4,11 +4,13 @@ A change of the documents and the daily schedule become one event, and one autom
 event that comes while a run is waiting already is not sent: that run will find everything there is by then.
 """
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from data.errors import InputError
 from data.params import WatchParams
 
 if TYPE_CHECKING:
@@ -65,6 +67,26 @@ async def deployments(
             schedule=Cron(params.cron, timezone=params.timezone),
         ),
     ]
+
+
+async def require_own(name: str, root: str) -> None:
+    """Refuse a name that another workspace has on this server; both would end each other's cycles.
+
+    Raises:
+        InputError: a deployment of this name works in another folder.
+    """
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    async with get_client() as client:
+        with contextlib.suppress(ObjectNotFound):
+            other = (await client.read_deployment_by_name(f"{UPDATE}/{name}")).parameters.get("root")
+            if other not in (None, ".", root):
+                raise InputError(
+                    f"The name {name!r} belongs to the workspace {other} on this Prefect server. Choose another one in "
+                    "watch.name of params.yaml (and in prefect.yaml), or delete that deployment if the workspace "
+                    f"moved: prefect deployment delete {UPDATE}/{name}."
+                )
 
 
 async def say_changed(name: str, digest: str) -> None:

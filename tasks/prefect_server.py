@@ -53,6 +53,14 @@ def configure(workspace: Workspace) -> None:
     Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)
 
 
+def configured_server(workspace: Workspace) -> str | None:
+    """Address of the API that a person has configured; None: each process that needs one starts its own."""
+    configure(workspace)
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value() or None
+
+
 @contextlib.contextmanager
 def prefect_server(workspace: Workspace, services: bool = False) -> Iterator[str]:
     """Address of the API to work with: the configured one, or that of a child that ends with this block.
@@ -64,13 +72,12 @@ def prefect_server(workspace: Workspace, services: bool = False) -> Iterator[str
     Raises:
         OutsideError: the child does not come up.
     """
-    configure(workspace)
+    configured = configured_server(workspace)
+    if configured is not None:
+        yield configured
+        return
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    configured = PREFECT_API_URL.value()
-    if configured:
-        yield str(configured)
-        return
     port = _free_port()
     with _child(port, services) as child:
         url = f"http://{HOST}:{port}/api"

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from data.files import write_record
 from data.params import load_params
+from data.report_records import Cycle
 from data.workspace import Workspace
 from flows import attempts
 from flows.attempts import is_wanted
@@ -40,6 +42,8 @@ def tried(workspace: Workspace, now: Now, exit_code: int | None) -> None:
     attempt = attempts.begin(workspace, now)
     if exit_code is not None:
         attempts.end(workspace, attempt, exit_code, "said")
+    if exit_code == 0:
+        write_record(workspace.cycle, Cycle(key=now.key))
 
 
 def test_the_first_look_wants_a_cycle(workspace: Workspace, clock: Clock) -> None:
@@ -63,6 +67,12 @@ def test_what_a_person_has_to_settle_is_not_tried_again_before_the_schedule(
     clock.now += 1000 * REST
     assert not is_wanted(workspace, ONE, due=False)
     assert is_wanted(workspace, ONE, due=True)
+
+
+def test_documents_that_return_after_a_person_ran_others_want_one(workspace: Workspace, clock: Clock) -> None:
+    tried(workspace, ONE, 0)
+    write_record(workspace.cycle, Cycle(key=OTHER.key))
+    assert is_wanted(workspace, ONE, due=False)
 
 
 def test_other_settings_count_when_a_cycle_is_due(workspace: Workspace, clock: Clock) -> None:

@@ -74,12 +74,35 @@ def test_a_new_workspace_is_whole_and_explains_itself(tmp_path: Path) -> None:
     assert git(workspace.root, "status", "--porcelain") == ""
     ours, theirs = load_params(workspace.params_file), load_params(ROOT / "params.yaml")
     assert ours.versioning.commit
-    assert ours.model_copy(update={"versioning": theirs.versioning}) == theirs
+    assert ours.watch.name == "new"
+    assert ours.model_copy(update={"versioning": theirs.versioning, "watch": theirs.watch}) == theirs
+    update, look = yaml.safe_load((workspace.root / "prefect.yaml").read_text())["deployments"]
+    assert (update["name"], look["name"]) == ("new", "new")
+    assert update["triggers"][0]["match"] == {"prefect.resource.id": "relearn.line.new"}
     text = workspace.params_file.read_text()
     assert all(field.description and field.description.split()[0] in text for field in Params.model_fields.values())
     assert workspace.documents.is_dir()
     assert "documents/" in (workspace.root / "data" / "README.md").read_text()
     assert dvc(workspace.root, "remote", "list") == ""
+
+
+def test_an_existing_folder_stays_the_folder_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir(mode=0o750)
+    before = folder.stat()
+    make_workspace(folder)
+    assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert git(folder, "status", "--porcelain") == ""
+    assert not (folder / "workspace").exists()
+
+
+def test_a_workspace_follows_the_projects_pipeline(made: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(made.root, tmp_path / "copy", symlinks=True)
+    workspace = Workspace(tmp_path / "copy")
+    pipeline = workspace.root / "dvc.yaml"
+    pipeline.write_text(pipeline.read_text().replace("      - seed\n", "", 1))
+    run_cycle(workspace.root, quick=False, loss_reason=None)
+    assert pipeline.read_bytes() == (ROOT / "dvc.yaml").read_bytes()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ def test_the_shipped_file_says_of_every_field_what_the_code_says() -> None:
         ("base: data/bases/tiny", "base: ../elsewhere", "'..' leads out of the workspace"),
         ("  language: en\n", "  language: english\n", "ingest.language"),
         ("  log_every: 10\n", "  log_every: 7\n", "checkpoint_every must be a multiple of log_every"),
+        ("  cron: 0 2 * * *\n", "  cron: 99 2 * * *\n", "'99' is no minute of cron"),
+        ("  cron: 0 2 * * *\n", "  cron: 0 2 * * MON-XYZ\n", "is no day of the week"),
+        ("  cron: 0 2 * * *\n", "  cron: 0 2 * *\n", "cron takes five"),
+        ("  timezone: UTC\n", "  timezone: Mars/Olympus\n", "is no time zone"),
         (
             "notify: []",
             "notify: [{on: [held], comand: [x]}]",
@@ -55,6 +59,13 @@ def test_a_mistake_is_named(old: str, new: str, says: str, tmp_path: Path) -> No
         load_params(tmp_path / "params.yaml")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("cron", ["*/5 0-6,22 1-31/2 jan-mar,12 MON-fri", "0 2 * * 7", "59 23 31 12 0"])
+def test_what_cron_takes_is_taken(cron: str, tmp_path: Path) -> None:
+    text = SHIPPED.replace("  cron: 0 2 * * *\n", f"  cron: '{cron}'\n")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml").watch.cron == cron
 
 
 def test_a_folder_or_bytes_in_its_place_are_named(tmp_path: Path) -> None:

@@ -59,9 +59,14 @@ def snapshot(workspace: Workspace) -> Snapshot:
 
 def test_a_folder_lies_still_once_nothing_changed_for_long_enough() -> None:
     looks = {0.0: "a", 9.0: "a", 10.0: "a", 11.0: "b", 20.0: "b", 21.0: "b", 40.0: "a"}
-    times = [time for time in looks for _ in range(2 if time in (0.0, 11.0, 40.0) else 1)]
-    still = Stillness(10.0, iter(times).__next__)
+    still = Stillness(10.0, 1000.0, iter([0.0, *looks]).__next__)
     assert [still.lies(digest) for digest in looks.values()] == [False, False, True, False, False, True, False]
+
+
+def test_a_folder_that_never_lies_still_is_taken_as_it_is_once_in_a_while() -> None:
+    still = Stillness(10.0, 100.0, iter(range(1000)).__next__)
+    taken = [second for second in range(1, 400) if still.lies(str(second))]
+    assert taken == [100, 200, 300]
 
 
 @pytest.mark.timeout(600)
@@ -168,7 +173,7 @@ def test_prefect_yaml_deploys_the_same_to_a_server(workspace: Workspace) -> None
                 cwd=workspace.root, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
         try:
-            prefect("deployment", "run", "look/relearn")
+            prefect("deployment", "run", "look/workspace")
             until("a cycle", lambda: names(api)[-1:] == ["Rejected"])
             (run,) = runs(api)
             assert run["name"] == f"update {snapshot(workspace).digest[:8]}"
