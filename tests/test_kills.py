@@ -75,9 +75,9 @@ def test_killed_while_the_new_takes_the_place_of_the_old(
     workspace = copied(undisturbed.root, tmp_path / "workspace")
     write_documents(workspace.documents, NEW | MORE)
     kills: dict[str, tuple[At, Callable[..., object]]] = {
-        "the candidate's model is written": (At("mlflow.MlflowClient.create_model_version"), kill),
         "the old adapter is aside": (At("pathlib.Path.rename", "adapter", number=2), kill),
         "dvc.lock is half written": (At("dvc.stage.PipelineStage.dump", after=True), partial(torn, workspace)),
+        "the candidate's model is written": (At("mlflow.MlflowClient.create_model_version"), kill),
         "the old report is there": (At("flows.decide.write_report"), kill),
     }
     for name, (instant, act) in kills.items():

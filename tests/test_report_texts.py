@@ -23,6 +23,7 @@ def collect(workspace: Workspace, texts: dict[str, str], before: Snapshot | None
     report = IngestReport(
         snapshot=snapshot.digest, documents=len(sources), quarantined=0, contacts=0, warnings=(), loss_accepted=False
     )
+    shutil.rmtree(workspace.collection, ignore_errors=True)  # a stage builds it anew, it never writes into the old one
     write_collection(workspace.collection, snapshot, {source.id: source.text for source in sources}, report)
     return snapshot
 
@@ -96,7 +97,6 @@ def test_where_files_cannot_be_linked_texts_are_copied_and_a_new_collection_leav
     before = collect(workspace, OLD)
     keep_texts(workspace, before)
     fees = next(document for document in before.documents if document.path == "fees.md")
-    shutil.rmtree(workspace.collection)
     now = collect(workspace, NEW, before)
 
     def refuse(*_: object) -> None:
