@@ -293,6 +293,11 @@ def leftovers(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def printable(text: str) -> str:
+    """``text`` on one line, without what would steer a terminal: control, format and line-breaking characters."""
+    return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
+
+
 def inside(root: Path, path: Path) -> Path:
     """``path`` below ``root``, resolved.
 

@@ -9,6 +9,8 @@ from data.files import write_json
 from data.params import Params, load_params
 
 STAGES = ("ingest", "synthesize", "train", "audit", "assess")
+MODEL_FILES = ("config.json", "*.safetensors", "tokenizer*")
+"""What the folder of any base holds."""
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -212,6 +214,20 @@ def open_workspace(root: Path) -> Workspace:
     if not workspace.params_file.is_file():
         raise InputError(f"{root} has no params.yaml. Name a workspace with --workspace.")
     return workspace
+
+
+def require_model(folder: Path) -> None:
+    """Refuse a folder that holds no model at all, before anything is made from it.
+
+    Raises:
+        InputError: configuration, weights or tokenizer are missing.
+    """
+    lacking = [name for name in MODEL_FILES if not any(folder.glob(name))]
+    if lacking:
+        raise InputError(
+            f"The base in {folder} lacks {', '.join(lacking)}; a causal language model in Hugging Face's layout is "
+            "wanted. Set base in params.yaml."
+        )
 
 
 def with_quick(params: Params) -> Params:

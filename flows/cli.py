@@ -72,10 +72,18 @@ def main() -> None:
         if refused is not None:
             place = getattr(error, "filename", None) or "A file"
             fail(f"{place} could not be written ({refused}). Free the disk, then run the same command again.", 1)
-        details = Path(tempfile.gettempdir()) / f"relearn-{os.getpid()}.log"
-        details.write_text(traceback.format_exc(), encoding="utf-8")
         said = " ".join(str(error).split()) or type(error).__name__
-        fail(f"{said} Run the same command again; if it stays, the details stand in {details}.", 1)
+        fail(f"{said} Run the same command again; if it stays, the details stand in {_keep_details()}.", 1)
+
+
+def _keep_details() -> str:
+    """The traceback in a file of its own, for whoever mends it."""
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="relearn-", suffix=".log", delete=False, encoding="utf-8") as file:
+            file.write(traceback.format_exc())
+            return file.name
+    except OSError:
+        return "no file, as no temporary folder can be written to"
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -337,11 +345,12 @@ def report(
 @app.command(epilog="Example: relearn diff --json")
 def diff(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """The documents folder against the last snapshot; changes nothing."""
+    from data.files import printable
     from flows.overview import folder_diff
 
     content = folder_diff(workspace)
-    lines = [f"{kind:<10} {path}" for kind in ("added", "changed", "withdrawn") for path in content[kind]]
-    lines += [f"moved      {old} -> {new}" for old, new in content["moved"]]
+    lines = [f"{kind:<10} {printable(path)}" for kind in ("added", "changed", "withdrawn") for path in content[kind]]
+    lines += [f"moved      {printable(old)} -> {printable(new)}" for old, new in content["moved"]]
     show(content, as_json, lines or ["Nothing changed."])
 
 
@@ -408,10 +417,12 @@ def config_show(workspace: WorkspaceOption = Path(), as_json: JsonOption = False
 @config_app.command("check", epilog="Example: relearn config check")
 def config_check(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """Check params.yaml and the base it names."""
-    from data.workspace import open_workspace
+    from data.workspace import open_workspace, require_model
 
     place = open_workspace(workspace)
     content = {"params": str(place.params_file), "base": place.base(), "valid": bool(place.params())}
+    if Path(place.base()).is_dir():
+        require_model(Path(place.base()))
     fetched = "" if Path(place.base()).is_dir() else " (the first cycle fetches it)"
     show(content, as_json, [f"{place.params_file} is valid; the base is {content['base']}{fetched}."])
 

@@ -6,12 +6,13 @@ What it holds is written beside its place and swapped in whole, so that an inter
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from data.errors import InputError, OutsideError
 from data.files import building, write_text
 from data.params import Params, load_params
 from data.params_file import render
-from data.workspace import PROJECT_ROOT, Workspace
+from data.workspace import PROJECT_ROOT, Workspace, require_model
 from flows.inputs import PIPELINE_FILES
 from tasks import dvc_sharing, revisions
 
@@ -101,6 +102,7 @@ def _base(base: str) -> str:
     """A folder by its full path, an id as it is."""
     folder = Path(base).expanduser()
     if folder.is_dir():
+        require_model(folder)
         return str(folder.resolve())
     if base.count("/") == 1 and not base.startswith((".", "/", "~")):
         return base
@@ -109,6 +111,11 @@ def _base(base: str) -> str:
 
 def _address(remote: str) -> str:
     """An address as it is, a folder by its full path: DVC would read it from where its configuration lies."""
+    if urlsplit(remote).password:
+        raise InputError(
+            "The remote's address holds a password, and .dvc/config stands in git. Give the address without it, then: "
+            "dvc remote modify --local origin password ..."
+        )
     return remote if "://" in remote else str(Path(remote).expanduser().resolve())
 
 

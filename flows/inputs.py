@@ -15,7 +15,7 @@ from data.params import OPERATION, Params, load_params
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, LedgerEntry
 from data.snapshots import quick_digest
-from data.workspace import PROJECT_ROOT, STAGES, Workspace
+from data.workspace import PROJECT_ROOT, STAGES, Workspace, require_model
 
 PIPELINE_FILES = ("dvc.yaml", ".dvcignore")
 """What a workspace has from the project as it is, and follows when the project is upgraded."""
@@ -92,12 +92,13 @@ def require_same_settings(workspace: Workspace) -> None:
 
 
 def require_base(workspace: Workspace, params: Params) -> None:
-    """A base by hub id is fetched once, by the first cycle."""
+    """A base by hub id is fetched once, by the first cycle; what is no model is refused before it is registered."""
     folder = Path(workspace.base())
     if not folder.is_dir():
         from models.base import fetch_base
 
         fetch_base(params.base, folder)
+    require_model(folder)
 
 
 def fix_accepted(workspace: Workspace, key: str, loss_reason: str | None) -> None:

@@ -50,6 +50,11 @@ def checkpoints_of_nobody(workspace: Workspace) -> list[Path]:
     return sorted(workspace.checkpoints.glob("train-*"))
 
 
+def is_held(workspace: Workspace) -> bool:
+    """Whether a process works in the workspace now, by the lock's note."""
+    return workspace.lock.with_suffix(".json").is_file() and dead_note(workspace) is None
+
+
 def dead_note(workspace: Workspace) -> Path | None:
     """The lock's note, if the process that it names is gone."""
     note = workspace.lock.with_suffix(".json")

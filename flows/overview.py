@@ -11,6 +11,7 @@ from data.records import Snapshot
 from data.snapshots import diff, quick_digest, snapshot_digest
 from data.workspace import Workspace, open_workspace
 from flows.inputs import champion_entry, last_cycle, last_snapshot
+from flows.leftovers import is_held
 
 
 def status(root: Path) -> dict[str, Any]:
@@ -21,7 +22,7 @@ def status(root: Path) -> dict[str, Any]:
     snapshot = last_snapshot(workspace)
     warnings = []
     cycle = last_cycle(workspace)
-    if cycle is not None and cycle.result is None:
+    if cycle is not None and cycle.result is None and not is_held(workspace):
         warnings.append("The last cycle was not finished; relearn run goes on with it.")
     entry = champion_entry(workspace)
     serves = {

@@ -10,6 +10,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from data.files import printable
 from data.params import Params, explain, load_params
 from data.report_records import Verdict
 from data.workspace import with_quick
@@ -83,6 +84,10 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
         main()
     assert left.value.code == 130
     assert "goes on where it stopped" in capsys.readouterr().err
+
+
+def test_names_of_files_do_not_steer_the_terminal() -> None:
+    assert printable("a\x1b[31mb\nc\u202ed é") == "a\\u001b[31mb\\u000ac\\u202ed é"
 
 
 def test_json_is_one_object_on_standard_output() -> None:
