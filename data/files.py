@@ -15,7 +15,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -153,15 +153,15 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write many UTF-8 texts, by name, below a folder that is built (``building``, which puts them onto the disk).
+def write_texts(folder: Path, texts: Iterable[tuple[str, str]]) -> None:
+    """Write many UTF-8 texts, one by one with their names, below a folder in ``building``, which puts them onto the disk.
 
     Raises:
         OutsideError: the disk refused it.
     """
     with refused_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
+        for name, text in texts:
             (folder / name).write_bytes(text.encode("utf-8"))
 
 

@@ -23,7 +23,8 @@ def collect(workspace: Workspace, texts: dict[str, str], before: Snapshot | None
     report = IngestReport(
         snapshot=snapshot.digest, documents=len(sources), quarantined=0, contacts=0, warnings=(), loss_accepted=False
     )
-    write_collection(workspace.collection, snapshot, {source.id: source.text for source in sources}, report)
+    texts = {source.id: source.text for source in sources}
+    write_collection(workspace.collection, snapshot, lambda document: texts[document.id], report)
     return snapshot
 
 
