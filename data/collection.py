@@ -66,10 +66,11 @@ def read_file(folder: Path, path: Path, params: IngestParams, conversions: Path 
 def _load(folder: Path, path: Path, params: IngestParams, conversions: Path | None) -> Reading:
     """A file's text, not yet parsed."""
     file, name = folder / path, path.as_posix()
-    size = file.stat().st_size
-    if size > size_limit(name, params):
-        return Reading(name, digest_file(file), size, "", None)
-    content = file.read_bytes()
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > size_limit(name, params):
+            return Reading(name, digest_file(file), size, "", None)
+        content = stream.read()
     digest = digest_bytes(content)
     try:
         raw = _text(content, path.suffix.lower(), params, conversions)

@@ -8,6 +8,7 @@ named so that it can be told from everything else (``leftovers``).
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -140,11 +141,12 @@ def _sync(path: Path) -> None:
 
 def _sync_below(folder: Path) -> None:
     """Put a folder with all that it holds onto the disk; thousands of files one by one would take minutes."""
-    paths = [*folder.rglob("*"), folder]
-    if len(paths) > MANY_FILES and sys.platform == "linux":
+    below = folder.rglob("*")
+    paths = list(itertools.islice(below, MANY_FILES))
+    if len(paths) == MANY_FILES and sys.platform == "linux":
         os.sync()  # waits until all is on the disk, as other systems' does not
         return
-    for path in paths:
+    for path in (*paths, *below, folder):
         _sync(path)
 
 

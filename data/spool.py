@@ -1,5 +1,6 @@
 """Texts that wait on the disk until it is known what becomes of them, so that memory holds one at a time."""
 
+import os
 import tempfile
 from array import array
 from pathlib import Path
@@ -41,7 +42,6 @@ class Spool:
         """
         content = text.encode("utf-8")
         with refused_writes(self._folder):
-            self._file.seek(self._ends[-1])
             self._file.write(content)
         self._ends.append(self._ends[-1] + len(content))
         return len(self._ends) - 2
@@ -50,5 +50,5 @@ class Spool:
         """The text of this number."""
         begin, end = self._ends[number : number + 2]
         with refused_writes(self._folder):
-            self._file.seek(begin)
-            return self._file.read(end - begin).decode("utf-8")
+            self._file.flush()
+            return os.pread(self._file.fileno(), end - begin, begin).decode("utf-8")
