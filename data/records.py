@@ -80,9 +80,14 @@ class Accepted(Record):
     snapshot: Snapshot | None = None
     """The last accepted snapshot; None in a new workspace."""
     last: Snapshot | None = None
-    """The last snapshot, accepted or not: documents that go on from it keep their ids."""
+    """The last snapshot where it is not the accepted one: documents that go on from it keep their ids."""
     loss_reason: str | None = None
     """Why a person accepts that documents were lost; None: nobody has."""
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """The last snapshot, accepted or not; None in a new workspace."""
+        return self.last if self.last is not None else self.snapshot
 
 
 class SnapshotDiff(Record):
