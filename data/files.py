@@ -156,7 +156,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_texts(folder: Path, texts: Iterable[tuple[str, str]]) -> None:
-    """Write many UTF-8 texts, one by one with their names, below a folder in ``building``, which puts them onto the disk.
+    """Write many UTF-8 texts, one by one with their names, below a folder that ``building`` puts onto the disk.
 
     Raises:
         OutsideError: the disk refused it.

@@ -23,8 +23,9 @@ def collect(workspace: Workspace, texts: dict[str, str], before: Snapshot | None
     report = IngestReport(
         snapshot=snapshot.digest, documents=len(sources), quarantined=0, contacts=0, warnings=(), loss_accepted=False
     )
-    texts = {source.id: source.text for source in sources}
-    write_collection(workspace.collection, snapshot, lambda document: texts[document.id], report)
+    shutil.rmtree(workspace.collection, ignore_errors=True)  # a stage builds it anew, it never writes into the old one
+    by_id = {source.id: source.text for source in sources}
+    write_collection(workspace.collection, snapshot, lambda document: by_id[document.id], report)
     return snapshot
 
 
