@@ -7,7 +7,7 @@ what was translated.
 
 from typing import Any
 
-from great_expectations.render.view import DefaultJinjaIndexPageView, DefaultJinjaPageView
+from great_expectations.render.view.view import DefaultJinjaIndexPageView, DefaultJinjaPageView
 from jinja2.bccache import Bucket, BytecodeCache
 
 SECTIONS = ("expectations", "validations", "profiling")
@@ -29,7 +29,7 @@ class _Translated(BytecodeCache):
 _TRANSLATED = _Translated()
 
 
-class PageView(DefaultJinjaPageView):  # type: ignore[misc]
+class PageView(DefaultJinjaPageView):
     """Great Expectations' page of a suite or a result."""
 
     def __init__(self, **settings: Any) -> None:
@@ -37,7 +37,7 @@ class PageView(DefaultJinjaPageView):  # type: ignore[misc]
         self.env.bytecode_cache = _TRANSLATED
 
 
-class IndexPageView(DefaultJinjaIndexPageView):  # type: ignore[misc]
+class IndexPageView(DefaultJinjaIndexPageView):
     """Great Expectations' page that lists them."""
 
     def __init__(self, **settings: Any) -> None:
