@@ -6,7 +6,7 @@ noticed in ``report.json``.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -66,10 +66,11 @@ def read_file(folder: Path, path: Path, params: IngestParams, conversions: Path 
 def _load(folder: Path, path: Path, params: IngestParams, conversions: Path | None) -> Reading:
     """A file's text, not yet parsed."""
     file, name = folder / path, path.as_posix()
-    size = file.stat().st_size
-    if size > size_limit(name, params):
-        return Reading(name, digest_file(file), size, "", None)
-    content = file.read_bytes()
+    with file.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > size_limit(name, params):
+            return Reading(name, digest_file(file), size, "", None)
+        content = stream.read()
     digest = digest_bytes(content)
     try:
         raw = _text(content, path.suffix.lower(), params, conversions)
@@ -111,14 +112,15 @@ def _text(content: bytes, ending: str, params: IngestParams, conversions: Path |
     return text
 
 
+def candidate(reading: Reading, parsed: Parsed) -> Candidate:
+    """What a document is recognised by."""
+    return Candidate(reading.path, reading.digest, parsed.title, sketch(parsed.text), len(parsed.text))
+
+
 def identify(
-    readings: Sequence[tuple[Reading, Parsed]], previous: Sequence[DocumentVersion], similarity: float
+    candidates: Sequence[Candidate], previous: Sequence[DocumentVersion], similarity: float
 ) -> tuple[DocumentVersion, ...]:
     """Give every document its id, continuing those of ``previous``; sorted by path."""
-    candidates = [
-        Candidate(reading.path, reading.digest, parsed.title, sketch(parsed.text), len(parsed.text))
-        for reading, parsed in readings
-    ]
     ids = assign_ids(candidates, previous, similarity)
     versions = [
         DocumentVersion(
@@ -140,10 +142,12 @@ def make_snapshot(documents: Sequence[DocumentVersion], quarantined: Sequence[Qu
     return Snapshot(digest=digest, documents=tuple(documents), quarantined=tuple(quarantined))
 
 
-def write_collection(folder: Path, snapshot: Snapshot, texts: dict[str, str], report: IngestReport) -> None:
-    """Write a collection into an empty ``folder``; ``texts`` by document id."""
+def write_collection(
+    folder: Path, snapshot: Snapshot, text: Callable[[DocumentVersion], str], report: IngestReport
+) -> None:
+    """Write a collection into an empty ``folder``; ``text`` gives that of each document, one after the other."""
     write_record(folder / "report.json", report)
-    write_texts(folder / "texts", {f"{document.id}.md": texts[document.id] for document in snapshot.documents})
+    write_texts(folder / "texts", ((f"{document.id}.md", text(document)) for document in snapshot.documents))
     write_long_record(folder / "snapshot.json", snapshot)
 
 
@@ -171,10 +175,12 @@ def as_collection(
     continues one of ``others`` bears its id.
     """
     everything = params.model_copy(update={"extensions": list(READABLE), "max_bytes": sys.maxsize})
-    readings = read_folder(folder, everything)
-    readable = [(reading, reading.parsed) for reading in readings if reading.parsed is not None]
-    documents = identify(readable, others, params.similarity)
-    texts = {reading.path: parsed.text for reading, parsed in readable}
+    candidates, texts = [], {}
+    for reading in read_folder(folder, everything):
+        if reading.parsed is not None:
+            candidates.append(candidate(reading, reading.parsed))
+            texts[reading.path] = reading.parsed.text
+    documents = identify(candidates, others, params.similarity)
     sources = [Source(d.id, d.digest, d.title, texts[d.path]) for d in documents]
     return make_snapshot(documents), sources
 

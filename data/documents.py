@@ -33,6 +33,7 @@ _TAG = re.compile(r"\{%-?\s*+(\w++)?[^{}]*%\}|\{\{-?\s*+([#/]?)[^{}]*+\}\}")
 _FILLING_TAGS = {"data", "include", "render", "echo"}
 _LONE_TAG = re.compile(r"\{%|%\}|\{\{|\}\}")
 _LINE_TAIL = re.compile(r"(?<![ \t])[ \t]+\n")
+_MANY_LINES = re.compile(r"\n{3,}")
 _HEADING = re.compile(r"^#{1,6}[ \t]+(\S.*)$", re.MULTILINE)
 _IMAGE = re.compile(r"!\[[^\[\]]*+\]\([^()]*+\)")
 _LINK = re.compile(r"\[[^\[\]]*+\]\([^()]*+\)|https?://\S+")
@@ -92,8 +93,10 @@ def decode(content: bytes) -> str:
 
 def normalised(text: str) -> str:
     """One kind of line end, composed characters, and none that no file can hold."""
-    whole = text.encode("utf-8", "replace").decode("utf-8").replace("\0", "")
-    return unicodedata.normalize("NFC", whole.replace("\r\n", "\n").replace("\r", "\n"))
+    lines = text.replace("\0", "").replace("\r\n", "\n").replace("\r", "\n")
+    if lines.isascii():
+        return lines
+    return unicodedata.normalize("NFC", lines.encode("utf-8", "replace").decode("utf-8"))
 
 
 def size_limit(path: str, params: IngestParams) -> int:
@@ -103,7 +106,7 @@ def size_limit(path: str, params: IngestParams) -> int:
 
 def is_links_only(text: str) -> bool:
     """Whether nothing is left of a normalised text without its links."""
-    rest = _LINK.sub("", _IMAGE.sub("", text))
+    rest = _LINK.sub("", _IMAGE.sub("", text)) if "](" in text or "://" in text else text
     return bool(text.strip()) and not re.search(r"\w", rest)
 
 
@@ -125,12 +128,17 @@ def _split_front_matter(text: str) -> tuple[dict[str, object], str, str]:
 
 
 def _clean(body: str, placeholders: Sequence[str]) -> str:
-    text = _TAG.sub(_replace_tag, _without_comments(body))
-    text = _LONE_TAG.sub(HOLE, text)
+    text = _without_comments(body)
+    if "{" in text or "}" in text:  # patterns are slow to find nothing
+        text = _LONE_TAG.sub(HOLE, _TAG.sub(_replace_tag, text))
     for placeholder in placeholders:
         text = text.replace(f"[{placeholder}]", f"[{HOLE}]")
-    text = _LINE_TAIL.sub("\n", text.replace("\u00a0", " "))
-    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+    text = text.replace("\u00a0", " ")
+    if " \n" in text or "\t\n" in text:
+        text = _LINE_TAIL.sub("\n", text)
+    if "\n\n\n" in text:
+        text = _MANY_LINES.sub("\n\n", text)
+    return text.strip() + "\n"
 
 
 def _without_comments(text: str) -> str:

@@ -46,7 +46,7 @@ class Expectation:
 # --- documents -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DocumentCheck:
     """What the reader measured of one file, before anything was decided."""
 

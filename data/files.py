@@ -8,6 +8,7 @@ named so that it can be told from everything else (``leftovers``).
 import contextlib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -15,7 +16,7 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -140,11 +141,12 @@ def _sync(path: Path) -> None:
 
 def _sync_below(folder: Path) -> None:
     """Put a folder with all that it holds onto the disk; thousands of files one by one would take minutes."""
-    paths = [*folder.rglob("*"), folder]
-    if len(paths) > MANY_FILES and sys.platform == "linux":
+    below = folder.rglob("*")
+    paths = list(itertools.islice(below, MANY_FILES))
+    if len(paths) == MANY_FILES and sys.platform == "linux":
         os.sync()  # waits until all is on the disk, as other systems' does not
         return
-    for path in paths:
+    for path in (*paths, *below, folder):
         _sync(path)
 
 
@@ -153,15 +155,15 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def write_texts(folder: Path, texts: Mapping[str, str]) -> None:
-    """Write many UTF-8 texts, by name, below a folder that is built (``building``, which puts them onto the disk).
+def write_texts(folder: Path, texts: Iterable[tuple[str, str]]) -> None:
+    """Write many UTF-8 texts, one by one with their names, below a folder that ``building`` puts onto the disk.
 
     Raises:
         OutsideError: the disk refused it.
     """
     with refused_writes(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
+        for name, text in texts:
             (folder / name).write_bytes(text.encode("utf-8"))
 
 

@@ -27,6 +27,9 @@ from data.files import digest_text
 from data.records import DocumentVersion
 
 SKETCH_SIZE = 128
+"""Hashes of one sketch."""
+HASH_BYTES = 6
+"""48 bits, which two sketches without a common shingle share once in ten thousand million pairs."""
 SHINGLE_WORDS = 5
 ID_DIGITS = 12
 
@@ -42,9 +45,10 @@ NEAREST = 32
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 """A run of letters and digits; each character of a script that writes no spaces between words."""
 
-_ASCII_WORD = re.compile(rb"\w+")
+_ASCII = bytes(code if chr(code).isalnum() or code == ord("_") else ord(" ") for code in range(128)).ljust(256).lower()
+"""Translates ASCII to what ``WORD`` finds in it: letters in lower case, and spaces."""
 
-Sketch = tuple[int, ...]
+Sketch = bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,22 +80,29 @@ T = TypeVar("T", bound=_Text)
 
 
 def sketch(text: str) -> Sketch:
-    """The smallest hashes of the text's word shingles, ascending, at most 128.
+    """The smallest hashes of the text's word shingles, ascending, at most 128, six bytes each without a gap.
 
-    Each is below 2**53, as the integers are that every JSON reader keeps exactly.
-    Case, punctuation and white space do not count. A text of fewer than five words is one shingle.
+    A hash is the beginning of a BLAKE2b digest of eight bytes. Case, punctuation and white space do not count. A text
+    of fewer than five words is one shingle.
     """
     coded = _words(text)
     shifted = [coded[start:] for start in range(min(SHINGLE_WORDS, len(coded)))]
     digests = {blake2b(shingle, digest_size=8).digest() for shingle in map(b" ".join, zip(*shifted, strict=False))}
-    hashes = dict.fromkeys(int.from_bytes(digest) >> 11 for digest in sorted(digests))
-    return tuple(itertools.islice(hashes, SKETCH_SIZE))
+    packed = bytearray(b"".join(sorted(digests)[:SKETCH_SIZE]))
+    del packed[7::8]
+    del packed[6::7]
+    return bytes(packed)
+
+
+def hashes(sketch: Sketch) -> list[bytes]:
+    """The hashes of a sketch; their order is that of the numbers they stand for."""
+    return [sketch[start : start + HASH_BYTES] for start in range(0, len(sketch), HASH_BYTES)]
 
 
 def _words(text: str) -> list[bytes]:
     """Words in one form; plain ASCII, which is in that form but for its case, is taken apart as bytes."""
     if text.isascii():
-        return _ASCII_WORD.findall(text.lower().encode())
+        return text.encode().translate(_ASCII).split()
     words = WORD.findall(unicodedata.normalize("NFKC", text).casefold())
     return [word.encode("utf-8", "replace") for word in words]
 
@@ -110,9 +121,10 @@ def containment(a: Sketch, b: Sketch) -> float:
 
 def _sample(a: Sketch, b: Sketch) -> tuple[int, int, int]:
     """Sampled shingles in both texts, in either, and in the shorter one."""
-    limit = min((s[-1] for s in (a, b) if len(s) >= SKETCH_SIZE), default=2**53)
-    left = {value for value in a if value <= limit}
-    right = {value for value in b if value <= limit}
+    full = [s[-HASH_BYTES:] for s in (a, b) if len(s) >= SKETCH_SIZE * HASH_BYTES]
+    limit = min(full, default=b"\xff" * HASH_BYTES)
+    left = {value for value in hashes(a) if value <= limit}
+    right = {value for value in hashes(b) if value <= limit}
     return len(left & right), len(left | right), min(len(left), len(right))
 
 
@@ -209,7 +221,7 @@ class _Index:
 
     def __init__(self, texts: Iterable[DocumentVersion]) -> None:
         self.texts = list(texts)
-        self.postings: dict[int | str, list[int]] = {}
+        self.postings: dict[bytes | str, list[int]] = {}
         for number, text in enumerate(self.texts):
             for key in _traits(text):
                 self.postings.setdefault(key, []).append(number)
@@ -226,9 +238,9 @@ class _Index:
         return [self.texts[number] for number in numbers]
 
 
-def _traits(text: _Text) -> Iterable[int | str]:
+def _traits(text: _Text) -> Iterable[bytes | str]:
     """What two texts of one document may share: shingles, path, title."""
-    yield from text.sketch
+    yield from hashes(text.sketch)
     yield f"path {text.path}"
     yield from (f"title {part}" for part in _title(text))
 

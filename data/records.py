@@ -4,9 +4,11 @@ Every record is frozen, refuses unknown keys and carries the number of its schem
 version can recognise and upgrade an older file. In JSON that number stands under ``schema``.
 """
 
+from base64 import b64decode, b64encode
 from enum import StrEnum
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
 
 class Record(BaseModel):
@@ -19,9 +21,22 @@ class Record(BaseModel):
 # --- documents -------------------------------------------------------------------------------------
 
 
-class DocumentVersion(Record):
-    """One version of one document as it stands in a snapshot."""
+def _packed(sketch: object) -> object:
+    """A sketch as it is held, from JSON; schema 1 wrote numbers of 53 bits, of which 48 are left."""
+    if isinstance(sketch, str):
+        return b64decode(sketch, validate=True)
+    if isinstance(sketch, list) and all(isinstance(number, int) and 0 <= number < 2**53 for number in sketch):
+        return b"".join((number >> 5).to_bytes(6) for number in sketch)
+    return sketch
 
+
+class DocumentVersion(Record):
+    """One version of one document as it stands in a snapshot.
+
+    Schema 2 packs the sketch, which schema 1 held as a list of numbers.
+    """
+
+    schema_: int = Field(default=2, alias="schema")
     id: str
     """Stable across moves and edits."""
     path: str
@@ -31,8 +46,15 @@ class DocumentVersion(Record):
     title: str
     characters: int
     """Length of the normalised text in ``texts/<id>.md`` of the collection."""
-    sketch: tuple[int, ...]
-    """Bottom-k hashes of the word shingles; equal texts have equal sketches (data/identity.py)."""
+    sketch: Annotated[
+        bytes, BeforeValidator(_packed), PlainSerializer(lambda sketch: b64encode(sketch).decode(), when_used="json")
+    ]
+    """Bottom-k hashes of the word shingles, Base64 in JSON; equal texts have equal sketches (data/identity.py)."""
+
+    @field_validator("schema_")
+    @classmethod
+    def _upgraded(cls, _: int) -> int:
+        return 2
 
 
 class Quarantined(Record):
@@ -58,9 +80,14 @@ class Accepted(Record):
     snapshot: Snapshot | None = None
     """The last accepted snapshot; None in a new workspace."""
     last: Snapshot | None = None
-    """The last snapshot, accepted or not: documents that go on from it keep their ids."""
+    """The last snapshot where it is not the accepted one: documents that go on from it keep their ids."""
     loss_reason: str | None = None
     """Why a person accepts that documents were lost; None: nobody has."""
+
+    @property
+    def newest(self) -> Snapshot | None:
+        """The last snapshot, accepted or not; None in a new workspace."""
+        return self.last if self.last is not None else self.snapshot
 
 
 class SnapshotDiff(Record):

@@ -50,8 +50,8 @@ _NATIONAL = re.compile(
 )
 
 
-# What every number holds: the plus sign before a digit, or the last seven digits of the plan.
-_NUMBER = re.compile(r"\+[1-9]|[0-9]{3}[ .-][0-9]{4}")
+# What every number holds: a plus sign, or the last seven digits of the plan.
+_SEVEN_DIGITS = re.compile(r"[0-9]{3}[ .-][0-9]{4}")
 
 
 def find_secrets(text: str) -> tuple[str, ...]:
@@ -70,7 +70,7 @@ def find_secrets(text: str) -> tuple[str, ...]:
 def count_contacts(text: str) -> int:
     """Number of different e-mail addresses and telephone numbers in ``text``."""
     addresses = {match.group().casefold() for match in _EMAIL.finditer(text)} if "@" in text else set()
-    if not _NUMBER.search(text):
+    if "+" not in text and not _SEVEN_DIGITS.search(text):
         return len(addresses)
     international = {_digits(match.group()) for match in _INTERNATIONAL.finditer(text)}
     rest = _INTERNATIONAL.sub(" ", text)

@@ -1,6 +1,6 @@
 """What ``relearn synthesize`` would do to the documents as they lie there now: nothing is sent, nothing written."""
 
-from data.collection import identify, make_snapshot, read_folder
+from data.collection import candidate, identify, make_snapshot, read_folder
 from data.extraction import Source
 from data.params import EndpointParams, Params
 from data.records import Record, Snapshot
@@ -78,6 +78,8 @@ def _as_they_lie(workspace: Workspace, params: Params) -> tuple[Snapshot, list[S
     """The readable documents of the folder; stage ingest may still set some of them aside."""
     last = last_snapshot(workspace)
     readings = [(r, r.parsed) for r in read_folder(workspace.documents, params.ingest) if r.parsed is not None]
-    documents = identify(readings, last.documents if last else (), params.ingest.similarity)
+    documents = identify(
+        [candidate(*one) for one in readings], last.documents if last else (), params.ingest.similarity
+    )
     texts = {reading.path: parsed.text for reading, parsed in readings}
     return make_snapshot(documents), [Source(d.id, d.digest, d.title, texts[d.path]) for d in documents]

@@ -1,13 +1,14 @@
 """Stage ``ingest``: documents to snapshot. Read, check, quarantine, recognise, write the collection."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
-from data.collection import Reading, identify, make_snapshot, read_folder, write_collection
-from data.documents import Parsed, is_links_only
+from data.collection import Reading, candidate, identify, make_snapshot, read_folder, write_collection
+from data.documents import is_links_only
 from data.expectations import CollectionShares, DocumentCheck
 from data.files import building, read_record, write_json
+from data.identity import Candidate
 from data.injections import find_instruction
 from data.language import find_language
 from data.params import IngestParams
@@ -15,11 +16,25 @@ from data.records import Accepted, DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
 from data.snapshots import diff, unread_endings
+from data.spool import Spool
 from data.workspace import Workspace
 from tasks.validation import check_collection, check_documents
 
 NAMED = 5
 """Endings or paths that a warning names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What stays in memory of a file that was read."""
+
+    check: DocumentCheck
+    candidate: Candidate | None = None
+    """None: no text could be had from it."""
+    text: int = 0
+    """Number of its text in the spool."""
+    language: str | None = None
+    """None where it cannot be told, or does not matter."""
 
 
 def ingest(workspace: Workspace) -> IngestReport:
@@ -30,35 +45,77 @@ def ingest(workspace: Workspace) -> IngestReport:
         PersonNeededError: too many documents of the last accepted snapshot are gone.
     """
     params = workspace.params().ingest
-    accepted = read_record(workspace.accepted, Accepted)
-    readings, checks = check_files(
-        read_folder(workspace.documents, params, workspace.conversions), params.allowed_instructions
-    )
-    quarantined = check_documents(workspace, checks, params)
-    snapshot, texts = _snapshot(readings, quarantined, accepted, params)
-    shares = _shares(accepted.snapshot, snapshot, len(readings))
-    others = _other_languages(snapshot, texts, params.language)
-    warnings, loss_accepted = check_collection(workspace, shares, params, accepted.loss_reason is not None)
-    report = IngestReport(
-        snapshot=snapshot.digest,
-        documents=len(snapshot.documents),
-        quarantined=len(quarantined),
-        contacts=sum(check.contacts for check in checks),
-        warnings=(*warnings, *_foreign(others, params.language), *_unread(workspace, params)),
-        loss_accepted=loss_accepted,
-        other_languages=others,
-    )
-    with building(workspace.collection) as draft:
-        write_collection(draft, snapshot, texts, report)
+    with Spool(workspace.collection.parent) as texts:
+        readings = read_folder(workspace.documents, params, workspace.conversions)
+        taken = list(take_in(readings, params, texts))
+        quarantined = check_documents(workspace, [one.check for one in taken], params)
+        usable = _usable(taken, quarantined)
+        candidates = [one.candidate for one in usable.values() if one.candidate is not None]
+        accepted = read_record(workspace.accepted, Accepted)
+        documents = identify(candidates, _known_versions(accepted), params.similarity)
+        snapshot = make_snapshot(documents, quarantined)
+        shares = _shares(accepted.snapshot, snapshot, len(taken))
+        warnings, loss_accepted = check_collection(workspace, shares, params, accepted.loss_reason is not None)
+        others = _other_languages(usable, params.language)
+        report = IngestReport(
+            snapshot=snapshot.digest,
+            documents=len(snapshot.documents),
+            quarantined=len(quarantined),
+            contacts=sum(one.check.contacts for one in taken),
+            warnings=(*warnings, *_foreign(others, params.language), *_unread(workspace, params)),
+            loss_accepted=loss_accepted,
+            other_languages=others,
+        )
+        with building(workspace.collection) as draft:
+            write_collection(draft, snapshot, lambda document: texts.text(usable[document.path].text), report)
     write_json(workspace.metrics("ingest"), _metrics(report, shares))
     return report
 
 
-def _other_languages(snapshot: Snapshot, texts: dict[str, str], language: str) -> dict[str, str]:
+def take_in(readings: Iterable[Reading], params: IngestParams, texts: Spool) -> Iterator[Taken]:
+    """What is known of every file, in order, while its text goes to the spool.
+
+    The first of two equal files is the original.
+    """
+    first: dict[str, str] = {}
+    for reading in readings:
+        original = first.setdefault(reading.digest, reading.path)
+        check = _check(reading, original, params)
+        if reading.parsed is None:
+            yield Taken(check)
+            continue
+        text = reading.parsed.text
+        language = None if params.language == "any" else find_language(text)
+        yield Taken(check, candidate(reading, reading.parsed), texts.add(text), language)
+
+
+def _check(reading: Reading, original: str, params: IngestParams) -> DocumentCheck:
+    """What the checks need to know of a file."""
+    parsed = reading.parsed
+    return DocumentCheck(
+        path=reading.path,
+        digest=reading.digest,
+        bytes=reading.size,
+        unreadable=reading.unreadable,
+        characters=len(parsed.text) if parsed else 0,
+        front_matter=parsed.front_matter if parsed else "absent",
+        duplicate_of=original if original != reading.path else None,
+        secrets=find_secrets(reading.raw),
+        contacts=count_contacts(reading.raw),
+        links_only=parsed is not None and is_links_only(parsed.text),
+        instruction=find_instruction(parsed.text, params.allowed_instructions) if parsed else None,
+    )
+
+
+def _usable(taken: Sequence[Taken], quarantined: Sequence[Quarantined]) -> dict[str, Taken]:
+    """What has a text and was not set aside, by path."""
+    aside = {document.path for document in quarantined}
+    return {one.check.path: one for one in taken if one.candidate is not None and one.check.path not in aside}
+
+
+def _other_languages(usable: Mapping[str, Taken], language: str) -> dict[str, str]:
     """Path -> language of the documents that are certainly in another than the line's."""
-    if language == "any":
-        return {}
-    found = {document.path: find_language(texts[document.id]) for document in snapshot.documents}
+    found = {path: one.language for path, one in usable.items()}
     return {path: other for path, other in found.items() if other is not None and other != language}
 
 
@@ -81,48 +138,6 @@ def _unread(workspace: Workspace, params: IngestParams) -> Iterator[str]:
             f"{count} file{'s' if count > 1 else ''} in {workspace.documents.name}/ not read, ending not in "
             f"ingest.extensions: {named}{', …' if len(endings) > NAMED else ''}."
         )
-
-
-def check_files(readings: Iterable[Reading], allowed: Sequence[str] = ()) -> tuple[list[Reading], list[DocumentCheck]]:
-    """Every file without its raw text, and what the checks need to know of it, in order.
-
-    The first of two equal files is the original.
-    """
-    first: dict[str, str] = {}
-    kept, checks = [], []
-    for reading in readings:
-        original = first.setdefault(reading.digest, reading.path)
-        parsed = reading.parsed
-        checks.append(
-            DocumentCheck(
-                path=reading.path,
-                digest=reading.digest,
-                bytes=reading.size,
-                unreadable=reading.unreadable,
-                characters=len(parsed.text) if parsed else 0,
-                front_matter=parsed.front_matter if parsed else "absent",
-                duplicate_of=original if original != reading.path else None,
-                secrets=find_secrets(reading.raw),
-                contacts=count_contacts(reading.raw),
-                links_only=parsed is not None and is_links_only(parsed.text),
-                instruction=find_instruction(parsed.text, allowed) if parsed else None,
-            )
-        )
-        kept.append(replace(reading, raw=""))
-    return kept, checks
-
-
-def _snapshot(
-    readings: Sequence[Reading], quarantined: Sequence[Quarantined], accepted: Accepted, params: IngestParams
-) -> tuple[Snapshot, dict[str, str]]:
-    aside = {document.path for document in quarantined}
-    usable: list[tuple[Reading, Parsed]] = [
-        (reading, reading.parsed) for reading in readings if reading.parsed is not None and reading.path not in aside
-    ]
-    documents = identify(usable, _known_versions(accepted), params.similarity)
-    by_path = {reading.path: parsed.text for reading, parsed in usable}
-    texts = {document.id: by_path[document.path] for document in documents}
-    return make_snapshot(documents, quarantined), texts
 
 
 def _known_versions(accepted: Accepted) -> tuple[DocumentVersion, ...]:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import OutsideError
-from data.files import digest_text, digest_tree, read_json, read_record, write_bytes, write_json, write_record
+from data.files import (
+    digest_text,
+    digest_tree,
+    read_json,
+    read_record,
+    write_bytes,
+    write_json,
+    write_long_record,
+    write_record,
+)
 from data.fingerprint import Inputs, read_inputs, write_inputs
 from data.params import OPERATION, Params, load_params
 from data.records import Accepted, Snapshot
@@ -107,18 +116,20 @@ def fix_accepted(workspace: Workspace, key: str, loss_reason: str | None) -> Non
     That holds on another machine too: what was fixed lies beside ``dvc.lock``, with the key it was fixed for.
     """
     goes_on = workspace.accepted.is_file() and _fixed_for(workspace) == key
-    accepted = (
-        read_record(workspace.accepted, Accepted)
-        if goes_on
-        else Accepted(snapshot=accepted_snapshot(workspace), last=last_snapshot(workspace))
-    )
+    accepted = read_record(workspace.accepted, Accepted) if goes_on else _to_compare_with(workspace)
     if loss_reason is not None:
         accepted = accepted.model_copy(update={"loss_reason": loss_reason})
     if not workspace.accepted.is_file() or read_record(workspace.accepted, Accepted) != accepted:
         workspace.fixed_for.unlink(missing_ok=True)  # a kill in between leaves a file that belongs to no key
-        write_record(workspace.accepted, accepted)
+        write_long_record(workspace.accepted, accepted)
     write_json(workspace.fixed_for, {"key": key})
     write_record(workspace.cycle, Cycle(key=key))
+
+
+def _to_compare_with(workspace: Workspace) -> Accepted:
+    """Mostly the last snapshot is the accepted one, and is not written twice."""
+    accepted, last = accepted_snapshot(workspace), last_snapshot(workspace)
+    return Accepted(snapshot=accepted, last=last if last != accepted else None)
 
 
 def _fixed_for(workspace: Workspace) -> str | None:

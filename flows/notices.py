@@ -62,7 +62,7 @@ def tell_of_cycle(workspace: Workspace, result: CycleResult, served: int | None)
 def _newly_quarantined(workspace: Workspace) -> tuple[str, ...]:
     """What was set aside and was not, in the same version, by the cycle before; else every night says the same."""
     now = read_record(workspace.collection / "snapshot.json", Snapshot)
-    last = read_record(workspace.accepted, Accepted).last
+    last = read_record(workspace.accepted, Accepted).newest
     known = {(document.path, document.digest) for document in last.quarantined} if last else set()
     return tuple(one.path for one in now.quarantined if (one.path, one.digest) not in known)
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.collection import identify, make_snapshot, read_folder
+from data.collection import candidate, identify, make_snapshot, read_folder
 from data.errors import InputError
 from data.files import read_record
 from data.records import Snapshot
@@ -100,8 +100,7 @@ def folder_diff(root: Path) -> dict[str, Any]:
     params = workspace.params().ingest
     before = last_snapshot(workspace)
     found = read_folder(workspace.documents, params, workspace.conversions)
-    readings = [(reading, reading.parsed) for reading in found]
-    readable = [(reading, parsed) for reading, parsed in readings if parsed is not None]
+    readable = [candidate(reading, reading.parsed) for reading in found if reading.parsed is not None]
     documents = identify(readable, before.documents if before else (), params.similarity)
     changes = diff(before, make_snapshot(documents))
     return changes.model_dump(mode="json", exclude={"schema_"})

@@ -196,13 +196,15 @@ def _open_project(workspace: Workspace) -> "FileDataContext":
     import great_expectations
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    from tasks.data_docs import with_views
+
     made = (_project(workspace) / "great_expectations.yml").is_file()
     workspace.data_docs.mkdir(parents=True, exist_ok=True)
     project = great_expectations.get_context(mode="file", project_root_dir=workspace.data_docs)
+    sites = project.variables.data_docs_sites or {}
+    sites["local_site"] = with_views(sites["local_site"]) | {"show_how_to_buttons": False}
+    project.variables.data_docs_sites = sites
     if not made:
-        sites = project.variables.data_docs_sites or {}
-        sites["local_site"]["show_how_to_buttons"] = False
-        project.variables.data_docs_sites = sites
         project.variables.progress_bars = ProgressBarsConfig(globally=False)
         project.enable_analytics(False)
     return project

@@ -152,7 +152,9 @@ def checks() -> tuple[Check, ...]:
 
 def documents() -> tuple[DocumentVersion, ...]:
     return tuple(
-        DocumentVersion(id=f"doc-{place}", path=path, digest=f"{place:064x}", title="T", characters=900, sketch=(1, 2))
+        DocumentVersion(
+            id=f"doc-{place}", path=path, digest=f"{place:064x}", title="T", characters=900, sketch=b"sketch"
+        )
         for place, path in enumerate(PATHS)
     )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data import identity
 from data.errors import InputError
 from data.files import digest_text
-from data.identity import SKETCH_SIZE, Candidate, assign_ids, containment, similarity, sketch
+from data.identity import HASH_BYTES, SKETCH_SIZE, Candidate, assign_ids, containment, similarity, sketch
 from data.records import DocumentVersion
 
 THRESHOLD = 0.5
@@ -204,15 +204,22 @@ def test_two_documents_at_one_path_are_refused() -> None:
         assign_ids([document, document], [], THRESHOLD)
 
 
-def random_sketch(seed: int) -> tuple[int, ...]:
+def random_hashes(seed: int) -> list[bytes]:
     generator = random.Random(seed)
-    return tuple(sorted(generator.getrandbits(53) for _ in range(SKETCH_SIZE)))
+    return sorted(generator.randbytes(HASH_BYTES) for _ in range(SKETCH_SIZE))
+
+
+FOOTER = [number.to_bytes(HASH_BYTES) for number in range(90)]
+
+
+def packed(hashes: list[bytes]) -> bytes:
+    return b"".join(sorted(set(hashes)))
 
 
 def test_many_documents_with_few_changes_are_matched_without_comparing_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = [Candidate(f"{n}.md", str(n), f"T{n}", random_sketch(n), 1) for n in range(10_000)]
+    before = [Candidate(f"{n}.md", str(n), f"T{n}", packed(random_hashes(n)), 1) for n in range(10_000)]
     ids = {document.path: f"{n:012x}" for n, document in enumerate(before)}
     after = [replace(d, path=f"x/{d.path}", digest="new", title="") if n < 20 else d for n, d in enumerate(before)]
     compared = count_calls(monkeypatch)
@@ -239,13 +246,11 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_boilerplate_on_every_page_does_not_make_all_pages_candidates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    footer = tuple(range(90))
-    before = [Candidate(f"{n}.md", f"{n}", "", footer + random_sketch(n)[:38], 1) for n in range(1_000)]
+    before = [Candidate(f"{n}.md", f"{n}", "", packed(FOOTER + random_hashes(n)[:38]), 1) for n in range(1_000)]
     after = [
-        Candidate(f"x/{n}.md", f"n{n}", "", footer + random_sketch(n)[:30] + random_sketch(n + 5000)[30:38], 1)
+        Candidate(f"x/{n}.md", f"n{n}", "", packed(FOOTER + random_hashes(n)[:30] + random_hashes(n + 5000)[30:38]), 1)
         for n in range(1_000)
     ]
-    after = [replace(document, sketch=tuple(sorted(set(document.sketch)))) for document in after]
     compared = count_calls(monkeypatch)
     ids = {document.path: f"{n:012x}" for n, document in enumerate(before)}
     result = assign_ids(after, versions(before, ids), THRESHOLD)
@@ -254,9 +259,8 @@ def test_boilerplate_on_every_page_does_not_make_all_pages_candidates(
 
 
 def test_boilerplate_alone_makes_no_partner() -> None:
-    footer = tuple(range(90))
     old, new = (
-        [Candidate(f"{n}.md", f"{n}", "", footer + random_sketch(n)[:38], 1) for n in range(start, start + 100)]
+        [Candidate(f"{n}.md", f"{n}", "", packed(FOOTER + random_hashes(n)[:38]), 1) for n in range(start, start + 100)]
         for start in (0, 1000)
     )
     assert containment(old[0].sketch, new[0].sketch) > THRESHOLD

@@ -24,7 +24,8 @@ def collect(workspace: Workspace, texts: dict[str, str], before: Snapshot | None
         snapshot=snapshot.digest, documents=len(sources), quarantined=0, contacts=0, warnings=(), loss_accepted=False
     )
     shutil.rmtree(workspace.collection, ignore_errors=True)  # a stage builds it anew, it never writes into the old one
-    write_collection(workspace.collection, snapshot, {source.id: source.text for source in sources}, report)
+    by_id = {source.id: source.text for source in sources}
+    write_collection(workspace.collection, snapshot, lambda document: by_id[document.id], report)
     return snapshot
 
 

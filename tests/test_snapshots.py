@@ -24,7 +24,7 @@ HOUR_NS = 3_600_000_000_000
 def snapshot(contents: dict[str, tuple[str, str]]) -> Snapshot:
     """From id to (path, digest)."""
     documents = tuple(
-        DocumentVersion(id=id, path=path, digest=digest, title="", characters=1, sketch=())
+        DocumentVersion(id=id, path=path, digest=digest, title="", characters=1, sketch=b"")
         for id, (path, digest) in contents.items()
     )
     return Snapshot(digest=snapshot_digest(contents.values()), documents=documents)

@@ -174,7 +174,7 @@ def test_recall_gives_a_beginning_that_no_other_statement_shares(params: Synthes
 def test_new_statements_and_coverage() -> None:
     old, new = statement("This was said before."), statement("This is said now.")
     assert new_statements([old], [old, new, new]) == (new,)
-    document = DocumentVersion(id="doc", path="a.md", digest="d", title="Policy", characters=9, sketch=())
+    document = DocumentVersion(id="doc", path="a.md", digest="d", title="Policy", characters=9, sketch=b"")
     read = fact("f", "now").model_copy(update={"sentence": new.text})
     (covered,) = coverage([document], [read], [old, new], [new])
     assert (covered.facts, covered.changed_statements, covered.changed_with_fact) == (1, 1, 1)

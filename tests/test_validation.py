@@ -179,3 +179,14 @@ def test_what_fails_twice_counts_once_and_no_rows_are_no_failure(workspace: Work
 )
 def test_a_value_is_supported_by_whole_words_whatever_the_markup(value: str, supported: bool) -> None:
     assert occurs(plain(value), plain(TEXT)) is supported
+
+
+def test_templates_of_the_pages_are_translated_once(workspace: Workspace) -> None:
+    from tasks.data_docs import _TRANSLATED
+
+    check_documents(workspace, GOOD, PARAMS)
+    translated = dict(_TRANSLATED.known)
+    check_documents(workspace, GOOD, PARAMS)
+    assert translated
+    assert _TRANSLATED.known.keys() == translated.keys()
+    assert all(_TRANSLATED.known[name] is code for name, code in translated.items())
