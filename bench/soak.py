@@ -18,6 +18,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from bench.soak_events import EVENTS, LASTING, Soak, remember
 from bench.soak_line import Line, until
 from flows.inputs import last_cycle, look
 
-PAUSE = 6.0
+PAUSE = 5.0
 """Seconds between two events, on average."""
 QUIET_SHARE, QUIET = 0.06, 45.0
 """After this share of the events nothing happens for so many seconds, so that a cycle can end in peace."""
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the events")
     parser.add_argument("--keep", type=Path, help="an empty folder to work in, which stays; for looking into a failure")
     options = parser.parse_args()
+    warnings.simplefilter("ignore", FutureWarning)  # of libraries among themselves
     place = options.keep or Path(tempfile.mkdtemp(prefix="relearn-soak-"))
     place.mkdir(parents=True, exist_ok=True)
     try:
@@ -63,6 +65,7 @@ def soak(place: Path, minutes: float, seed: int) -> bool:
         state.write("lasting")
     try:
         line.start_server()
+        until("MLflow's server", line.answers)
         line.start_watch()
         counts = happen(state, trainings, minutes)
         settle(state, trainings)
@@ -121,6 +124,9 @@ def _progress(soak: Soak, counts: Counter[str], minutes: float) -> str:
 def settle(soak: Soak, trainings: Trainings) -> None:
     """Bring back what is away, and wait until the line has nothing to do any more."""
     soak.do_what_is_due(everything=True)
+    until("MLflow's server", soak.line.answers)
+    soak.do_what_is_due(everything=True)
+    until("the watch", soak.line.is_watching)
     since = time.monotonic()
 
     def lies_still() -> bool:
@@ -141,8 +147,7 @@ def settle(soak: Soak, trainings: Trainings) -> None:
 def tell(soak: Soak, trainings: Trainings, counts: Counter[str]) -> None:
     """One table of everything that was counted."""
     rows = [(kind, counts[kind]) for kind in EVENTS]
-    for flow, states in sorted(runs_by_state(soak.line.workspace).items()):
-        rows += [(f"{flow}: {state.lower()}", number) for state, number in sorted(states.items())]
+    rows += _cycles(runs_by_state(soak.line.workspace))
     rows.append(("trainings that ended", trainings_done(soak.line)))
     rows.append(("different trainings asked for", trainings.distinct))
     rows += [(f"seconds without {name}", round(seconds)) for name, seconds in soak.outages.items()]
@@ -151,6 +156,23 @@ def tell(soak: Soak, trainings: Trainings, counts: Counter[str]) -> None:
     print()
     for what, number in rows:
         print(f"{what:<40} {number:>6}")
+
+
+def _cycles(states: dict[str, Counter[str]]) -> list[tuple[str, int]]:
+    """How the cycles went, by Prefect's word; a cycle is cut short by a kill, or when a fault stops it."""
+    cycles, updates = states["cycle"], states["update"]
+    finished = {name: cycles.pop(name, 0) for name in ("Passed", "Held", "Rejected")}
+    failed = cycles.pop("Failed", 0)
+    return [
+        ("cycles begun", cycles.total() + sum(finished.values()) + failed),
+        ("cycles finished", sum(finished.values())),
+        *((f"  {name.lower()}", number) for name, number in finished.items()),
+        ("cycles failed", failed),
+        ("cycles killed", cycles.total()),
+        ("runs that the watch asked for", updates.total()),
+        ("  with nothing to do", updates["Unchanged"]),
+        ("  crashed", updates["Crashed"]),
+    ]
 
 
 def report(wrong: dict[str, list[str]]) -> bool:

@@ -191,11 +191,13 @@ def _doctor_content(line: Line, _: Trainings) -> Iterator[str]:
 
 
 def _no_process_left(line: Line, _: Trainings) -> Iterator[str]:
-    ours = {psutil.Process().pid, line.server.pid if line.server else 0}
+    myself = psutil.Process()
+    known = {parent.pid for parent in myself.parents()}
+    ours = {myself.pid, line.server.pid if line.server else 0}
     for process in psutil.process_iter(["cmdline"]):
         with contextlib.suppress(psutil.Error):
             family = {process.pid, *(parent.pid for parent in process.parents())}
-            if str(line.place) in " ".join(process.info["cmdline"] or ()) and not family & ours:
+            if str(line.place) in " ".join(process.info["cmdline"] or ()) and not family & ours | {process.pid} & known:
                 yield f"Process {process.pid} still runs: {' '.join(process.info['cmdline'])[:200]}"
 
 

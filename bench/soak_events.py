@@ -251,8 +251,13 @@ def kill_server(soak: Soak) -> bool:
 
     def come_back() -> None:
         soak.line.start_server()
+        note()
+
+    def note() -> None:
+        if not soak.line.answers():
+            return soak.after(0.5, note)
         soak.outages["MLflow"] += time.monotonic() - begun
-        soak.out.remove("MLflow")
+        return soak.out.remove("MLflow")
 
     soak.after(soak.draw.uniform(1, 20), come_back)
     return True
