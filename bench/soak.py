@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="an empty folder to work in, which stays; for looking into a failure")
     options = parser.parse_args()
     warnings.simplefilter("ignore", FutureWarning)  # of libraries among themselves
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # with all that was started
     place = options.keep or Path(tempfile.mkdtemp(prefix="relearn-soak-"))
     place.mkdir(parents=True, exist_ok=True)
     try:
