@@ -29,8 +29,8 @@ from flows.inputs import last_cycle, look
 
 PAUSE = 5.0
 """Seconds between two events, on average."""
-QUIET_SHARE, QUIET = 0.06, 45.0
-"""After this share of the events nothing happens for so many seconds, so that a cycle can end in peace."""
+QUIET_SHARE, QUIET = 0.08, 120.0
+"""After this share of the events nothing happens until the line is at rest, or for so many seconds."""
 PROGRESS = 60.0
 """Seconds between two lines of progress."""
 SETTLING = 600.0
@@ -85,7 +85,7 @@ def happen(soak: Soak, trainings: Trainings, minutes: float) -> Counter[str]:
     counts: Counter[str] = Counter()
     kinds, shares = list(EVENTS), [share for share, _ in EVENTS.values()]
     begun = told = time.monotonic()
-    due = begun + PAUSE
+    due, quiet = begun + QUIET, True
     while (now := time.monotonic()) < begun + 60 * minutes:
         soak.do_what_is_due()
         look_after(soak, trainings)
@@ -94,13 +94,21 @@ def happen(soak: Soak, trainings: Trainings, minutes: float) -> Counter[str]:
             counts[kind] += EVENTS[kind][1](soak)
             if soak.draw.random() < 0.2:
                 remember(soak)
-            quiet = QUIET if soak.draw.random() < QUIET_SHARE else 0.0
-            due = time.monotonic() + soak.draw.expovariate(1 / PAUSE) + quiet
+            quiet = soak.draw.random() < QUIET_SHARE
+            due = time.monotonic() + soak.draw.expovariate(1 / PAUSE) + QUIET * quiet
+        if quiet and not soak.later and is_at_rest(soak):
+            quiet, due = False, now
         if now >= told + PROGRESS:
             told = now
             print(_progress(soak, counts, (now - begun) / 60), flush=True)
         time.sleep(0.2)
     return counts
+
+
+def is_at_rest(soak: Soak) -> bool:
+    """Whether the last cycle is finished and followed from what lies there now."""
+    cycle = last_cycle(soak.line.workspace)
+    return cycle is not None and cycle.result is not None and cycle.key == look(soak.line.workspace).key
 
 
 def look_after(soak: Soak, trainings: Trainings) -> None:
@@ -133,9 +141,7 @@ def settle(soak: Soak, trainings: Trainings) -> None:
     def lies_still() -> bool:
         nonlocal since
         look_after(soak, trainings)
-        cycle = last_cycle(soak.line.workspace)
-        done = cycle is not None and cycle.result is not None and cycle.key == look(soak.line.workspace).key
-        if not done or soak.line.is_typing():
+        if not is_at_rest(soak) or soak.line.is_typing():
             since = time.monotonic()
         return time.monotonic() - since > STILL
 

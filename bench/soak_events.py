@@ -304,7 +304,7 @@ EVENTS: dict[str, tuple[int, Callable[[Soak], bool]]] = {
     "relearn promote": (2, type_promote),
     "kill -9 of the watch": (4, kill_watch),
     "SIGTERM and restart": (3, restart_watch),
-    "kill -9 of a cycle": (9, kill_cycle),
+    "kill -9 of a cycle": (7, kill_cycle),
     "MLflow's server killed": (4, kill_server),
     "ledger locked": (3, lock_ledger),
 }
