@@ -109,6 +109,11 @@ class Workspace:
         return self.state / "cycle.json"
 
     @property
+    def judged(self) -> Path:
+        """A candidate with its verdict, from before its registration to the end of its cycle."""
+        return self.state / "judged.json"
+
+    @property
     def attempt(self) -> Path:
         """The last cycle that a trigger began, and how it ended."""
         return self.state / "attempt.json"

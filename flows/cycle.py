@@ -28,7 +28,8 @@ from flows import ingest as ingesting
 from flows.assess import assess
 from flows.audit import audit
 from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
-from flows.inputs import accepted_snapshot, base_digest, champion_entry, fix_inputs, require_same_settings
+from flows.inputs import accepted_snapshot, base_digest, fix_inputs, require_same_settings
+from flows.judged import Judged, keep, left_by_another
 from flows.notices import tell_of_cycle
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
@@ -115,9 +116,9 @@ def prepare_registry(workspace: Workspace) -> None:
 
 
 @task(task_run_name="register {snapshot}", cache_policy=NO_CACHE, retry_condition_fn=_outside)
-def register(workspace: Workspace, snapshot: str, judgement: Judgement, seconds: dict[str, float]) -> CycleResult:
+def register(workspace: Workspace, snapshot: str, judged: Judged) -> CycleResult:
     """Register the candidate, promote it if it is the first that passed, and write its report."""
-    made = candidate(workspace, judgement, seconds)
+    made, judgement, seconds = judged.candidate, judged.candidate.judgement, judged.seconds
     version = registry.register_candidate(workspace, made)
     wanted = workspace.params().registry.promote_first and judgement.verdict is Verdict.PROMOTE
     if wanted and is_first_candidate(workspace):
@@ -157,20 +158,37 @@ def cycle(root: str, key: str) -> State[Any]:
     The result lies in the workspace (``Workspace.cycle``), so that nothing depends on Prefect's storage.
     """
     workspace = open_workspace(Path(root)).pinned()
-    registration = _retried(workspace)
-    prepare_registry.with_options(**registration)(workspace)
-    served = champion_entry(workspace)
+    prepare_registry.with_options(**_retried(workspace))(workspace)
     runs = [ingest(workspace, key)]
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
     for stage in STAGES:
         runs.append(work_on.with_options(name=stage)(workspace, stage, snapshot))
     judgement = judge(workspace, snapshot)
     seconds = {run.stage: run.seconds for run in runs}
-    result = register.with_options(**registration)(workspace, snapshot, judgement, seconds)
+    return _conclude(workspace, keep(workspace, key, candidate(workspace, judgement, seconds), seconds))
+
+
+@flow(name="conclude", flow_run_name="conclude {key:.8}", persist_result=False, validate_parameters=False)
+def conclude(root: str, key: str) -> State[Any]:
+    """What a killed cycle had left to do with its candidate, before one with other inputs (``key``) begins."""
+    workspace = open_workspace(Path(root)).pinned()
+    judged = left_by_another(workspace, key)
+    if judged is None:
+        return Completed(name="Nothing to do")
+    prepare_registry.with_options(**_retried(workspace))(workspace)
+    return _conclude(workspace, judged)
+
+
+def _conclude(workspace: Workspace, judged: Judged) -> State[Any]:
+    """From a judged candidate to the end of its cycle."""
+    snapshot, judgement = judged.candidate.digests.snapshot[:8], judged.candidate.judgement
+    registration = _retried(workspace)
+    result = register.with_options(**registration)(workspace, snapshot, judged)
     publish.with_options(**registration)(workspace, snapshot, result)
-    tell_of_cycle(workspace, result, served.to_version if served else None)  # twice after a kill rather than never
+    tell_of_cycle(workspace, result, judged.served)  # twice after a kill rather than never
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    write_record(workspace.cycle, Cycle(key=key, result=result, finished=now))
+    write_record(workspace.cycle, Cycle(key=judged.key, result=result, finished=now))
+    workspace.judged.unlink(missing_ok=True)
     message = f"Version {result.version}: {' '.join(judgement.reasons)}"
     get_run_logger().info("%s. %s", STATE_NAMES[judgement.verdict], message)
     return Completed(name=STATE_NAMES[judgement.verdict], message=message)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -22,6 +22,8 @@ from flows.notices import failure_told, make_event, notify
 from flows.progress import Lines
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
+
     from flows.promote import Promotion
 
 WAIT_SECONDS = 0.5
@@ -46,22 +48,22 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
             return known
-        fix_accepted(workspace, key, loss_reason)
         from tasks.prefect_server import prefect_server
 
         with prefect_server(workspace):
-            finished = _finish(workspace, key)
+            finished = _finish(workspace, key, loss_reason)
         if finished.result is None:
             raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
         return finished.result
 
 
-def _finish(workspace: Workspace, key: str) -> Cycle:
-    """Run the flow and read what it wrote down.
+def _finish(workspace: Workspace, key: str, loss_reason: str | None) -> Cycle:
+    """Run the flow and read what it wrote down; first, what a killed cycle with other inputs had left to do.
 
     Once a cycle has written its result down it is finished, even if Prefect's server is gone and never hears of it.
     """
-    from flows.cycle import cycle
+    from flows.cycle import conclude, cycle
+    from flows.judged import left_by_another
     from tasks.prefect_outage import is_news, reaching
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):
@@ -70,14 +72,21 @@ def _finish(workspace: Workspace, key: str) -> Cycle:
         logging.getLogger(name).addFilter(is_news)
     try:
         with reaching():
-            state = cycle(str(workspace.root), key, return_state=True)
-            if state.is_failed() or state.is_crashed():
-                state.result()
+            if left_by_another(workspace, key) is not None:
+                _require_success(conclude(str(workspace.root), key, return_state=True))
+            fix_accepted(workspace, key, loss_reason)
+            _require_success(cycle(str(workspace.root), key, return_state=True))
     except OutsideError:
         done = last_cycle(workspace)
         if done is None or done.result is None or done.key != key:
             raise
     return last_cycle(workspace) or Cycle(key=key)
+
+
+def _require_success(state: "State[Any]") -> None:
+    """Raise what ended a flow run."""
+    if state.is_failed() or state.is_crashed():
+        state.result()
 
 
 def run_stage_alone(root: Path, stage: str) -> Record:

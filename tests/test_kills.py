@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from data.workspace import Workspace
-from tests.fault_miniature import MORE, At, Fault, assert_whole, command, copied, kill
+from tasks import registry
+from tasks.tracking import fetch_artifact
+from tests.fault_miniature import LENIENT, MORE, At, Fault, assert_whole, command, copied, kill, turn
 from tests.miniature import NEW, write_documents
 
 ON_THE_WAY = {
@@ -89,6 +91,33 @@ def test_killed_while_the_new_takes_the_place_of_the_old(
     found = command(workspace, server, "doctor", "--json")
     assert found.code == 0, found.said
     assert not list(workspace.root.glob("data/.*"))
+
+
+@pytest.mark.parametrize(
+    "instant",
+    [At("tasks.registry.log_evidence"), At("tasks.registry._create_version", number=2, after=True)],
+    ids=["run", "version"],
+)
+def test_killed_at_the_registry_and_other_documents_come_both_are_whole(
+    instant: At, second_day: Workspace, lenient: Path, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    ended = command(workspace, server, "run", "--quick", fault=Fault(instant, kill))
+    assert ended.killed, ended.said
+    write_documents(workspace.documents, NEW | MORE)
+    turn(workspace, gates={"min_questions": 1000})  # what was judged stays judged
+    killed = Fault(At("tasks.registry.attach"), kill)  # and once more, on the way to its end
+    ended = command(workspace, server, "run", "--quick", fault=killed)
+    assert ended.killed, ended.said
+    turn(workspace, gates=LENIENT)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert_whole(workspace, second_day, candidates=2)
+    for number in (2, 3):
+        run = registry.get_version(workspace, number).run
+        assert fetch_artifact(workspace, run, f"report/v{number}.html") is not None
+        assert (workspace.reports / f"v{number}.html").is_file()
+    assert not workspace.judged.exists()
 
 
 def half_written(_: object, path: Path, **__: object) -> None:
