@@ -65,6 +65,17 @@ class Workspace:
         """Figures of a stage for ``dvc metrics``."""
         return self.root / "data" / "metrics" / f"{stage}.json"
 
+    # what DVC writes
+    @property
+    def dvc_lock(self) -> Path:
+        """What DVC recorded of each stage."""
+        return self.root / "dvc.lock"
+
+    @property
+    def kept_documents(self) -> Path:
+        """What DVC keeps of the documents folder, in a workspace whose cycles are commits."""
+        return self.documents.with_suffix(".dvc")
+
     # what a cycle fixes before its first stage (DVC dependencies)
     @property
     def inputs(self) -> Path:

@@ -118,7 +118,7 @@ def kept_numbers(workspace: Workspace, every: list[VersionInfo]) -> set[int]:
 
 
 def _needed_objects(workspace: Workspace, kept: tuple[VersionInfo, ...]) -> frozenset[str] | None:
-    locks = [workspace.root / "dvc.lock"]
+    locks = [workspace.dvc_lock]
     for info in kept:
         if info.kind == "candidate":
             lock = fetch_artifact(workspace, info.run, registry.LOCK_ARTIFACT)

@@ -88,9 +88,8 @@ def collect(
         "evaluation": (workspace.evaluation / "report.json", workspace.evaluation / "answers.jsonl"),
         "documents": (workspace.collection / "snapshot.json",),
     }
-    lock = workspace.root / "dvc.lock"
-    if lock.is_file():  # says which objects of DVC's cache the candidate needs
-        reports["versioning"] = (lock,)
+    if workspace.dvc_lock.is_file():  # says which objects of DVC's cache the candidate needs
+        reports["versioning"] = (workspace.dvc_lock,)
     return Candidate(
         base=workspace.base(),
         adapter=workspace.adapter,

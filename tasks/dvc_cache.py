@@ -71,7 +71,7 @@ class Cache:
     def runs(self) -> Iterator[tuple[Path, list[str]]]:
         """What DVC remembers: per run its file, and the digests of its outputs."""
         for file in (self.root / "runs").glob("??/*/*"):
-            yield file, _outputs(_mapping(file))
+            yield file, _outputs(read_mapping(file))
 
     def unfinished(self) -> list[Path]:
         """Files that a killed DVC left half-written in the cache."""
@@ -80,7 +80,7 @@ class Cache:
 
 def recorded_outputs(lock: Path) -> dict[str, list[str]]:
     """Digests of each stage's outputs as a ``dvc.lock`` records them; none where it is missing or torn."""
-    stages = _mapping(lock).get("stages")
+    stages = read_mapping(lock).get("stages")
     return {name: _outputs(stage) for name, stage in stages.items()} if isinstance(stages, dict) else {}
 
 
@@ -89,7 +89,8 @@ def _outputs(stage: Any) -> list[str]:
     return [str(out["md5"]) for out in outs or () if isinstance(out, dict) and "md5" in out]
 
 
-def _mapping(file: Path) -> dict[str, Any]:
+def read_mapping(file: Path) -> dict[str, Any]:
+    """What a file of DVC's says; empty where it is missing or torn, which no such file is otherwise."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
