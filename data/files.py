@@ -293,6 +293,14 @@ def leftovers(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def remove(path: Path) -> None:
+    """Delete a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def inside(root: Path, path: Path) -> Path:
     """``path`` below ``root``, resolved.
 

@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 
 from data.collection import known_collection
-from data.files import read_record
+from data.files import read_record, remove
 from data.records import Accepted, Record, Snapshot
 from data.report_records import Verdict
 from data.workspace import Workspace, open_workspace
-from flows.doctor import remove
 from flows.inputs import champion_entry, last_cycle, last_snapshot
 from flows.leftovers import bytes_of, checkpoints_of_nobody, half_built
 from flows.promote import reconcile

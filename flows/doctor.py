@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from data.errors import OutsideError, RelearnError
+from data.files import remove
 from data.findings import Finding, State
 from data.params import load_params
 from data.snapshots import scan
@@ -211,14 +212,6 @@ def _leftovers(workspace: Workspace, mend: bool) -> Iterator[Finding]:
         yield _mendable("leftovers", f"{found}.", f"{found}, were deleted.", mend)
     if not (swaps or drafts or orphans):
         yield _well("leftovers", "None.")
-
-
-def remove(path: Path) -> None:
-    """Delete a file or a folder."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _lock_note(workspace: Workspace, mend: bool) -> Iterator[Finding]:
