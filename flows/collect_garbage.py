@@ -23,10 +23,16 @@ from flows.leftovers import bytes_of, checkpoints_of_nobody, half_built
 from flows.promote import reconcile
 from flows.running import locked
 from tasks import ledger, registry, teacher, validation, versioning, weights
-from tasks.dvc_cache import recorded_outputs
+from tasks.dvc_cache import Cache, added, recorded_input, recorded_outputs
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
-from tasks.tracking import fetch_artifact
+from tasks.tracking import fetched
+
+UNTOLD = (
+    "DVC's cache was left alone: a kept version does not say what it needs there, or a list in it is damaged. See "
+    "relearn doctor."
+)
+SHARED = "DVC's cache in {place} was left alone: it lies outside the workspace, and others may need what is in it."
 
 
 class Freed(Record):
@@ -56,8 +62,10 @@ class Kept:
     versions: tuple[VersionInfo, ...]
     others: tuple[VersionInfo, ...]
     objects: frozenset[str] | None
-    """Digests in DVC's cache; None: it cannot be told what a kept version needs, so nothing is freed there."""
+    """Digests in DVC's cache; None: it cannot be told what is needed there, so nothing is freed."""
     snapshots: frozenset[str]
+    notes: tuple[str, ...]
+    """Why something was left alone."""
 
 
 def collect_garbage(root: Path, dry_run: bool) -> Freed:
@@ -78,12 +86,7 @@ def collect_garbage(root: Path, dry_run: bool) -> Freed:
                 if not dry_run:
                     garbage.free()
                 sizes[kind] += garbage.size
-    note = "DVC's cache was left alone: a kept version does not say what it needs there, or a list in it is damaged."
-    return Freed(
-        bytes=sizes,
-        kept=tuple(info.version for info in kept.versions),
-        notes=(f"{note} See relearn doctor.",) if kept.objects is None else (),
-    )
+    return Freed(bytes=sizes, kept=tuple(info.version for info in kept.versions), notes=kept.notes)
 
 
 # --- what is kept ----------------------------------------------------------------------------------
@@ -93,11 +96,15 @@ def _kept(workspace: Workspace) -> Kept:
     every = registry.get_versions(workspace)
     numbers = kept_numbers(workspace, every)
     kept = tuple(info for info in every if info.version in numbers)
+    cache = versioning.cache(workspace)
+    is_ours = cache.is_below(workspace.root)
+    objects = needed_objects(workspace, cache, kept) if is_ours else None
     return Kept(
         versions=kept,
         others=tuple(info for info in every if info.version not in numbers),
-        objects=_needed_objects(workspace, kept),
+        objects=objects,
         snapshots=_needed_snapshots(workspace, kept),
+        notes=() if objects is not None else (UNTOLD,) if is_ours else (SHARED.format(place=cache.root),),
     )
 
 
@@ -116,20 +123,33 @@ def kept_numbers(workspace: Workspace, every: list[VersionInfo]) -> set[int]:
     return {version for version in (*always, *newest) if version is not None}
 
 
-def _needed_objects(workspace: Workspace, kept: tuple[VersionInfo, ...]) -> frozenset[str] | None:
-    locks = [workspace.dvc_lock]
+def needed_objects(workspace: Workspace, cache: Cache, kept: tuple[VersionInfo, ...]) -> frozenset[str] | None:
+    """What the current revision and the kept versions need in DVC's cache: outputs, and documents as they were read.
+
+    Documents are there only where cycles are commits; a list of them that is not there needs nothing.
+    """
+    outputs, documents = _recorded(workspace, workspace.dvc_lock)
+    documents |= set(added(workspace.kept_documents))
     for info in kept:
         if info.kind == "candidate":
-            lock = fetch_artifact(workspace, info.run, registry.LOCK_ARTIFACT)
-            if lock is None:
-                return None
-            locks.append(lock)
-    cache = versioning.cache(workspace)
-    outputs = {out for lock in locks for outs in recorded_outputs(lock).values() for out in outs}
-    lists = [out for out in outputs if out.endswith(".dir")]
-    if any(cache.is_damaged(out) or cache.missing([out]) for out in lists):
+            with fetched(workspace, info.run, registry.LOCK_ARTIFACT) as lock:
+                if lock is None:
+                    return None
+                made, read = _recorded(workspace, lock)
+            outputs, documents = outputs | made, documents | read
+    if any(cache.is_damaged(one) for one in outputs | documents if one.endswith(".dir")):
         return None
-    return frozenset(one for out in outputs for one in cache.below(out))
+    if cache.missing(out for out in outputs if out.endswith(".dir")):
+        return None
+    return frozenset(one for digest in outputs | documents for one in cache.below(digest))
+
+
+def _recorded(workspace: Workspace, lock: Path) -> tuple[set[str], set[str]]:
+    """Digests of what stages wrote, and of the documents folder as it was read."""
+    outputs = {out for outs in recorded_outputs(lock).values() for out in outs}
+    folder = workspace.documents.relative_to(workspace.root).as_posix()
+    documents = recorded_input(lock, "ingest", folder)
+    return outputs, {documents} if documents else set()
 
 
 def _needed_snapshots(workspace: Workspace, kept: tuple[VersionInfo, ...]) -> frozenset[str]:
@@ -154,8 +174,13 @@ def _checkpoints(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
 
 
 def _drafts(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
-    drafts = [*half_built(workspace), *versioning.cache(workspace).unfinished()]
-    yield from (_file("temporary files", path) for path in drafts)
+    yield from (_file("temporary files", path) for path in half_built(workspace))
+
+
+def _unfinished_objects(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+    cache = versioning.cache(workspace)
+    if cache.is_below(workspace.root):
+        yield from (_file("temporary files", path) for path in cache.unfinished())
 
 
 def _weights(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,15 +169,15 @@ def _log_datasets(client: "MlflowClient", run_id: str, evidence: Candidate) -> N
     client.log_inputs(run_id, inputs)
 
 
-def fetch_artifact(workspace: Workspace, run: str, path: str) -> Path | None:
-    """A file that was attached to a run, on this machine; None: there is none of this name."""
-    from mlflow.artifacts import download_artifacts
-
+@contextlib.contextmanager
+def fetched(workspace: Workspace, run: str, path: str) -> Iterator[Path | None]:
+    """A copy of a file that was attached to a run, gone afterwards; None: there is none of this name."""
     folder = path.rpartition("/")[0]
-    with reaching(workspace) as client:
-        if path not in [entry.path for entry in client.list_artifacts(run, folder)]:
-            return None
-        return Path(download_artifacts(run_id=run, artifact_path=path))
+    with tempfile.TemporaryDirectory() as place:
+        with reaching(workspace) as client:
+            is_there = path in [entry.path for entry in client.list_artifacts(run, folder)]
+            copy = Path(client.download_artifacts(run, path, place)) if is_there else None
+        yield copy
 
 
 def log_pyfunc(

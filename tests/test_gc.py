@@ -10,7 +10,8 @@ from data.workspace import Workspace
 from flows.collect_garbage import collect_garbage
 from flows.overview import history
 from flows.promote import promote
-from tasks import registry, serving, versioning
+from tasks import dvc_sharing, registry, serving, versioning
+from tasks.dvc_cache import added, recorded_input
 from tests.fault_miniature import MORE, At, Fault, command, copied, dvc_status, kill, turn
 from tests.miniature import NEW, write_documents
 
@@ -73,6 +74,40 @@ def test_a_return_to_kept_documents_costs_no_training_and_to_others_makes_the_sa
     assert "(version 3)" in again.said
     assert answers(workspace, 3) == freed
     promote(workspace, 3, "made again")
+
+
+def test_documents_that_dvc_keeps_are_kept_and_a_cache_elsewhere_is_left_alone(
+    second_day: Workspace, tmp_path: Path
+) -> None:
+    workspace = copied(second_day.root, tmp_path / "workspace")
+    dvc_sharing.keep_documents(workspace)
+    kept = versioning.cache(workspace)
+    (documents,) = added(workspace.kept_documents)
+    turn(workspace, gc={"keep_versions": 0})
+    freed = collect_garbage(workspace.root, dry_run=False)
+    assert freed.notes == ()
+    assert not kept.missing(kept.below(documents))
+    assert len(kept.below(documents)) > 4
+
+    shared = tmp_path / "shared"
+    kept.root.rename(shared)
+    with (workspace.root / ".dvc" / "config").open("a") as config:
+        config.write(f"[cache]\n    dir = {shared}\n")
+    (shared / "files" / "md5" / "ab").mkdir(exist_ok=True)
+    (shared / "files" / "md5" / "ab" / ("c" * 30)).write_text("of another repository")
+    before = digest_tree(shared)
+    freed = collect_garbage(workspace.root, dry_run=False)
+    assert digest_tree(shared) == before
+    assert any(str(shared) in note for note in freed.notes)
+
+
+def test_what_older_kept_versions_read_is_needed_too(tmp_path: Path) -> None:
+    lock = tmp_path / "dvc.lock"
+    lock.write_text("stages: {ingest: {deps: [{path: probes}, {path: data/documents, md5: abc.dir}]}}")
+    assert recorded_input(lock, "ingest", "data/documents") == "abc.dir"
+    assert recorded_input(lock, "train", "data/documents") is None
+    lock.write_text("stages: [torn")
+    assert recorded_input(lock, "ingest", "data/documents") is None
 
 
 def answers(workspace: Workspace, version: int) -> list[str]:
