@@ -95,7 +95,10 @@ def _knock(uri: str) -> None:
 
 
 def _make_database(file: Path) -> None:
-    """Let MLflow make its tables aside: stopped within its many steps, it could never go on with them."""
+    """Let MLflow make its tables aside: stopped within its many steps, it could never go on with them.
+
+    Commands that hold no lock (``relearn status``) come here too; whoever is done first has made the database.
+    """
     import mlflow
 
     if file.is_file() and file.stat().st_size:
@@ -104,7 +107,11 @@ def _make_database(file: Path) -> None:
     draft = file.with_name(f".{file.name}.{os.getpid()}{DRAFT}")
     try:
         mlflow.MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
-        draft.replace(file)
+        try:
+            os.link(draft, file)  # unlike a rename, it never takes the place of a database that is in use by now
+        except FileExistsError:
+            if not file.stat().st_size:
+                draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
 
