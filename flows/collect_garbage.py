@@ -7,7 +7,8 @@ to their documents costs no training. Of every other version the record, the fig
 A kill at any moment leaves everything usable: what is gone was needed by no kept version, and is made again.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -77,16 +78,30 @@ def collect_garbage(root: Path, dry_run: bool) -> Freed:
     """
     workspace = open_workspace(root)
     with nullcontext() if dry_run else locked(workspace, "relearn gc"):
+        sizes = _swept(LEFT_BY_KILLS, workspace, dry_run)  # first: a full disk refuses a database whatever it writes
         if not dry_run:
             reconcile(workspace)
         kept = _kept(workspace)
-        sizes = dict.fromkeys(KINDS, 0)
-        for kind, find in KINDS.items():
-            for garbage in list(find(workspace, kept)):
-                if not dry_run:
-                    garbage.free()
-                sizes[kind] += garbage.size
-    return Freed(bytes=sizes, kept=tuple(info.version for info in kept.versions), notes=kept.notes)
+        finders = [partial(find, kept=kept) for find in UNNEEDED]
+        sizes += _swept(finders, workspace, dry_run)
+    return Freed(
+        bytes={kind: sizes[kind] for kind in KINDS},
+        kept=tuple(info.version for info in kept.versions),
+        notes=kept.notes,
+    )
+
+
+def _swept(
+    finders: Iterable[Callable[[Workspace], Iterator[Garbage]]], workspace: Workspace, dry_run: bool
+) -> Counter[str]:
+    """Free what the finders find; bytes by kind."""
+    sizes: Counter[str] = Counter()
+    for find in finders:
+        for garbage in list(find(workspace)):
+            if not dry_run:
+                garbage.free()
+            sizes[garbage.kind] += garbage.size
+    return sizes
 
 
 # --- what is kept ----------------------------------------------------------------------------------
@@ -169,15 +184,15 @@ def _file(kind: str, path: Path) -> Garbage:
     return Garbage(kind, bytes_of(path), partial(remove, path))
 
 
-def _checkpoints(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+def _checkpoints(workspace: Workspace) -> Iterator[Garbage]:
     yield from (_file("checkpoints", path) for path in checkpoints_of_nobody(workspace))
 
 
-def _drafts(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+def _drafts(workspace: Workspace) -> Iterator[Garbage]:
     yield from (_file("temporary files", path) for path in half_built(workspace))
 
 
-def _unfinished_objects(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+def _unfinished_objects(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
     cache = versioning.cache(workspace)
     if cache.is_below(workspace.root):
         yield from (_file("temporary files", path) for path in cache.unfinished())
@@ -203,7 +218,7 @@ def _objects(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
             yield _file("DVC's cache", file)
 
 
-def _checks(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+def _checks(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
     old = validation.old_results(workspace, workspace.params().gc.keep_checks)
     yield from (_file("results of checks", path) for path in old)
 
@@ -248,14 +263,17 @@ def _conversions(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
             yield _file("texts of office files", file)
 
 
-KINDS: dict[str, Callable[[Workspace, Kept], Iterator[Garbage]]] = {
-    "checkpoints": _checkpoints,
-    "temporary files": _drafts,
-    "weights of versions": _weights,
-    "DVC's cache": _objects,
-    "results of checks": _checks,
-    "teacher's cache": _lessons,
-    "texts of documents": _texts,
-    "texts of office files": _conversions,
-    "snapshots": _snapshots,
-}
+LEFT_BY_KILLS = (_checkpoints, _drafts)
+"""Told without a database."""
+UNNEEDED = (_unfinished_objects, _weights, _objects, _checks, _lessons, _texts, _conversions, _snapshots)
+KINDS = (
+    "checkpoints",
+    "temporary files",
+    "weights of versions",
+    "DVC's cache",
+    "results of checks",
+    "teacher's cache",
+    "texts of documents",
+    "texts of office files",
+    "snapshots",
+)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from data.errors import OutsideError, RelearnError
+from data.errors import HeldError, OutsideError, RelearnError
 from data.files import remove
 from data.findings import Finding, State
 from data.params import load_params
@@ -41,7 +41,7 @@ def doctor(root: Path, check: bool) -> tuple[Finding, ...]:
     try:
         with locked(workspace, "relearn doctor"):
             return _looked(workspace, mend=True)
-    except OutsideError as held:
+    except HeldError as held:
         says = str(held).partition(" Wait for it")[0]
         return (
             Finding(what="lock", state=State.OK, says=f"{says} Nothing is mended meanwhile."),
@@ -61,6 +61,9 @@ def _tried(name: str, check: Check, workspace: Workspace, mend: bool) -> list[Fi
         return [Finding(what=name, state=State.UNREACHED, says=str(error))]
     except RelearnError as error:
         return [Finding(what=name, state=State.PROBLEM, says=str(error))]
+    except Exception as error:  # whatever a damaged file makes a library raise
+        says = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return [Finding(what=name, state=State.PROBLEM, says=says)]
 
 
 def _well(what: str, says: str) -> Finding:
