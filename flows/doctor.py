@@ -185,6 +185,22 @@ def _prefect(workspace: Workspace, _: bool) -> Iterator[Finding]:
         yield _well("prefect", "The history of runs can be read.")
 
 
+def _git(workspace: Workspace, mend: bool) -> Iterator[Finding]:
+    """Where cycles are commits; any other repository is a person's own."""
+    if not load_params(workspace.params_file).versioning.commit:
+        return
+    from tasks.revisions import stale_locks
+
+    locks = stale_locks(workspace)
+    for lock in locks:
+        if mend:
+            lock.unlink(missing_ok=True)
+        found = f"{lock} was left by a git that is gone"
+        yield _mendable("git", f"{found}; no cycle can be committed.", f"{found}; it was taken away.", mend)
+    if not locks:
+        yield _well("git", "Cycles can be committed.")
+
+
 # --- unfinished work -------------------------------------------------------------------------------
 
 
@@ -234,6 +250,7 @@ CHECKS: dict[str, Check] = {
     "documents": _documents,
     "lock": _lock_note,
     "dvc": _dvc,
+    "git": _git,
     "ledger": _ledger,
     "mlflow": _registry,
     "prefect": _prefect,
