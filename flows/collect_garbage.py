@@ -78,12 +78,12 @@ def collect_garbage(root: Path, dry_run: bool) -> Freed:
     """
     workspace = open_workspace(root)
     with nullcontext() if dry_run else locked(workspace, "relearn gc"):
-        sizes = _swept(LEFT_BY_KILLS, workspace, dry_run)  # first: a full disk refuses a database whatever it writes
+        # first what no database is needed for: a full disk refuses them what they write
+        sizes = _swept((find(workspace) for find in LEFT_BY_KILLS), dry_run)
         if not dry_run:
             reconcile(workspace)
         kept = _kept(workspace)
-        finders = [partial(find, kept=kept) for find in UNNEEDED]
-        sizes += _swept(finders, workspace, dry_run)
+        sizes += _swept((find(workspace, kept) for find in UNNEEDED), dry_run)
     return Freed(
         bytes={kind: sizes[kind] for kind in KINDS},
         kept=tuple(info.version for info in kept.versions),
@@ -91,13 +91,11 @@ def collect_garbage(root: Path, dry_run: bool) -> Freed:
     )
 
 
-def _swept(
-    finders: Iterable[Callable[[Workspace], Iterator[Garbage]]], workspace: Workspace, dry_run: bool
-) -> Counter[str]:
-    """Free what the finders find; bytes by kind."""
+def _swept(found: Iterable[Iterator[Garbage]], dry_run: bool) -> Counter[str]:
+    """Free what was found; bytes by kind."""
     sizes: Counter[str] = Counter()
-    for find in finders:
-        for garbage in list(find(workspace)):
+    for one_kind in found:
+        for garbage in list(one_kind):
             if not dry_run:
                 garbage.free()
             sizes[garbage.kind] += garbage.size
@@ -192,7 +190,7 @@ def _drafts(workspace: Workspace) -> Iterator[Garbage]:
     yield from (_file("temporary files", path) for path in half_built(workspace))
 
 
-def _unfinished_objects(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+def _unfinished_objects(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
     cache = versioning.cache(workspace)
     if cache.is_below(workspace.root):
         yield from (_file("temporary files", path) for path in cache.unfinished())
@@ -218,7 +216,7 @@ def _objects(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
             yield _file("DVC's cache", file)
 
 
-def _checks(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+def _checks(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
     old = validation.old_results(workspace, workspace.params().gc.keep_checks)
     yield from (_file("results of checks", path) for path in old)
 
@@ -263,9 +261,19 @@ def _conversions(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
             yield _file("texts of office files", file)
 
 
-LEFT_BY_KILLS = (_checkpoints, _drafts)
+LEFT_BY_KILLS: tuple[Callable[[Workspace], Iterator[Garbage]], ...] = (_checkpoints, _drafts)
 """Told without a database."""
-UNNEEDED = (_unfinished_objects, _weights, _objects, _checks, _lessons, _texts, _conversions, _snapshots)
+UNNEEDED: tuple[Callable[[Workspace, Kept], Iterator[Garbage]], ...] = (
+    _unfinished_objects,
+    _weights,
+    _objects,
+    _checks,
+    _lessons,
+    _texts,
+    _conversions,
+    _snapshots,
+)
+"""What nothing kept needs."""
 KINDS = (
     "checkpoints",
     "temporary files",
