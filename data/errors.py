@@ -20,6 +20,10 @@ class OutsideError(RelearnError, OSError):
     exit_code: ClassVar[int] = 1
 
 
+class HeldError(OutsideError):
+    """Another process works in the workspace."""
+
+
 class InputError(RelearnError, ValueError):
     """A document, a parameter or an argument is not usable as it stands."""
 

@@ -1,11 +1,10 @@
 """Where everything rests in a workspace: the one place that knows a path."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import InputError
-from data.files import write_json
+from data.files import read_json, write_json
 from data.params import Params, load_params
 
 STAGES = ("ingest", "synthesize", "train", "audit", "assess")
@@ -66,6 +65,17 @@ class Workspace:
     def metrics(self, stage: str) -> Path:
         """Figures of a stage for ``dvc metrics``."""
         return self.root / "data" / "metrics" / f"{stage}.json"
+
+    # what DVC writes
+    @property
+    def dvc_lock(self) -> Path:
+        """What DVC recorded of each stage."""
+        return self.root / "dvc.lock"
+
+    @property
+    def kept_documents(self) -> Path:
+        """What DVC keeps of the documents folder, in a workspace whose cycles are commits."""
+        return self.documents.with_suffix(".dvc")
 
     # what a cycle fixes before its first stage (DVC dependencies)
     @property
@@ -184,8 +194,12 @@ class Workspace:
         return replace(self, settings=load_params(self.params_file))
 
     def is_quick(self) -> bool:
-        """Whether the current cycle is a quick one."""
-        return self.mode.is_file() and bool(json.loads(self.mode.read_text())["quick"])
+        """Whether the current cycle is a quick one.
+
+        Raises:
+            InputError: ``mode.json`` is torn.
+        """
+        return self.mode.is_file() and bool(read_json(self.mode)["quick"])
 
     def set_quick(self, quick: bool) -> None:
         """Fix the mode of the next cycle."""

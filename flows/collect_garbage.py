@@ -7,27 +7,33 @@ to their documents costs no training. Of every other version the record, the fig
 A kill at any moment leaves everything usable: what is gone was needed by no kept version, and is made again.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from data.collection import known_collection
-from data.files import read_record
+from data.files import read_record, remove
 from data.records import Accepted, Record, Snapshot
 from data.report_records import Verdict
 from data.workspace import Workspace, open_workspace
-from flows.doctor import remove
 from flows.inputs import champion_entry, last_cycle, last_snapshot
 from flows.leftovers import bytes_of, checkpoints_of_nobody, half_built
 from flows.promote import reconcile
 from flows.running import locked
 from tasks import ledger, registry, teacher, validation, versioning, weights
-from tasks.dvc_cache import recorded_outputs
+from tasks.dvc_cache import Cache, added, recorded_input, recorded_outputs
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
-from tasks.tracking import fetch_artifact
+from tasks.tracking import fetched
+
+UNTOLD = (
+    "DVC's cache was left alone: a kept version does not say what it needs there, or a list in it is damaged. See "
+    "relearn doctor."
+)
+SHARED = "DVC's cache in {place} was left alone: it lies outside the workspace, and others may need what is in it."
 
 
 class Freed(Record):
@@ -57,8 +63,10 @@ class Kept:
     versions: tuple[VersionInfo, ...]
     others: tuple[VersionInfo, ...]
     objects: frozenset[str] | None
-    """Digests in DVC's cache; None: it cannot be told what a kept version needs, so nothing is freed there."""
+    """Digests in DVC's cache; None: it cannot be told what is needed there, so nothing is freed."""
     snapshots: frozenset[str]
+    notes: tuple[str, ...]
+    """Why something was left alone."""
 
 
 def collect_garbage(root: Path, dry_run: bool) -> Freed:
@@ -70,21 +78,28 @@ def collect_garbage(root: Path, dry_run: bool) -> Freed:
     """
     workspace = open_workspace(root)
     with nullcontext() if dry_run else locked(workspace, "relearn gc"):
+        # first what no database is needed for: a full disk refuses them what they write
+        sizes = _swept((find(workspace) for find in LEFT_BY_KILLS), dry_run)
         if not dry_run:
             reconcile(workspace)
         kept = _kept(workspace)
-        sizes = dict.fromkeys(KINDS, 0)
-        for kind, find in KINDS.items():
-            for garbage in list(find(workspace, kept)):
-                if not dry_run:
-                    garbage.free()
-                sizes[kind] += garbage.size
-    note = "DVC's cache was left alone: a kept version does not say what it needs there, or a list in it is damaged."
+        sizes += _swept((find(workspace, kept) for find in UNNEEDED), dry_run)
     return Freed(
-        bytes=sizes,
+        bytes={kind: sizes[kind] for kind in KINDS},
         kept=tuple(info.version for info in kept.versions),
-        notes=(f"{note} See relearn doctor.",) if kept.objects is None else (),
+        notes=kept.notes,
     )
+
+
+def _swept(found: Iterable[Iterator[Garbage]], dry_run: bool) -> Counter[str]:
+    """Free what was found; bytes by kind."""
+    sizes: Counter[str] = Counter()
+    for one_kind in found:
+        for garbage in list(one_kind):
+            if not dry_run:
+                garbage.free()
+            sizes[garbage.kind] += garbage.size
+    return sizes
 
 
 # --- what is kept ----------------------------------------------------------------------------------
@@ -94,11 +109,15 @@ def _kept(workspace: Workspace) -> Kept:
     every = registry.get_versions(workspace)
     numbers = kept_numbers(workspace, every)
     kept = tuple(info for info in every if info.version in numbers)
+    cache = versioning.cache(workspace)
+    is_ours = cache.is_below(workspace.root)
+    objects = needed_objects(workspace, cache, kept) if is_ours else None
     return Kept(
         versions=kept,
         others=tuple(info for info in every if info.version not in numbers),
-        objects=_needed_objects(workspace, kept),
+        objects=objects,
         snapshots=_needed_snapshots(workspace, kept),
+        notes=() if objects is not None else (UNTOLD,) if is_ours else (SHARED.format(place=cache.root),),
     )
 
 
@@ -117,20 +136,33 @@ def kept_numbers(workspace: Workspace, every: list[VersionInfo]) -> set[int]:
     return {version for version in (*always, *newest) if version is not None}
 
 
-def _needed_objects(workspace: Workspace, kept: tuple[VersionInfo, ...]) -> frozenset[str] | None:
-    locks = [workspace.root / "dvc.lock"]
+def needed_objects(workspace: Workspace, cache: Cache, kept: tuple[VersionInfo, ...]) -> frozenset[str] | None:
+    """What the current revision and the kept versions need in DVC's cache: outputs, and documents as they were read.
+
+    Documents are there only where cycles are commits; a list of them that is not there needs nothing.
+    """
+    outputs, documents = _recorded(workspace, workspace.dvc_lock)
+    documents |= set(added(workspace.kept_documents))
     for info in kept:
         if info.kind == "candidate":
-            lock = fetch_artifact(workspace, info.run, registry.LOCK_ARTIFACT)
-            if lock is None:
-                return None
-            locks.append(lock)
-    cache = versioning.cache(workspace)
-    outputs = {out for lock in locks for outs in recorded_outputs(lock).values() for out in outs}
-    lists = [out for out in outputs if out.endswith(".dir")]
-    if any(cache.is_damaged(out) or cache.missing([out]) for out in lists):
+            with fetched(workspace, info.run, registry.LOCK_ARTIFACT) as lock:
+                if lock is None:
+                    return None
+                made, read = _recorded(workspace, lock)
+            outputs, documents = outputs | made, documents | read
+    if any(cache.is_damaged(one) for one in outputs | documents if one.endswith(".dir")):
         return None
-    return frozenset(one for out in outputs for one in cache.below(out))
+    if cache.missing(out for out in outputs if out.endswith(".dir")):
+        return None
+    return frozenset(one for digest in outputs | documents for one in cache.below(digest))
+
+
+def _recorded(workspace: Workspace, lock: Path) -> tuple[set[str], set[str]]:
+    """Digests of what stages wrote, and of the documents folder as it was read."""
+    outputs = {out for outs in recorded_outputs(lock).values() for out in outs}
+    folder = workspace.documents.relative_to(workspace.root).as_posix()
+    documents = recorded_input(lock, "ingest", folder)
+    return outputs, {documents} if documents else set()
 
 
 def _needed_snapshots(workspace: Workspace, kept: tuple[VersionInfo, ...]) -> frozenset[str]:
@@ -150,13 +182,18 @@ def _file(kind: str, path: Path) -> Garbage:
     return Garbage(kind, bytes_of(path), partial(remove, path))
 
 
-def _checkpoints(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+def _checkpoints(workspace: Workspace) -> Iterator[Garbage]:
     yield from (_file("checkpoints", path) for path in checkpoints_of_nobody(workspace))
 
 
-def _drafts(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
-    drafts = [*half_built(workspace), *versioning.cache(workspace).unfinished()]
-    yield from (_file("temporary files", path) for path in drafts)
+def _drafts(workspace: Workspace) -> Iterator[Garbage]:
+    yield from (_file("temporary files", path) for path in half_built(workspace))
+
+
+def _unfinished_objects(workspace: Workspace, _: Kept) -> Iterator[Garbage]:
+    cache = versioning.cache(workspace)
+    if cache.is_below(workspace.root):
+        yield from (_file("temporary files", path) for path in cache.unfinished())
 
 
 def _weights(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
@@ -224,14 +261,27 @@ def _conversions(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
             yield _file("texts of office files", file)
 
 
-KINDS: dict[str, Callable[[Workspace, Kept], Iterator[Garbage]]] = {
-    "checkpoints": _checkpoints,
-    "temporary files": _drafts,
-    "weights of versions": _weights,
-    "DVC's cache": _objects,
-    "results of checks": _checks,
-    "teacher's cache": _lessons,
-    "texts of documents": _texts,
-    "texts of office files": _conversions,
-    "snapshots": _snapshots,
-}
+LEFT_BY_KILLS: tuple[Callable[[Workspace], Iterator[Garbage]], ...] = (_checkpoints, _drafts)
+"""Told without a database."""
+UNNEEDED: tuple[Callable[[Workspace, Kept], Iterator[Garbage]], ...] = (
+    _unfinished_objects,
+    _weights,
+    _objects,
+    _checks,
+    _lessons,
+    _texts,
+    _conversions,
+    _snapshots,
+)
+"""What nothing kept needs."""
+KINDS = (
+    "checkpoints",
+    "temporary files",
+    "weights of versions",
+    "DVC's cache",
+    "results of checks",
+    "teacher's cache",
+    "texts of documents",
+    "texts of office files",
+    "snapshots",
+)

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from data.errors import OutsideError, RelearnError
+from data.errors import HeldError, OutsideError, RelearnError
+from data.files import remove
 from data.findings import Finding, State
 from data.params import load_params
 from data.snapshots import scan
@@ -40,7 +41,7 @@ def doctor(root: Path, check: bool) -> tuple[Finding, ...]:
     try:
         with locked(workspace, "relearn doctor"):
             return _looked(workspace, mend=True)
-    except OutsideError as held:
+    except HeldError as held:
         says = str(held).partition(" Wait for it")[0]
         return (
             Finding(what="lock", state=State.OK, says=f"{says} Nothing is mended meanwhile."),
@@ -60,6 +61,9 @@ def _tried(name: str, check: Check, workspace: Workspace, mend: bool) -> list[Fi
         return [Finding(what=name, state=State.UNREACHED, says=str(error))]
     except RelearnError as error:
         return [Finding(what=name, state=State.PROBLEM, says=str(error))]
+    except Exception as error:  # whatever a damaged file makes a library raise
+        says = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        return [Finding(what=name, state=State.PROBLEM, says=says)]
 
 
 def _well(what: str, says: str) -> Finding:
@@ -181,6 +185,22 @@ def _prefect(workspace: Workspace, _: bool) -> Iterator[Finding]:
         yield _well("prefect", "The history of runs can be read.")
 
 
+def _git(workspace: Workspace, mend: bool) -> Iterator[Finding]:
+    """Where cycles are commits; any other repository is a person's own."""
+    if not load_params(workspace.params_file).versioning.commit:
+        return
+    from tasks.revisions import stale_locks
+
+    locks = stale_locks(workspace)
+    for lock in locks:
+        if mend:
+            lock.unlink(missing_ok=True)
+        found = f"{lock} was left by a git that is gone"
+        yield _mendable("git", f"{found}; no cycle can be committed.", f"{found}; it was taken away.", mend)
+    if not locks:
+        yield _well("git", "Cycles can be committed.")
+
+
 # --- unfinished work -------------------------------------------------------------------------------
 
 
@@ -213,14 +233,6 @@ def _leftovers(workspace: Workspace, mend: bool) -> Iterator[Finding]:
         yield _well("leftovers", "None.")
 
 
-def remove(path: Path) -> None:
-    """Delete a file or a folder."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _lock_note(workspace: Workspace, mend: bool) -> Iterator[Finding]:
     note = dead_note(workspace)
     if note is None:
@@ -238,6 +250,7 @@ CHECKS: dict[str, Check] = {
     "documents": _documents,
     "lock": _lock_note,
     "dvc": _dvc,
+    "git": _git,
     "ledger": _ledger,
     "mlflow": _registry,
     "prefect": _prefect,

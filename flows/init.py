@@ -57,18 +57,22 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
         remote: address of the DVC remote that cycles push to; none where none is given.
 
     Raises:
-        InputError: the folder holds something, or the base is neither a folder nor an id.
+        InputError: the folder holds something, the base is neither a folder nor an id, or DVC has no client for the
+            remote.
         OutsideError: git or DVC refuses, or the disk is full.
     """
     target = folder.resolve()
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise InputError(f"{folder} is not empty. Name a folder that does not exist yet.")
     params = _params(target.name, base)
+    address = _address(remote) if remote else None
+    if address is not None:
+        dvc_sharing.require_client(address)
     place = target / DRAFT if target.exists() else target  # an existing folder stays: it may be somebody's mount
     with building(place) as draft:
         _write(draft, params)
         revisions.start(draft)
-        dvc_sharing.start(draft, _address(remote) if remote else None)
+        dvc_sharing.start(draft, address)
         if not revisions.commit(Workspace(draft), "A workspace of Relearn"):
             raise OutsideError(f"git ignores the files of {folder} by a rule outside of it. Choose another place.")
     if place != target:

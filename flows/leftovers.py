@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import psutil
@@ -43,11 +44,20 @@ def _written_folders(workspace: Workspace) -> Iterator[Path]:
 
 
 def checkpoints_of_nobody(workspace: Workspace) -> list[Path]:
-    """Checkpoints of trainings once the last cycle is finished; those of an unfinished build of a base stay."""
+    """Checkpoints of trainings that a finished cycle left behind it.
+
+    Younger ones belong to a training that goes on with them (``relearn train``, ``dvc repro``), and those of an
+    unfinished build of a base stay.
+    """
     cycle = last_cycle(workspace)
-    if cycle is not None and cycle.result is None:
+    if cycle is None or cycle.result is None:
         return []
-    return sorted(workspace.checkpoints.glob("train-*"))
+    finished = datetime.fromisoformat(cycle.finished).timestamp() if cycle.finished else workspace.cycle.stat().st_mtime
+    return [folder for folder in sorted(workspace.checkpoints.glob("train-*")) if _last_write(folder) < finished]
+
+
+def _last_write(folder: Path) -> float:
+    return max(path.stat().st_mtime for path in (folder, *folder.rglob("*")))
 
 
 def is_held(workspace: Workspace) -> bool:

@@ -4,7 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from data.errors import OutsideError, RelearnError
+from data.errors import HeldError, OutsideError, RelearnError
 from data.files import write_json
 from data.records import Record
 from data.report_records import Cycle, CycleResult
@@ -140,7 +140,7 @@ def locked(workspace: Workspace, purpose: str, wait: bool = False) -> Iterator[N
     """Hold the workspace; two cycles at once would write into one another's files.
 
     Raises:
-        OutsideError: another process holds it, and ``wait`` is not set; it says which, and since when.
+        HeldError: another process holds it, and ``wait`` is not set; it says which, and since when.
     """
     with _held(workspace.lock, purpose, wait):
         yield
@@ -156,12 +156,13 @@ def _held(file: Path, purpose: str, wait: bool) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout as error:
         if not wait:
-            raise OutsideError(f"{_holder(note)} Wait for it, then run the same command again.") from error
+            raise HeldError(f"{_holder(note)} Wait for it, then run the same command again.") from error
         Lines("waiting").show(_holder(note), done=True)
         lock.acquire(poll_interval=WAIT_SECONDS)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since})
+        with suppress(OutsideError):  # the kernel's lock holds without it, and gc has to begin on a full disk
+            write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since})
         yield
     finally:
         note.unlink(missing_ok=True)

@@ -45,7 +45,8 @@ class Candidate(Record):
     training: TrainingReport
     evaluation: EvaluationReport
     params: dict[str, Any]
-    """``params.yaml`` in force, nested."""
+    """``params.yaml`` in force, nested, and no more of it than the key covers: MLflow refuses a second value of a
+    parameter, so that a killed registration of the same candidate could never be completed after an edit."""
     figures: dict[str, float] = Field(default_factory=dict)
     """Further measured values, such as coverage or seconds per stage."""
 
@@ -55,6 +56,8 @@ class Candidate(Record):
         return digest_text("candidate", *(getattr(self.digests, name) for name in sorted(DIGESTS)))
 
 
+UNRELATED = frozenset({"registry", "quick", *OPERATION})
+"""Blocks of ``params.yaml`` that no candidate follows from; some hold passwords."""
 DIGESTS = tuple(name for name in Digests.model_fields if name != "schema_")
 
 
@@ -77,7 +80,7 @@ def collect(
         snapshot=read_record(workspace.collection / "snapshot.json", Snapshot).digest,
         rows=read_record(workspace.synthetic / "report.json", SynthesisReport).rows_digest,
         base=base_digest,
-        params=digest_text(params.model_dump_json(exclude={"registry", "quick", *OPERATION})),
+        params=digest_text(params.model_dump_json(exclude=set(UNRELATED))),
         code=code_digest,
         adapter=digest_tree(workspace.adapter),
     )
@@ -88,9 +91,8 @@ def collect(
         "evaluation": (workspace.evaluation / "report.json", workspace.evaluation / "answers.jsonl"),
         "documents": (workspace.collection / "snapshot.json",),
     }
-    lock = workspace.root / "dvc.lock"
-    if lock.is_file():  # says which objects of DVC's cache the candidate needs
-        reports["versioning"] = (lock,)
+    if workspace.dvc_lock.is_file():  # says which objects of DVC's cache the candidate needs
+        reports["versioning"] = (workspace.dvc_lock,)
     return Candidate(
         base=workspace.base(),
         adapter=workspace.adapter,
@@ -101,7 +103,7 @@ def collect(
         judgement=judgement,
         training=read_record(workspace.adapter / "training.json", TrainingReport),
         evaluation=read_record(workspace.evaluation / "report.json", EvaluationReport),
-        params=params.model_dump(mode="json", exclude={"registry"}),  # addresses may hold passwords
+        params=params.model_dump(mode="json", exclude=set(UNRELATED)),
         figures=dict(figures or {}),
     )
 

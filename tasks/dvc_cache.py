@@ -26,6 +26,10 @@ class Cache:
         """Where an object lies, if it is there."""
         return self.root / "files" / "md5" / digest[:2] / digest[2:]
 
+    def is_below(self, folder: Path) -> bool:
+        """Whether it lies in this folder; elsewhere it may be shared with repositories that nobody here knows."""
+        return self.root.resolve().is_relative_to(folder.resolve())
+
     def below(self, digest: str) -> list[str]:
         """Digests of an object and, where it lists a folder, of the files in it; the list comes last."""
         if not digest.endswith(".dir"):
@@ -71,7 +75,7 @@ class Cache:
     def runs(self) -> Iterator[tuple[Path, list[str]]]:
         """What DVC remembers: per run its file, and the digests of its outputs."""
         for file in (self.root / "runs").glob("??/*/*"):
-            yield file, _outputs(_mapping(file))
+            yield file, _outputs(read_mapping(file))
 
     def unfinished(self) -> list[Path]:
         """Files that a killed DVC left half-written in the cache."""
@@ -80,16 +84,33 @@ class Cache:
 
 def recorded_outputs(lock: Path) -> dict[str, list[str]]:
     """Digests of each stage's outputs as a ``dvc.lock`` records them; none where it is missing or torn."""
-    stages = _mapping(lock).get("stages")
+    stages = read_mapping(lock).get("stages")
     return {name: _outputs(stage) for name, stage in stages.items()} if isinstance(stages, dict) else {}
 
 
+def recorded_input(lock: Path, stage: str, path: str) -> str | None:
+    """Digest of what a stage read at ``path``; None where a ``dvc.lock`` does not record it."""
+    known = read_mapping(lock).get("stages")
+    read = _entries(known.get(stage) if isinstance(known, dict) else None, "deps")
+    return next((str(entry["md5"]) for entry in read if entry.get("path") == path), None)
+
+
+def added(file: Path) -> list[str]:
+    """Digests of what a ``.dvc`` file keeps; none where it is missing or torn."""
+    return _outputs(read_mapping(file))
+
+
 def _outputs(stage: Any) -> list[str]:
-    outs = stage.get("outs") if isinstance(stage, dict) else None
-    return [str(out["md5"]) for out in outs or () if isinstance(out, dict) and "md5" in out]
+    return [str(out["md5"]) for out in _entries(stage, "outs")]
 
 
-def _mapping(file: Path) -> dict[str, Any]:
+def _entries(stage: Any, kind: str) -> list[dict[str, Any]]:
+    entries = stage.get(kind) if isinstance(stage, dict) else None
+    return [entry for entry in entries or () if isinstance(entry, dict) and "md5" in entry]
+
+
+def read_mapping(file: Path) -> dict[str, Any]:
+    """What a file of DVC's says; empty where it is missing or torn, which no such file is otherwise."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from data.workspace import Workspace
 from tasks.dvc_cache import recorded_outputs
-from tasks.dvc_locks import dead_holders, is_torn, lock_file
+from tasks.dvc_locks import dead_holders, is_torn
 from tasks.versioning import cache_of, load, opened, repository_lock
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def examine(workspace: Workspace, mend: bool) -> Health:
     with opened(workspace, mend) as repo:
         cache = cache_of(repo)
         wanted = {
-            one for outs in recorded_outputs(lock_file(workspace)).values() for out in outs for one in cache.below(out)
+            one for outs in recorded_outputs(workspace.dvc_lock).values() for out in outs for one in cache.below(out)
         }
         damaged = cache.drop_damaged(wanted) if mend else [digest for digest in wanted if cache.is_damaged(digest)]
         lost = len(cache.missing(wanted)) - (len(damaged) if mend else 0)
@@ -54,7 +54,7 @@ def examine(workspace: Workspace, mend: bool) -> Health:
 def _cache_again(repo: "Repo", workspace: Workspace) -> None:
     """Put outputs that lie in the workspace as recorded back into the cache."""
     with repository_lock(repo):
-        for name in recorded_outputs(lock_file(workspace)):
+        for name in recorded_outputs(workspace.dvc_lock):
             stage = load(repo, workspace, name)
             if all(output.exists and not output.changed_checksum() for output in stage.outs):
                 stage.commit()

@@ -4,24 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from data.files import write_text
 from data.workspace import Workspace
-
-
-def lock_file(workspace: Workspace) -> Path:
-    """``dvc.lock``: what DVC recorded of each stage."""
-    return workspace.root / "dvc.lock"
-
-
-def _lock_content(path: Path) -> dict[str, Any] | None:
-    """What a ``dvc.lock`` says; None where it is missing or torn."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError):
-        return None
-    return content if isinstance(content, dict) else None
+from tasks.dvc_cache import read_mapping
 
 
 def is_torn(workspace: Workspace) -> bool:
@@ -29,11 +14,10 @@ def is_torn(workspace: Workspace) -> bool:
     from dvc.dvcfile import Lockfile
     from dvc.utils.strictyaml import YAMLValidationError
 
-    path = lock_file(workspace)
-    if not path.is_file():
+    if not workspace.dvc_lock.is_file():
         return False
     try:
-        Lockfile.validate(_lock_content(path))
+        Lockfile.validate(read_mapping(workspace.dvc_lock))
     except YAMLValidationError:
         return True
     return False
@@ -42,7 +26,7 @@ def is_torn(workspace: Workspace) -> bool:
 def drop_torn(workspace: Workspace) -> None:
     """Every stage in it can be restored."""
     if is_torn(workspace):
-        lock_file(workspace).unlink()
+        workspace.dvc_lock.unlink()
 
 
 def drop_dead_holders(folder: Path) -> None:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from data.errors import OutsideError
+from data.errors import InputError, OutsideError
 from data.workspace import Workspace
-from tasks.versioning import load, lower_voice, opened, translated
+from tasks.versioning import load, lower_voice, no_client, opened, translated
 
 
 def start(folder: Path, remote: str | None) -> None:
@@ -25,6 +25,26 @@ def start(folder: Path, remote: str | None) -> None:
                 config["remote"]["origin"] = {"url": remote}
     except DvcException as error:
         raise translated(error) from error
+
+
+def require_client(remote: str) -> None:
+    """Refuse a remote that DVC could not push to from here.
+
+    Raises:
+        InputError: no such kind of remote is known, or the package that speaks to it is not installed.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.fs import get_cloud_fs
+
+    try:
+        client, _, _ = get_cloud_fs({}, url=remote)
+    except ImportError as error:
+        raise no_client(error) from error
+    except DvcException as error:
+        raise InputError(f"DVC knows no such remote ({error}). Name a folder, or an address of DVC's.") from error
+    missing = client.get_missing_deps()
+    if missing:
+        raise no_client(ImportError(f"{', '.join(missing)} not installed"))
 
 
 def keep_documents(workspace: Workspace) -> None:
@@ -52,6 +72,8 @@ def push(workspace: Workspace) -> int | None:
     Raises:
         OutsideError: the remote is out of reach, or refuses.
     """
+    from dvc.exceptions import FileTransferError
+
     with opened(workspace) as repo:
         remote = repo.config["core"].get("remote")
         if remote is None:
@@ -62,4 +84,9 @@ def push(workspace: Workspace) -> int | None:
             raise OutsideError(
                 f"The DVC remote {remote} is out of reach ({error}). See that it answers (dvc remote list), then run "
                 "the same command again."
+            ) from error
+        except FileTransferError as error:  # DVC tells of a refusal by the number of files
+            raise OutsideError(
+                f"The DVC remote {remote} refused what was copied to it ({error}). See that it has room and may be "
+                "written (dvc remote list), then run the same command again."
             ) from error

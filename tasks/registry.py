@@ -5,13 +5,12 @@ transaction with all its tags, so a version that exists is complete; what a kill
 and perhaps a model without a version, which the next registration of the same candidate completes.
 """
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
-from data.errors import InputError
+from data.errors import InputError, OutsideError
 from data.files import digest_text, read_record
 from data.records import Record, Snapshot
 from data.report_records import Lineage, Verdict
@@ -20,7 +19,7 @@ from tasks import candidate as candidates
 from tasks import ledger, weights
 from tasks.candidate import Candidate
 from tasks.places import ledger_uri
-from tasks.tracking import log_evidence, log_pyfunc, reaching, tracked_run
+from tasks.tracking import fetched, log_evidence, log_pyfunc, reaching, tracked_run
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,6 +30,8 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 LOCK_ARTIFACT = "versioning/dvc.lock"
 """Where a candidate's run keeps what DVC recorded of its stages."""
+
+SNAPSHOT_ARTIFACT = "documents/snapshot.json"
 
 
 class VersionInfo(Record):
@@ -170,8 +171,12 @@ def fetch_snapshot(workspace: Workspace, run: str) -> Snapshot:
     Raises:
         OutsideError: MLflow is out of reach, or the run holds no snapshot.
     """
-    with reaching(workspace) as client, tempfile.TemporaryDirectory() as place:
-        return read_record(Path(client.download_artifacts(run, "documents/snapshot.json", place)), Snapshot)
+    with fetched(workspace, run, SNAPSHOT_ARTIFACT) as file:
+        if file is None:
+            raise OutsideError(
+                f"MLflow's run {run} holds no {SNAPSHOT_ARTIFACT}. Restore its artifacts, then run the same again."
+            )
+        return read_record(file, Snapshot)
 
 
 def model_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:

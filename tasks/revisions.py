@@ -4,6 +4,7 @@ Only the line's own files are committed, whatever else a person has staged there
 """
 
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,12 @@ OURS = (
 """What a revision holds; DVC keeps the rest, by what stands in these."""
 NOBODY = ("-c", "user.name=relearn", "-c", "user.email=relearn@localhost")
 """Who commits where git knows no name."""
+UNSIGNED = ("-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false")
+"""Nobody is there to give a passphrase."""
 SECONDS = 120
+"""How long one call of git may take."""
+STALE_SECONDS = 300
+"""From this age on a lock of git's that no git holds is what a kill left; git itself never takes it away."""
 
 
 def start(folder: Path) -> None:
@@ -64,6 +70,23 @@ def commit(workspace: Workspace, message: str, tag: str | None = None) -> bool:
     return bool(changed)
 
 
+def stale_locks(workspace: Workspace) -> list[Path]:
+    """Locks of git's in the workspace that a kill left: old ones, while no git works there."""
+    folder, oldest = workspace.root / ".git", time.time() - STALE_SECONDS
+    found = [path for path in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")) if path.is_file()]
+    old = [path for path in found if path.stat().st_mtime < oldest]
+    return sorted(old) if old and not _git_works_in(workspace.root) else []
+
+
+def _git_works_in(root: Path) -> bool:
+    """Whether a process of git's may work there; one whose folder nobody tells us is taken for such."""
+    import psutil
+
+    named = [process.info for process in psutil.process_iter(["name", "cwd"])]
+    places = [info["cwd"] for info in named if str(info["name"]).startswith("git")]
+    return any(place is None or Path(place).is_relative_to(root) for place in places)
+
+
 def _holds_something(path: Path) -> bool:
     return any(path.iterdir()) if path.is_dir() else path.exists()
 
@@ -79,14 +102,20 @@ def _identity(root: Path) -> Sequence[str]:
 def _git(root: Path, *arguments: str) -> str:
     try:
         done = subprocess.run(  # noqa: S603 (arguments are ours)
-            ["git", *arguments],  # noqa: S607 (whichever git the person uses)
+            ["git", *UNSIGNED, *arguments],  # noqa: S607 (whichever git the person uses)
             cwd=root,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=SECONDS,
             check=False,
         )
-    except (FileNotFoundError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        raise OutsideError(
+            f"git did not end within {SECONDS} seconds in {root}. See what holds it up there (a hook, a slow disk), "
+            "then run the same command again."
+        ) from error
+    except FileNotFoundError as error:
         raise OutsideError(f"git does not run ({error}). Install it, then run the same command again.") from error
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).split())[:300]

@@ -9,6 +9,7 @@ import importlib.metadata
 import json
 import logging
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,7 +95,10 @@ def _knock(uri: str) -> None:
 
 
 def _make_database(file: Path) -> None:
-    """Let MLflow make its tables aside: stopped within its many steps, it could never go on with them."""
+    """Let MLflow make its tables aside: stopped within its many steps, it could never go on with them.
+
+    Commands that hold no lock (``relearn status``) come here too; whoever is done first has made the database.
+    """
     import mlflow
 
     if file.is_file() and file.stat().st_size:
@@ -103,7 +107,11 @@ def _make_database(file: Path) -> None:
     draft = file.with_name(f".{file.name}.{os.getpid()}{DRAFT}")
     try:
         mlflow.MlflowClient(f"sqlite:///{draft}").search_experiments(max_results=1)
-        draft.replace(file)
+        try:
+            os.link(draft, file)  # unlike a rename, it never takes the place of a database that is in use by now
+        except FileExistsError:
+            if not file.stat().st_size:
+                draft.replace(file)
     finally:
         draft.unlink(missing_ok=True)
 
@@ -168,15 +176,15 @@ def _log_datasets(client: "MlflowClient", run_id: str, evidence: Candidate) -> N
     client.log_inputs(run_id, inputs)
 
 
-def fetch_artifact(workspace: Workspace, run: str, path: str) -> Path | None:
-    """A file that was attached to a run, on this machine; None: there is none of this name."""
-    from mlflow.artifacts import download_artifacts
-
+@contextlib.contextmanager
+def fetched(workspace: Workspace, run: str, path: str) -> Iterator[Path | None]:
+    """A copy of a file that was attached to a run, gone afterwards; None: there is none of this name."""
     folder = path.rpartition("/")[0]
-    with reaching(workspace) as client:
-        if path not in [entry.path for entry in client.list_artifacts(run, folder)]:
-            return None
-        return Path(download_artifacts(run_id=run, artifact_path=path))
+    with tempfile.TemporaryDirectory() as place:
+        with reaching(workspace) as client:
+            is_there = path in [entry.path for entry in client.list_artifacts(run, folder)]
+            copy = Path(client.download_artifacts(run, path, place)) if is_there else None
+        yield copy
 
 
 def log_pyfunc(

@@ -126,6 +126,7 @@ def opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
     Its memory of runs resolves paths against the current folder, so this is the workspace's root meanwhile.
     """
     from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.fs import AuthError, ConfigError, RemoteMissingDepsError
     from dvc.repo import Repo
 
     lower_voice()
@@ -140,8 +141,24 @@ def opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
         raise InputError(f"{workspace.root} is no DVC repository. Make a workspace: relearn init DIR.") from error
     except RelearnError:
         raise
-    except (DvcException, OSError, sqlite3.Error) as error:  # DVC keeps what it knows of files in SQLite
+    except (ImportError, RemoteMissingDepsError) as error:
+        raise no_client(error) from error
+    except (
+        DvcException,
+        AuthError,
+        ConfigError,
+        OSError,
+        sqlite3.Error,
+    ) as error:  # DVC keeps what it knows of files in SQLite
         raise _refused(workspace, error) or translated(error) from error
+
+
+def no_client(error: Exception) -> InputError:
+    """DVC's clients for remotes such as S3 are packages of their own, which only their users need."""
+    return InputError(
+        f"DVC cannot speak to this kind of remote here ({error}). Install what is missing with pip, into the "
+        "environment of relearn, then run the same command again."
+    )
 
 
 def _refused(workspace: Workspace, error: Exception) -> OutsideError | None:

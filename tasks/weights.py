@@ -4,6 +4,7 @@ A version keeps its records, figures and reports for good. The tag says that its
 file of them goes, so that a kill in between leaves no version that looks whole and is not.
 """
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
@@ -63,11 +64,12 @@ def put_back(client: "MlflowClient", workspace: Workspace, version: int, base: s
     from tasks.registry import model_parts
 
     store = _store(client, str(found.source))
-    description = Path(store.download_artifacts("MLmodel"))
-    _, parts = model_parts(description.parent)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(store.download_artifacts("MLmodel", place)).parent
+        _, parts = model_parts(folder)
     folders = {"base": Path(base), **({"adapter": adapter} if adapter is not None else {})}
-    for name, place in parts.items():
-        store.log_artifacts(str(folders[name]), place.relative_to(description.parent).as_posix())
+    for name, part in parts.items():
+        store.log_artifacts(str(folders[name]), part.relative_to(folder).as_posix())
     client.delete_model_version_tag(model, str(version), TAG)
 
 

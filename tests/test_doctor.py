@@ -1,23 +1,30 @@
 """`relearn doctor` finds what kills and faults leave behind, mends what is safe, and leaves everything else alone."""
 
 import json
+import os
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data.files import digest_tree, write_json
+from data.errors import InputError, OutsideError
+from data.files import digest_tree, write_json, write_record
 from data.findings import State
-from data.report_records import Cycle
+from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace
+from flows.collect_garbage import collect_garbage
 from flows.doctor import doctor
 from flows.inputs import last_cycle
+from flows.leftovers import checkpoints_of_nobody
 from flows.running import locked
 from tasks import registry
 from tasks.dvc_cache import Cache, recorded_outputs
 from tasks.places import ledger_uri
 from tasks.tracking import reaching
-from tests.fault_miniature import command, copied, turn
+from tests import miniature
+from tests.fault_miniature import command, copied, fill_disk, turn
 from tests.test_outside import flip
 
 GONE = 4_194_000
@@ -78,6 +85,7 @@ def leave_behind(workspace: Workspace) -> list[Path]:
     for path in left[:-1]:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir() if path.suffix != ".html" else path.touch()
+    os.utime(left[3], (0, 0))  # before the cycle finished
     write_json(left[-1], {"pid": GONE, "purpose": "a cycle", "since": "then"})
     workspace.spectral.rename(workspace.spectral.with_name(".spectral.old"))
     write_json(
@@ -98,6 +106,49 @@ def test_while_another_process_works_here_it_looks_and_touches_nothing(workspace
         findings = doctor(workspace.root, check=False)
     assert "held by a cycle" in findings[0].says
     assert draft.is_dir()
+
+
+def test_checkpoints_of_a_training_that_was_interrupted_after_the_cycle_stay(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    result = CycleResult(changed=True, reasons=(), seconds={})
+    for name, age in (("train-old", 60), ("train-young", -60), ("base-old", 60)):
+        (workspace.checkpoints / name).mkdir(parents=True)
+        os.utime(workspace.checkpoints / name, (time.time() - age,) * 2)
+    assert checkpoints_of_nobody(workspace) == []
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    write_record(workspace.cycle, Cycle(key="k", result=result, finished=now))
+    assert [folder.name for folder in checkpoints_of_nobody(workspace)] == ["train-old"]
+    write_record(workspace.cycle, Cycle(key="k"))
+    assert checkpoints_of_nobody(workspace) == []
+
+
+def test_a_torn_file_is_a_finding_and_the_others_are_looked_at(tmp_path: Path) -> None:
+    workspace = miniature.make_workspace(tmp_path / "workspace")
+    workspace.mode.parent.mkdir(parents=True)
+    for torn in ('{"quick"', '["quick"]'):
+        workspace.mode.write_text(torn)
+        found = doctor(workspace.root, check=True)
+        assert any(finding.state is State.PROBLEM for finding in found)
+        assert {"python", "documents", "leftovers"} <= {finding.what for finding in found}
+    workspace.mode.write_text('{"quick"')
+    with pytest.raises(InputError, match=r"mode\.json is not JSON"):
+        workspace.params()
+
+
+def test_a_full_disk_is_no_reason_not_to_free_it(tmp_path: Path) -> None:
+    """Nothing can be written from here on: the lock holds without its note, and drafts go before databases."""
+    workspace = miniature.make_workspace(tmp_path / "workspace")
+    draft = workspace.root / "data" / ".adapter.abc.tmp"
+    draft.mkdir()
+    full = fill_disk(0)
+    try:
+        with pytest.raises(OutsideError):
+            collect_garbage(workspace.root, dry_run=False)
+        with pytest.raises(OutsideError), locked(workspace, "a cycle"), locked(workspace, "another"):
+            pass
+    finally:
+        full()
+    assert not draft.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,21 @@
 """`relearn gc` frees what nothing kept needs; every kept version answers afterwards as it did before."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from data.errors import PersonNeededError
 from data.files import digest_tree
 from data.workspace import Workspace
+from flows import init
 from flows.collect_garbage import collect_garbage
 from flows.overview import history
 from flows.promote import promote
 from tasks import registry, serving, versioning
+from tasks.dvc_cache import added, recorded_input
 from tests.fault_miniature import MORE, At, Fault, command, copied, dvc_status, kill, turn
 from tests.miniature import NEW, write_documents
 
@@ -73,6 +78,57 @@ def test_a_return_to_kept_documents_costs_no_training_and_to_others_makes_the_sa
     assert "(version 3)" in again.said
     assert answers(workspace, 3) == freed
     promote(workspace, 3, "made again")
+
+
+@pytest.fixture
+def three_readings(tmp_path: Path) -> tuple[Workspace, list[str]]:
+    """A workspace of ``relearn init`` whose documents were kept three times, with the lists of them in DVC's cache.
+
+    ``dvc.lock`` speaks of the second, ``data/documents.dvc`` of the third.
+    """
+    workspace = init.make_workspace(tmp_path / "workspace")
+    lists = []
+    for documents in (NEW, NEW | THIRD, NEW | FOURTH):
+        write_documents(workspace.documents, documents)
+        dvc(workspace, "add", "data/documents")
+        lists += added(workspace.kept_documents)
+    read = {"path": "data/documents", "hash": "md5", "md5": lists[1]}
+    lock = {"schema": "2.0", "stages": {"ingest": {"cmd": "relearn ingest", "deps": [read]}}}
+    workspace.dvc_lock.write_text(yaml.safe_dump(lock))
+    return workspace, lists
+
+
+def dvc(workspace: Workspace, *arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=workspace.root, capture_output=True, check=True)
+
+
+def test_documents_that_dvc_keeps_stay_and_others_go(three_readings: tuple[Workspace, list[str]]) -> None:
+    workspace, (first, second, third) = three_readings
+    cache = versioning.cache(workspace)
+    held = {digest: set(cache.below(digest)) for digest in (first, second, third)}
+    assert collect_garbage(workspace.root, dry_run=False).notes == ()
+    assert not cache.missing(held[second] | held[third])
+    assert set(cache.missing(held[first])) == held[first] - held[second] - held[third] != set()
+
+
+def test_a_cache_elsewhere_is_left_alone(three_readings: tuple[Workspace, list[str]], tmp_path: Path) -> None:
+    workspace, _ = three_readings
+    shared = tmp_path / "shared"
+    versioning.cache(workspace).root.rename(shared)
+    dvc(workspace, "cache", "dir", str(shared))
+    before = digest_tree(shared)
+    freed = collect_garbage(workspace.root, dry_run=False)
+    assert digest_tree(shared) == before
+    assert any(str(shared) in note for note in freed.notes)
+
+
+def test_what_older_kept_versions_read_is_needed_too(tmp_path: Path) -> None:
+    lock = tmp_path / "dvc.lock"
+    lock.write_text("stages: {ingest: {deps: [{path: probes}, {path: data/documents, md5: abc.dir}]}}")
+    assert recorded_input(lock, "ingest", "data/documents") == "abc.dir"
+    assert recorded_input(lock, "train", "data/documents") is None
+    lock.write_text("stages: [torn")
+    assert recorded_input(lock, "ingest", "data/documents") is None
 
 
 def answers(workspace: Workspace, version: int) -> list[str]:

@@ -10,7 +10,9 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import yaml
@@ -18,17 +20,20 @@ from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError
 from data.files import digest_tree, read_json, read_record
+from data.findings import State
 from data.params import Params, load_params
 from data.params_file import render
 from data.records import Accepted, Snapshot
 from data.workspace import Workspace
+from flows.doctor import doctor
 from flows.init import make_workspace
 from flows.overview import history, status
 from flows.promote import promote
 from flows.running import run_cycle
-from tasks import dvc_sharing
+from tasks import dvc_sharing, revisions
 from tasks.serving import ask
 from tests import miniature
+from tests.fault_miniature import turn
 from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
 from tests.watched import until
 
@@ -116,6 +121,71 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds a password"):
         make_workspace(tmp_path / "new", remote="s3://key:word@bucket/place")
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_remote_that_dvc_cannot_speak_to_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    for remote, named in (("s3://bucket/relearn", "dvc-s3"), ("nowhere://bucket", "no such remote")):
+        with pytest.raises(InputError, match=named):
+            make_workspace(tmp_path / "new", remote=remote)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """A remote that holds nothing and takes nothing."""
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, *_: object) -> None:
+        """Not on the tests' terminal."""
+
+
+def test_a_remote_that_refuses_is_no_full_disk_here(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as remote:
+        Thread(target=remote.serve_forever, daemon=True).start()
+        workspace = make_workspace(tmp_path / "new", remote=f"http://127.0.0.1:{remote.server_port}/relearn")
+        (workspace.root / "a.txt").write_text("a")
+        dvc(workspace.root, "add", "a.txt")
+        with pytest.raises(OutsideError, match="remote origin refused"):
+            dvc_sharing.push(workspace)
+        remote.shutdown()
+    dvc(workspace.root, "remote", "modify", "origin", "url", "s3://bucket/relearn")
+    with pytest.raises(InputError, match="dvc-s3"):
+        dvc_sharing.push(workspace)
+
+
+def test_a_lock_that_a_killed_git_left_is_mended_and_a_commit_asks_for_nothing(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "new")
+    git(workspace.root, "config", "commit.gpgsign", "true")
+    git(workspace.root, "config", "tag.gpgsign", "true")
+    git(workspace.root, "config", "gpg.program", "false")
+    turn(workspace, gates={"min_questions": 3})
+    lock = workspace.root / ".git" / "index.lock"
+    lock.touch()
+    assert revisions.stale_locks(workspace) == []  # a git just begun may hold it
+    with pytest.raises(OutsideError, match=r"index\.lock"):
+        revisions.commit(workspace, "another", tag="v1")
+    os.utime(lock, (0, 0))
+    assert revisions.stale_locks(workspace) == [lock]
+    states = {finding.what: finding.state for finding in doctor(workspace.root, check=False)}
+    assert states["git"] is State.MENDED
+    assert not lock.exists()
+    assert revisions.commit(workspace, "another", tag="v1")
+
+
+def test_a_git_that_does_not_end_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace = make_workspace(tmp_path / "new")
+    hook = workspace.root / ".git" / "hooks" / "pre-commit"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\nexec sleep 5 >/dev/null 2>&1\n")
+    hook.chmod(0o755)
+    turn(workspace, gates={"min_questions": 3})
+    monkeypatch.setattr(revisions, "SECONDS", 0.5)
+    with pytest.raises(OutsideError, match="did not end within"):
+        revisions.commit(workspace, "another")
 
 
 def test_each_cycle_is_a_commit_with_a_tag(made: Workspace) -> None:

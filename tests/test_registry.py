@@ -7,10 +7,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
 import pytest
+import yaml
 from mlflow import MlflowClient
 
 from data.errors import InputError, OutsideError, PersonNeededError
@@ -140,6 +142,34 @@ def test_what_a_kill_left_behind_is_completed_in_one_run_and_one_version(
     assert client.get_run(info.run).info.status == "FINISHED"
 
 
+def test_an_edit_of_how_the_line_is_run_does_not_stop_a_registration_that_was_killed(
+    workspace: Workspace, weights: Path, base: int, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = make_candidate(workspace, weights, "friday", Verdict.HOLD)
+
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_inputs", die)
+        with pytest.raises(KeyboardInterrupt):
+            registry.register_candidate(workspace, candidate)
+    content = workspace.params_file.read_text()
+    params = yaml.safe_load(content)
+    params["gc"]["keep_versions"] += 1
+    params["quick"]["steps"] += 1
+    params["notify"] = [{"on": ["held"], "command": ["say", "secret"]}]
+    try:
+        write_text(workspace.params_file, yaml.safe_dump(params))
+        again = make_candidate(workspace, weights, "friday", Verdict.HOLD)
+        assert again.key == candidate.key
+        info = registry.get_version(workspace, registry.register_candidate(workspace, again))
+    finally:
+        write_text(workspace.params_file, content)
+    blocks = {name.partition(".")[0] for name in client.get_run(info.run).data.params}
+    assert not blocks & {"gc", "watch", "notify", "versioning", "registry", "quick"}
+
+
 def test_the_challenger_is_the_newest_that_passed(
     workspace: Workspace, weights: Path, passed: tuple[Candidate, int]
 ) -> None:
@@ -210,6 +240,24 @@ def test_the_first_contact_prints_nothing(tmp_path: Path, weights: Path) -> None
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert sqlite3.connect(root / ".relearn/mlflow.db").execute("SELECT count(*) FROM runs").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(("meanwhile", "stays"), [(b"of another process", True), (b"", False), (None, False)])
+def test_a_database_that_another_process_made_meanwhile_is_not_replaced(
+    meanwhile: bytes | None, stays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, search = tmp_path / "mlflow.db", MlflowClient.search_experiments
+
+    def search_slowly(*arguments: Any, **named: Any) -> Any:
+        found = search(*arguments, **named)
+        if meanwhile is not None:
+            file.write_bytes(meanwhile)
+        return found
+
+    monkeypatch.setattr(MlflowClient, "search_experiments", search_slowly)
+    tracking._make_database(file)
+    assert (file.read_bytes() == meanwhile) is stays
+    assert [path.name for path in tmp_path.iterdir()] == ["mlflow.db"]
 
 
 def test_relative_sqlite_paths_are_the_workspaces_and_others_stay(workspace: Workspace) -> None:
