@@ -1,4 +1,4 @@
-"""Office files become Markdown: the caller's side of the converter's process, and what it read before.
+"""Office files and e-mails become Markdown: the caller's side of the converter's process, and what it read before.
 
 A conversion follows from the file's bytes, the readers' code and their libraries, so its outcome, a text or the
 reason why there is none, is kept under the digest of all three. What ran out of time is tried again.
@@ -30,7 +30,7 @@ class Conversion(Record):
 
 
 def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder: Path | None) -> str:
-    """The Markdown of an office file, from the cache where it has it.
+    """The Markdown of such a file, from the cache where it has it.
 
     Raises:
         UnreadableError: its reader refuses it, or takes too long or too much memory.

@@ -1,8 +1,8 @@
-"""One office file to Markdown, in a process of its own: bytes in on standard input, Markdown out.
+"""One office file or e-mail to Markdown, in a process of its own: bytes in on standard input, Markdown out.
 
     python -m data.converter .docx 60 1024 < handbook.docx
 
-Readers of office files are large and their input comes from anywhere. So they run apart, with limits on time and
+Readers of such files are large and their input comes from anywhere. So they run apart, with limits on time and
 memory that the kernel keeps and without the right to write a file; a file that breaks them costs one document.
 Leaves with 0 and the text, or with ``REFUSED`` and a sentence on standard error.
 """
@@ -59,10 +59,10 @@ def _limit(seconds: int, megabytes: int) -> None:
 
 
 def convert(content: bytes, ending: str, megabytes: int) -> str:
-    """The Markdown of one office file.
+    """The Markdown of one file.
 
     Args:
-        ending: which reader, such as ``.docx``; one of ``documents.OFFICE``.
+        ending: which reader, such as ``.docx``; one of ``documents.CONVERTED``.
         megabytes: of memory at hand.
 
     Raises:
@@ -73,6 +73,10 @@ def convert(content: bytes, ending: str, megabytes: int) -> str:
             from data.pdf import pdf_to_markdown
 
             return pdf_to_markdown(content)
+        if ending == ".eml":
+            from data.plain_formats import mail_to_markdown
+
+            return mail_to_markdown(content)
         _check_container(content, ending, megabytes * _MEGABYTE)
         return _read_container(content, ending)
     except (UnreadableError, MemoryError):

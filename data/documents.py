@@ -20,8 +20,10 @@ from data.plain_yaml import parse_yaml
 READABLE = (".md", ".markdown", ".txt", ".html", ".htm")
 """Endings of files whose text stands in them as it is read."""
 OFFICE = (".pdf", ".docx", ".pptx", ".xlsx")
-"""Endings of files that are converted first, in a process of its own (data/conversion.py)."""
 MAIL = ".eml"
+CONVERTED = (*OFFICE, MAIL)
+"""Endings of files that are converted first, in a process of its own (data/conversion.py): their text may be
+many times as large as what lies in them."""
 TABLES = (".csv", ".xlsx")
 """Endings of files that bear no title of their own."""
 LEGACY = (".doc", ".xls", ".ppt", ".msg")
@@ -60,7 +62,7 @@ def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
     Raises:
         UnreadableError: HTML that no parser takes, or nested too deep.
     """
-    converted = path.lower().endswith((*OFFICE, *TABLES, MAIL))
+    converted = path.lower().endswith((*CONVERTED, *TABLES))
     metadata, state, body = ({}, "absent", raw) if converted else _split_front_matter(raw)
     title = metadata.get("title")
     if path.lower().endswith((".html", ".htm")):
@@ -98,7 +100,7 @@ def normalised(text: str) -> str:
 
 def size_limit(path: str, params: IngestParams) -> int:
     """Bytes that a file with this name may have; a format that is no plain text is larger than its text."""
-    return params.max_file_bytes if path.lower().endswith((*OFFICE, MAIL)) else params.max_bytes
+    return params.max_file_bytes if path.lower().endswith(CONVERTED) else params.max_bytes
 
 
 def is_links_only(text: str) -> bool:

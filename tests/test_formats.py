@@ -191,6 +191,14 @@ def test_an_unchanged_file_is_converted_once_and_a_damaged_cache_costs_time_only
     assert len(conversions_run) == 3
 
 
+def test_a_mail_is_read_in_the_converters_process_too(tmp_path: Path, conversions_run: list[str]) -> None:
+    (tmp_path / "mail.eml").write_bytes(mail_file())
+    (tmp_path / "none.eml").write_bytes(b"\n\nno header")
+    mail, none = (read_file(tmp_path, Path(name), INGEST) for name in ("mail.eml", "none.eml"))
+    assert (PAID in mail.raw, conversions_run) == (True, [".eml", ".eml"])
+    assert none.unreadable == "It is not an e-mail message: it has no header. Export it anew."
+
+
 def test_the_converter_inherits_no_secret_and_may_write_no_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
