@@ -49,7 +49,7 @@ _HINTS = (
 _INVISIBLE = dict.fromkeys(
     (0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 )
-_SPACE = re.compile(rf"[^\S\n]*+\n(?:(?=[a-z])|(?:[^\S\n]|>)++(?=[a-z])(?!{_ROLE}))|[^\S\n]{(2,)}+|[^\S\n ]")
+_SPACE = re.compile(rf"[^\S\n]*+\n(?:(?=[a-z])|(?:[^\S\n]|>)++(?=[a-z])(?!{_ROLE}))|[^\S\n]{{2,}}+|[^\S\n ]")
 """A line that was only broken, indented or in a quotation too; what names a speaker begins a line of its own."""
 _SHOWN = 80
 

@@ -159,7 +159,7 @@ AIMED_AT_A_MODEL = [
 
 
 @pytest.mark.parametrize("text", AIMED_AT_A_MODEL)
-@pytest.mark.parametrize("gap", [" ", "  \n", "\n", "\n    ", "\n> ", "\n> > ", "\t"])
+@pytest.mark.parametrize("gap", [" ", "  ", "  \n", "\n", "\n    ", "\n> ", "\n> > ", "\t"])
 def test_an_instruction_aimed_at_a_model_is_found_wherever_its_lines_break(text: str, gap: str) -> None:
     assert find_instruction(f"# Terms\n\nThese are the terms.\n\n{text.replace(' ', gap)}\n") is not None
     assert find_instruction(f"# Terms\n\n> These are the terms.\n> {text.replace(' ', gap)}\n") is not None
