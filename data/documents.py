@@ -27,6 +27,8 @@ many times as large as what lies in them."""
 TABLES = (".csv", ".xlsx")
 """Endings of files that bear no title of their own."""
 LEGACY = (".doc", ".xls", ".ppt", ".msg")
+MAX_TITLE = 200
+"""Characters; a title stands in every question about its document."""
 HOLE = "\ufffc"
 """OBJECT REPLACEMENT CHARACTER: stands where a template tag stood for text."""
 
@@ -70,7 +72,7 @@ def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
         title = title or written
     text = _clean(body, placeholders)
     heading = "" if path.lower().endswith(TABLES) else _heading_title(text)
-    return Parsed(_plain_title(title) or heading or _name_title(path), text, state)
+    return Parsed(_cut(_plain_title(title) or heading or _name_title(path)), text, state)
 
 
 def decode(content: bytes) -> str:
@@ -169,6 +171,11 @@ def _heading_title(text: str) -> str:
     return re.sub(r"[*_`\[\]]", "", title).strip()
 
 
+def _cut(title: str) -> str:
+    """A title of at most ``MAX_TITLE`` characters, cut between words where it has any."""
+    return title if len(title) <= MAX_TITLE else title[: MAX_TITLE + 1].rpartition(" ")[0] or title[:MAX_TITLE]
+
+
 def _name_title(path: str) -> str:
-    words = re.sub(r"[-_]+", " ", PurePosixPath(path).stem).strip()
+    words = re.sub(r"[-_\s]+", " ", PurePosixPath(path).stem).strip()
     return words[:1].upper() + words[1:]

@@ -58,7 +58,7 @@ def teaching(teacher: Teacher) -> Iterator[Teacher]:
 def by_rule(body: Body) -> Body:
     """The answer that a diligent teacher would give."""
     user = body["messages"][1]["content"]
-    title = str(re.search(r'of the document "(.*?)"', user)[1])  # type: ignore[index]
+    title = str(re.search(r"^Title: (.*)$", user, re.MULTILINE)[1])  # type: ignore[index]
     sentences = re.findall(r"^\[\d+\] (.*)$", user, re.MULTILINE)
     if '{"rephrased"' in user:
         return {"rephrased": [{"sentence": n, "texts": _told(title, s)} for n, s in enumerate(sentences, start=1)]}
