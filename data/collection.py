@@ -14,6 +14,7 @@ from pathlib import Path
 
 from data.blocks import check_blocks
 from data.conversion import convert_file
+from data.converter import check_length
 from data.documents import CONVERTED, LEGACY, READABLE, Parsed, decode, normalised, parse, size_limit
 from data.errors import InputError, UnreadableError
 from data.extraction import Source
@@ -102,10 +103,7 @@ def _text(content: bytes, ending: str, params: IngestParams, conversions: Path |
     else:
         text = decode(content)
         text = csv_to_markdown(text) if ending == ".csv" else text
-    if len(text) > params.max_bytes:
-        raise UnreadableError(
-            f"Its text has {len(text):,} characters, more than the {params.max_bytes:,} of ingest.max_bytes. Split it."
-        )
+    check_length(text, params.max_bytes)
     return text
 
 

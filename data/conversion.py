@@ -33,9 +33,9 @@ def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder
     """The Markdown of such a file, from the cache where it has it.
 
     Raises:
-        UnreadableError: its reader refuses it, or takes too long or too much memory.
+        UnreadableError: its reader refuses it, takes too long or too much memory, or makes too long a text of it.
     """
-    how = digest_text(ending, str(params.convert_megabytes), _readers())[:16]
+    how = digest_text(ending, str(params.convert_megabytes), str(params.max_bytes), _readers())[:16]
     kept = cache_folder / f"{digest_bytes(content)}-{how}.json" if cache_folder else None
     found = _cached(kept)
     if found is None:
@@ -68,7 +68,8 @@ def _convert(content: bytes, ending: str, params: IngestParams) -> Conversion:
         UnreadableError: it was stopped, which another run on another day may not be.
     """
     seconds, megabytes = params.convert_seconds, params.convert_megabytes
-    command = [sys.executable, "-m", "data.converter", ending, str(seconds), str(megabytes)]
+    limits = map(str, (seconds, megabytes, params.max_bytes))
+    command = [sys.executable, "-m", "data.converter", ending, *limits]
     try:
         done = subprocess.run(  # noqa: S603 - our own module, without a shell
             command,

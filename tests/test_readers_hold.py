@@ -214,7 +214,7 @@ def test_the_converter_keeps_its_memory_bound(tmp_path: Path) -> None:
         "xl/worksheets/sheet1.xml",
         lambda old: old[: old.index(b"<sheetData>") + 11] + rows + old[old.index(b"</sheetData>") :],
     )
-    command = [sys.executable, "-m", "data.converter", ".xlsx", "30", "1024"]
+    command = [sys.executable, "-m", "data.converter", ".xlsx", "30", "1024", "1000000"]
     done = subprocess.run(command, input=wide, capture_output=True, cwd=Path(__file__).parent.parent, check=False)
     assert (done.returncode, b"256 columns" in done.stderr) == (2, True)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1024 * 1024
