@@ -121,7 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._complete(how, body)
 
     def _refuse(self, status: int) -> None:
-        content = json.dumps({"error": {"message": f"failure {status} on demand"}}).encode()
+        said = f"failure {status} on demand, with {self.headers.get('Authorization')}"
+        content = json.dumps({"error": {"message": said}}).encode()
         self._send(status, content, {"Retry-After": self.teacher.wait} if status == 429 else {})
 
     def _complete(self, how: str, body: Body) -> None:
