@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from data.converter import NO_MEMORY, REFUSED
-from data.errors import InputError, UnreadableError
-from data.files import digest_bytes, digest_text, read_record, write_record
+from data.errors import UnreadableError
+from data.files import digest_bytes, digest_text, read_cached, write_record
 from data.fingerprint import code_digest
 from data.params import IngestParams
 from data.records import Record
@@ -37,7 +37,7 @@ def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder
     """
     how = digest_text(ending, str(params.convert_megabytes), str(params.max_bytes), _readers())[:16]
     kept = cache_folder / f"{digest_bytes(content)}-{how}.json" if cache_folder else None
-    found = _cached(kept)
+    found = read_cached(kept, Conversion) if kept else None
     if found is None:
         found = _convert(content, ending, params)
         if kept is not None:
@@ -51,14 +51,6 @@ def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder
 def _readers() -> str:
     """Digest of the code that reads and of the libraries it reads with."""
     return digest_text(code_digest("data.converter"), *(f"{name} {version(name)}" for name in _LIBRARIES))
-
-
-def _cached(file: Path | None) -> Conversion | None:
-    """A conversion of the cache; a damaged file is as good as none."""
-    try:
-        return read_record(file, Conversion) if file is not None else None
-    except InputError:
-        return None
 
 
 def _convert(content: bytes, ending: str, params: IngestParams) -> Conversion:

@@ -272,6 +272,22 @@ def test_many_calls_at_once_are_quick(teacher: Teacher, tmp_path: Path) -> None:
     assert time.monotonic() - begun < 6 * 0.3
 
 
+STORED = '{"content": "{\\"questions\\": []}", "model": "m", "received": 4, "schema": 1, "sent": 3}'
+"""As version 0.1.0 wrote it."""
+LATER = STORED.replace('"schema": 1', '"schema": 2, "reasoning": "Because."')
+
+
+@pytest.mark.parametrize("stored", [STORED, LATER])
+def test_an_answer_that_was_paid_for_is_read_by_every_version(stored: str, teacher: Teacher, tmp_path: Path) -> None:
+    params = settings(teacher)
+    converse(calls(params), params, tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_text(stored)
+    replies = converse(calls(params), params, tmp_path)
+    assert {(reply.content, reply.sent, reply.received) for reply in replies} == {('{"questions": []}', 3, 4)}
+    assert len(teacher.requests) == len(SENTENCES)
+
+
 def test_a_reply_reads_back_as_it_was_written() -> None:
     reply = Reply(model="m", content='{"questions": []}', sent=3, received=4)
     assert Reply.model_validate_json(reply.model_dump_json(by_alias=True)) == reply
