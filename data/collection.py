@@ -14,13 +14,14 @@ from pathlib import Path
 
 from data.blocks import check_blocks
 from data.conversion import convert_file
-from data.documents import LEGACY, MAIL, OFFICE, READABLE, Parsed, decode, normalised, parse, size_limit
+from data.converter import check_length
+from data.documents import CONVERTED, LEGACY, READABLE, Parsed, decode, normalised, parse, size_limit
 from data.errors import InputError, UnreadableError
 from data.extraction import Source
 from data.files import digest_bytes, digest_file, read_record, write_long_record, write_record, write_texts
 from data.identity import Candidate, assign_ids, sketch
 from data.params import IngestParams
-from data.plain_formats import csv_to_markdown, mail_to_markdown
+from data.plain_formats import csv_to_markdown
 from data.records import DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport, Lineage
 from data.snapshots import scan, snapshot_digest
@@ -45,7 +46,7 @@ class Reading:
 
 
 def read_folder(folder: Path, params: IngestParams, conversions: Path | None = None) -> Iterator[Reading]:
-    """Read every document below ``folder``, sorted by path; office files several at a time.
+    """Read every document below ``folder``, sorted by path; those that are converted several at a time.
 
     Args:
         conversions: the cache of office files' texts.
@@ -53,7 +54,7 @@ def read_folder(folder: Path, params: IngestParams, conversions: Path | None = N
     paths = scan(folder, params.extensions)
     load = partial(_load, folder, params=params, conversions=conversions)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        office = {path: pool.submit(load, path) for path in paths if path.suffix.lower() in OFFICE}
+        office = {path: pool.submit(load, path) for path in paths if path.suffix.lower() in CONVERTED}
         for path in paths:
             yield _parsed(office.pop(path).result() if path in office else load(path), params)
 
@@ -98,17 +99,12 @@ def _text(content: bytes, ending: str, params: IngestParams, conversions: Path |
     """
     if ending in LEGACY:
         raise UnreadableError("Its format is too old for a reader. Save it as .docx, .xlsx, .pptx or .eml.")
-    if ending in OFFICE:
+    if ending in CONVERTED:
         text = normalised(convert_file(content, ending, params, conversions))
-    elif ending == MAIL:
-        text = normalised(mail_to_markdown(content))
     else:
         text = decode(content)
         text = csv_to_markdown(text) if ending == ".csv" else text
-    if len(text) > params.max_bytes:
-        raise UnreadableError(
-            f"Its text has {len(text):,} characters, more than the {params.max_bytes:,} of ingest.max_bytes. Split it."
-        )
+    check_length(text, params.max_bytes)
     return text
 
 

@@ -1,4 +1,4 @@
-"""Office files become Markdown: the caller's side of the converter's process, and what it read before.
+"""Office files and e-mails become Markdown: the caller's side of the converter's process, and what it read before.
 
 A conversion follows from the file's bytes, the readers' code and their libraries, so its outcome, a text or the
 reason why there is none, is kept under the digest of all three. What ran out of time is tried again.
@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from data.converter import NO_MEMORY, REFUSED
-from data.errors import InputError, UnreadableError
-from data.files import digest_bytes, digest_text, read_record, write_record
+from data.errors import UnreadableError
+from data.files import digest_bytes, digest_text, read_cached, write_record
 from data.fingerprint import code_digest
 from data.params import IngestParams
 from data.records import Record
@@ -30,14 +30,14 @@ class Conversion(Record):
 
 
 def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder: Path | None) -> str:
-    """The Markdown of an office file, from the cache where it has it.
+    """The Markdown of such a file, from the cache where it has it.
 
     Raises:
-        UnreadableError: its reader refuses it, or takes too long or too much memory.
+        UnreadableError: its reader refuses it, takes too long or too much memory, or makes too long a text of it.
     """
-    how = digest_text(ending, str(params.convert_megabytes), _readers())[:16]
+    how = digest_text(ending, str(params.convert_megabytes), str(params.max_bytes), _readers())[:16]
     kept = cache_folder / f"{digest_bytes(content)}-{how}.json" if cache_folder else None
-    found = _cached(kept)
+    found = read_cached(kept, Conversion) if kept else None
     if found is None:
         found = _convert(content, ending, params)
         if kept is not None:
@@ -53,14 +53,6 @@ def _readers() -> str:
     return digest_text(code_digest("data.converter"), *(f"{name} {version(name)}" for name in _LIBRARIES))
 
 
-def _cached(file: Path | None) -> Conversion | None:
-    """A conversion of the cache; a damaged file is as good as none."""
-    try:
-        return read_record(file, Conversion) if file is not None else None
-    except InputError:
-        return None
-
-
 def _convert(content: bytes, ending: str, params: IngestParams) -> Conversion:
     """Run the converter.
 
@@ -68,7 +60,8 @@ def _convert(content: bytes, ending: str, params: IngestParams) -> Conversion:
         UnreadableError: it was stopped, which another run on another day may not be.
     """
     seconds, megabytes = params.convert_seconds, params.convert_megabytes
-    command = [sys.executable, "-m", "data.converter", ending, str(seconds), str(megabytes)]
+    limits = map(str, (seconds, megabytes, params.max_bytes))
+    command = [sys.executable, "-m", "data.converter", ending, *limits]
     try:
         done = subprocess.run(  # noqa: S603 - our own module, without a shell
             command,

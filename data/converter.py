@@ -1,9 +1,10 @@
-"""One office file to Markdown, in a process of its own: bytes in on standard input, Markdown out.
+"""One office file or e-mail to Markdown, in a process of its own: bytes in on standard input, Markdown out.
 
-    python -m data.converter .docx 60 1024 < handbook.docx
+    python -m data.converter .docx 60 1024 2000000 < handbook.docx
 
-Readers of office files are large and their input comes from anywhere. So they run apart, with limits on time and
-memory that the kernel keeps and without the right to write a file; a file that breaks them costs one document.
+Readers of such files are large and their input comes from anywhere. So they run apart, with limits on time (seconds)
+and memory (megabytes) that the kernel keeps, on the length of the text, and without the right to write a file; a file
+that breaks them costs one document.
 Leaves with 0 and the text, or with ``REFUSED`` and a sentence on standard error.
 """
 
@@ -24,6 +25,8 @@ _COMPOUND = bytes.fromhex("D0CF11E0A1B11AE1")
 """How Office files before 2007 begin, and encrypted ones to this day ([MS-CFB], section 2.2)."""
 _ENCRYPTED = "EncryptedPackage".encode("utf-16le")
 """The stream that holds the file ([MS-OFFCRYPTO], section 2.3.4.4)."""
+_GRACE = 5
+"""Seconds between the signal that says that time is up and the one that cannot say why it came."""
 _MAX_MEMBERS = 10_000
 _UNPACKED_SHARE = 4
 """A container may unpack to this part of the memory."""
@@ -34,10 +37,11 @@ _XML_SHARE = 16
 
 def main() -> None:
     """Read the command line and standard input, and leave with the outcome as exit code."""
-    ending, seconds, megabytes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    ending, (seconds, megabytes, characters) = sys.argv[1], map(int, sys.argv[2:5])
     _limit(seconds, megabytes)
     try:
         text = convert(sys.stdin.buffer.read(), ending, megabytes)
+        check_length(text, characters)
     except MemoryError:
         sys.exit(NO_MEMORY)
     except UnreadableError as error:
@@ -47,22 +51,35 @@ def main() -> None:
 
 
 def _limit(seconds: int, megabytes: int) -> None:
+    memory = megabytes * _MEGABYTE
     limits = {
-        resource.RLIMIT_AS: megabytes * _MEGABYTE,
-        resource.RLIMIT_CPU: seconds,
-        resource.RLIMIT_FSIZE: 0,
-        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: (memory, memory),
+        resource.RLIMIT_CPU: (seconds, seconds + _GRACE),
+        resource.RLIMIT_FSIZE: (0, 0),
+        resource.RLIMIT_CORE: (0, 0),
     }
-    for limit, value in limits.items():
+    for limit, soft_and_hard in limits.items():
         with suppress(ValueError, OSError):  # a stricter one is in force already, or the system knows none (macOS)
-            resource.setrlimit(limit, (value, value))
+            resource.setrlimit(limit, soft_and_hard)
+
+
+def check_length(text: str, characters: int) -> None:
+    """Refuse a text that is longer than a document may be, before anybody holds it twice.
+
+    Raises:
+        UnreadableError: it is.
+    """
+    if len(text) > characters:
+        raise UnreadableError(
+            f"Its text has {len(text):,} characters, more than the {characters:,} of ingest.max_bytes. Split it."
+        )
 
 
 def convert(content: bytes, ending: str, megabytes: int) -> str:
-    """The Markdown of one office file.
+    """The Markdown of one file.
 
     Args:
-        ending: which reader, such as ``.docx``; one of ``documents.OFFICE``.
+        ending: which reader, such as ``.docx``; one of ``documents.CONVERTED``.
         megabytes: of memory at hand.
 
     Raises:
@@ -73,6 +90,10 @@ def convert(content: bytes, ending: str, megabytes: int) -> str:
             from data.pdf import pdf_to_markdown
 
             return pdf_to_markdown(content)
+        if ending == ".eml":
+            from data.plain_formats import mail_to_markdown
+
+            return mail_to_markdown(content)
         _check_container(content, ending, megabytes * _MEGABYTE)
         return _read_container(content, ending)
     except (UnreadableError, MemoryError):

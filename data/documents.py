@@ -20,11 +20,15 @@ from data.plain_yaml import parse_yaml
 READABLE = (".md", ".markdown", ".txt", ".html", ".htm")
 """Endings of files whose text stands in them as it is read."""
 OFFICE = (".pdf", ".docx", ".pptx", ".xlsx")
-"""Endings of files that are converted first, in a process of its own (data/conversion.py)."""
 MAIL = ".eml"
+CONVERTED = (*OFFICE, MAIL)
+"""Endings of files that are converted first, in a process of its own (data/conversion.py): their text may be
+many times as large as what lies in them."""
 TABLES = (".csv", ".xlsx")
 """Endings of files that bear no title of their own."""
 LEGACY = (".doc", ".xls", ".ppt", ".msg")
+MAX_TITLE = 200
+"""Characters; a title stands in every question about its document."""
 HOLE = "\ufffc"
 """OBJECT REPLACEMENT CHARACTER: stands where a template tag stood for text."""
 
@@ -61,7 +65,7 @@ def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
     Raises:
         UnreadableError: HTML that no parser takes, or nested too deep.
     """
-    converted = path.lower().endswith((*OFFICE, *TABLES, MAIL))
+    converted = path.lower().endswith((*CONVERTED, *TABLES))
     metadata, state, body = ({}, "absent", raw) if converted else _split_front_matter(raw)
     title = metadata.get("title")
     if path.lower().endswith((".html", ".htm")):
@@ -69,7 +73,7 @@ def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
         title = title or written
     text = _clean(body, placeholders)
     heading = "" if path.lower().endswith(TABLES) else _heading_title(text)
-    return Parsed(_plain_title(title) or heading or _name_title(path), text, state)
+    return Parsed(_cut(_plain_title(title) or heading or _name_title(path)), text, state)
 
 
 def decode(content: bytes) -> str:
@@ -101,7 +105,7 @@ def normalised(text: str) -> str:
 
 def size_limit(path: str, params: IngestParams) -> int:
     """Bytes that a file with this name may have; a format that is no plain text is larger than its text."""
-    return params.max_file_bytes if path.lower().endswith((*OFFICE, MAIL)) else params.max_bytes
+    return params.max_file_bytes if path.lower().endswith(CONVERTED) else params.max_bytes
 
 
 def is_links_only(text: str) -> bool:
@@ -175,6 +179,11 @@ def _heading_title(text: str) -> str:
     return re.sub(r"[*_`\[\]]", "", title).strip()
 
 
+def _cut(title: str) -> str:
+    """A title of at most ``MAX_TITLE`` characters, cut between words where it has any."""
+    return title if len(title) <= MAX_TITLE else title[: MAX_TITLE + 1].rpartition(" ")[0] or title[:MAX_TITLE]
+
+
 def _name_title(path: str) -> str:
-    words = re.sub(r"[-_]+", " ", PurePosixPath(path).stem).strip()
+    words = re.sub(r"[-_\s]+", " ", PurePosixPath(path).stem).strip()
     return words[:1].upper() + words[1:]

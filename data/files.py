@@ -215,6 +215,14 @@ def read_record(path: Path, kind: type[M]) -> M:
         raise InputError(f"{path} is not a {kind.__name__} record: {error}") from error
 
 
+def read_cached(path: Path, kind: type[M]) -> M | None:
+    """A record that a cache may have; a damaged file is as good as none."""
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, ValidationError):
+        return None
+
+
 def read_records(path: Path, kind: type[M]) -> list[M]:
     """Read JSON lines of ``kind``; errors name the line.
 

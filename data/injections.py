@@ -14,6 +14,7 @@ _ADDRESSED = (
     r"(?:(?:an?|my|our) (?:(?!of\b|to\b|for\b|with\b|in\b|by\b)\w+ ){0,2})?"
     r"(?:ai|llm|language model|assistant|chat ?bot|dan)\b"
 )
+_ROLE = r"(?:system|assistant|system prompt) ?:"
 _FORMS = (
     # drop what you were told
     r"\b(?:ignore|disregard|forget|override|bypass) (?:(?:all|any|every|each|of|the|your|these|those|my) ){0,3}"
@@ -32,7 +33,7 @@ _FORMS = (
     r"(?:reading|processing|summari[sz]ing|parsing|trained|being trained)\b",
     r"\battention,? (?:all )?(?:ai|llms?|language models?|ai (?:models|assistants|agents))\b",
     r"\b(?:begin|start|end)(?: of)? system prompt\b",
-    r"(?:^|\n)[#>* ]*(?:system|assistant|system prompt) ?: you are\b",
+    rf"(?:^|\n)[#>* ]*{_ROLE} you are\b",
     # tokens and marks of chat templates: ChatML, Llama 2 and 3, Phi, Alpaca
     r"<\|[a-z0-9_]{2,32}\|>",
     r"\[/?inst\]|<</?sys>>",
@@ -48,7 +49,8 @@ _HINTS = (
 _INVISIBLE = dict.fromkeys(
     (0x00AD, 0x200B, 0x200C, 0x200D, 0x2060, 0xFEFF, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 )
-_SPACE = re.compile(r"[^\S\n]+|\n(?=[a-z])")
+_SPACE = re.compile(rf"[^\S\n]*+\n(?:(?=[a-z])|(?:[^\S\n]|>)++(?=[a-z])(?!{_ROLE}))|[^\S\n]{{2,}}+|[^\S\n ]")
+"""A line that was only broken, indented or in a quotation too; what names a speaker begins a line of its own."""
 _SHOWN = 80
 
 
@@ -59,11 +61,11 @@ def find_instruction(text: str, allowed: Sequence[str] = ()) -> str | None:
         allowed: phrases that a person lets through.
     """
     plain = text if text.isascii() else unicodedata.normalize("NFKC", text).translate(_INVISIBLE)
-    plain = plain.casefold()
+    plain = _SPACE.sub(" ", plain.casefold())  # first, since a hint may be broken over two lines as well
     if not any(hint in plain for hint in _HINTS):
         return None
     let_through = {" ".join(phrase.casefold().split()) for phrase in allowed}
-    for match in _PATTERN.finditer(_SPACE.sub(" ", plain)):
+    for match in _PATTERN.finditer(plain):
         phrase = " ".join(match.group().split())[:_SHOWN]
         if phrase not in let_through:
             return phrase

@@ -6,6 +6,7 @@ line of text, and a bar in it is escaped, so that a table stays the table that i
 
 import copy
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ MAX_SPAN = 100
 """Rows or columns that one merged cell may cover."""
 MAX_CELLS = 50_000
 """Of one table, merged cells spelled out."""
+MAX_REPEATED = 1_000_000
+"""Characters of markup that the merged cells of a page may add when they are spelled out."""
 MAX_DEPTH = 200
 """Elements around a table."""
 
@@ -42,8 +45,7 @@ def html_to_markdown(html: str, first_row_is_head: bool = False) -> tuple[str | 
         for element in soup(["script", "style", "template", "noscript", "head", "nav"]):
             element.decompose()
         if first_row_is_head:
-            for table in soup("table"):
-                _lay_out(table)
+            _lay_out(soup)
         _escape_bars(soup)
         converter = MarkdownConverter(
             heading_style="ATX", bullets="-", escape_underscores=False, table_infer_header=first_row_is_head
@@ -79,8 +81,19 @@ def _escape_bars(soup: "Tag") -> None:
             text.replace_with(type(text)(text.replace("|", "\\|")))
 
 
-def _lay_out(table: "Tag") -> None:
-    """Give every cell one row and one column; a table with one column, or with tables in it, becomes plain text.
+def _lay_out(soup: "Tag") -> None:
+    """Give every cell of every table one row and one column.
+
+    Raises:
+        UnreadableError: merged cells would repeat more than ``MAX_REPEATED``, or a table is too large or too deep.
+    """
+    room = MAX_REPEATED
+    for table in soup("table"):
+        room -= _lay_out_table(table, room)
+
+
+def _lay_out_table(table: "Tag", room: int) -> int:
+    """How many characters it adds; a table with one column, or with tables in it, becomes plain text.
 
     Raises:
         UnreadableError: its merged cells cover more than ``MAX_CELLS``, or it lies hundreds of elements deep.
@@ -103,8 +116,20 @@ def _lay_out(table: "Tag") -> None:
     if table.find("table") is not None or all(column == 0 for _, column in grid):
         for part in (table, *parts):
             part.name = "div"
-    elif len(grid) > len(set(map(id, grid.values()))):
+        return 0
+    added = _repeated(grid)
+    if added > room:
+        raise UnreadableError(f"Its merged cells repeat more than {MAX_REPEATED:,} characters. Split them.")
+    if added:
         _spell_out(rows, grid)
+    return added
+
+
+def _repeated(grid: dict[tuple[int, int], "Tag"]) -> int:
+    """Characters of markup that spelling merged cells out adds."""
+    times = Counter(map(id, grid.values()))
+    merged = {id(cell): cell for cell in grid.values() if times[id(cell)] > 1}
+    return sum(len(str(cell)) * (times[place] - 1) for place, cell in merged.items())
 
 
 def _spell_out(rows: Sequence["Tag"], grid: dict[tuple[int, int], "Tag"]) -> None:

@@ -1,8 +1,8 @@
 """What a teacher behind an endpoint is asked, and the form its answers must have.
 
-The passage stands between two marks made from its own digest: no document can hold the mark that would close
-it. The form is checked here by our own records, whatever the server promised; what an answer claims is checked
-in data/prose_questions.py and data/rephrasings.py.
+The passage stands with its title between two marks made from the digest of both: no document can hold the mark
+that would close them. The form is checked here by our own records, whatever the server promised; what an answer
+claims is checked in data/prose_questions.py and data/rephrasings.py.
 """
 
 import json

@@ -15,6 +15,7 @@ from data.params import OPERATION
 from data.records import Cohort, Grade, Record, Snapshot
 from data.report_records import EvaluationReport, Judgement, SynthesisReport, TrainingReport, Verdict
 from data.workspace import Workspace
+from tasks.places import without_passwords
 
 
 class Digests(Record):
@@ -157,13 +158,13 @@ def losses(candidate: Candidate) -> list[tuple[int, float]]:
 
 
 def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested parameters under dotted names, as texts."""
+    """Nested parameters under dotted names, as texts without the passwords of addresses."""
     flat: dict[str, str] = {}
     for name, value in params.items():
         if isinstance(value, Mapping):
             flat |= flat_params(value, f"{prefix}{name}.")
         else:
-            flat[f"{prefix}{name}"] = str(value)
+            flat[f"{prefix}{name}"] = without_passwords(str(value))
     return flat
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from data.errors import InputError, OutsideError, PersonNeededError, RelearnError
 from data.params import EndpointParams
 from data.prompting import Prompt
-from tasks.endpoint import MOST_FAILURES, Endpoint, NoCompletionError, open_client
+from tasks.endpoint import MOST_FAILURES, Endpoint, NoCompletionError, address, open_client, quoted
 from tasks.purse import BudgetSpentError, Purse, Tokens
 from tasks.replies import Reply, keep_reply, known_reply
 
@@ -132,19 +132,19 @@ def _is_refusal_of_all(error: Exception) -> bool:
 
 def _explained(prompt: Prompt, error: Exception, params: EndpointParams, failures: int, so_far: str) -> RelearnError:
     """The failure as one that says who has to act."""
-    said = " ".join(str(error).split())[:300]
+    said, server = quoted(str(error), params), address(params)
     status = getattr(error, "status_code", None)
     if status in (401, 403):
         where = f"the environment variable {params.key_variable}" if params.key_variable else "endpoint.key_variable"
-        return InputError(f"{params.url} takes no call with this key ({said}). Put a valid key into {where}.")
+        return InputError(f"{server} takes no call with this key ({said}). Put a valid key into {where}.")
     if status == 404:
         return InputError(
-            f"{params.url} knows no model {params.model!r}, or is not the address of chat completions ({said}). "
+            f"{server} knows no model {params.model!r}, or is not the address of chat completions ({said}). "
             "Set endpoint.model and endpoint.url, which usually ends in /v1."
         )
     wait = _wait_asked_for(error)
     return OutsideError(
-        f"{params.url} left {failures} calls without an answer, first the one about {prompt.passage.title!r} "
+        f"{server} left {failures} calls without an answer, first the one about {prompt.passage.title!r} "
         f"({said}{wait}). {so_far} Run the same command again; it goes on from there."
     )
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data.errors import InputError
 from data.params import EndpointParams
 from data.prompting import Prompt
+from tasks.places import without_passwords
 from tasks.purse import NOTHING, Attempts, Purse, Tokens
 from tasks.replies import CHARACTERS_PER_TOKEN, Reply, usual_case, worst_case
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_FAILURES = 3
 """Calls in a row without an answer, after which no more are sent."""
+_QUOTED = 300
+"""Characters of a server's message."""
 _NO_KEY = "none"
 """Sent where no key is set, so that a key of the environment never reaches another server."""
 
@@ -150,10 +153,22 @@ class Endpoint:
         self.rejected += 1
         if self.rejected >= MOST_FAILURES and not self.proven:
             raise InputError(
-                f"{self.params.url} rejects every call ({' '.join(said.split())[:300]}). Set endpoint.model and the "
+                f"{address(self.params)} rejects every call ({quoted(said, self.params)}). Set endpoint.model and the "
                 "other values of block endpoint to what this server takes."
             )
-        return Reply(model=self.params.model, content=said, problem="rejected")
+        return Reply(model=self.params.model, content=quoted(said, self.params), problem="rejected")
+
+
+def address(params: EndpointParams) -> str:
+    """Where the teacher is, for people to read."""
+    return without_passwords(params.url)
+
+
+def quoted(said: str, params: EndpointParams) -> str:
+    """What a server or its client said, for people to read: one line, without the key, which some servers repeat."""
+    line = " ".join(said.split())
+    key = os.environ.get(params.key_variable, "").strip() if params.key_variable else ""
+    return without_passwords(line.replace(key, "***") if key else line)[:_QUOTED]
 
 
 def open_client(params: EndpointParams) -> "AsyncOpenAI":
@@ -180,7 +195,7 @@ def _key(params: EndpointParams) -> str:
     if not key:
         raise InputError(
             f"The environment variable {params.key_variable} (endpoint.key_variable) is not set. Put the key of "
-            f"{params.url} there, or leave endpoint.key_variable empty where the server wants none."
+            f"{address(params)} there, or leave endpoint.key_variable empty where the server wants none."
         )
     return key
 

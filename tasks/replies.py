@@ -6,9 +6,9 @@ as soon as its answer is there. A useless answer was paid for too, and is kept.
 
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import ConfigDict
 
-from data.files import digest_text, write_record
+from data.files import digest_text, read_cached, write_record
 from data.params import EndpointParams
 from data.prompting import Prompt
 from data.records import Record
@@ -21,8 +21,13 @@ _OVERHEAD = 256
 
 
 class Reply(Record):
-    """What came back from one call, as it was paid for."""
+    """What came back from one call, as it was paid for.
 
+    It is read for ever, by versions before and after the one that wrote it: a field that comes later has a default,
+    and one that is not known here is left alone.
+    """
+
+    model_config = ConfigDict(extra="ignore")
     model: str
     content: str
     problem: str = ""
@@ -39,11 +44,8 @@ class Reply(Record):
 
 
 def known_reply(prompt: Prompt, params: EndpointParams, cache: Path) -> Reply | None:
-    """The reply of an earlier run; a damaged file is as good as none."""
-    try:
-        return Reply.model_validate_json(_file(prompt, params, cache).read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
+    """The reply of an earlier run."""
+    return read_cached(_file(prompt, params, cache), Reply)
 
 
 def keep_reply(reply: Reply, prompt: Prompt, params: EndpointParams, cache: Path) -> None:

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from data.extraction import Source, extract_facts, extract_statements
-from data.files import digest_text, write_record
+from data.files import digest_text, read_cached, write_record
 from data.fingerprint import code_digest
 from data.params import SynthesizeParams
 from data.records import Fact, Record, Statement
@@ -43,7 +41,7 @@ def read_lessons(sources: Iterable[Source], params: SynthesizeParams, cache_fold
     read = 0
     for source in sources:
         file = cache_folder / f"{_key(source, params)}.json"
-        lesson = _cached(file)
+        lesson = read_cached(file, Lesson)
         if lesson is None:
             lesson = Lesson(facts=extract_facts(source, params), statements=extract_statements(source))
             if keep:
@@ -58,7 +56,7 @@ def unneeded(cache_folder: Path, digests: set[str]) -> list[Path]:
     """Lessons of documents that are none of ``digests``; what is empty, or no lesson of this teacher, stays."""
     old = []
     for file in sorted(cache_folder.glob("*.json")):
-        lesson = _cached(file)
+        lesson = read_cached(file, Lesson)
         facts, statements = (lesson.facts, lesson.statements) if lesson else ((), ())
         read = {fact.digest for fact in facts} | {statement.digest for statement in statements}
         if read and not read & digests:
@@ -75,11 +73,3 @@ def _key(source: Source, params: SynthesizeParams) -> str:
 @cache
 def _reader() -> str:
     return code_digest("data.extraction")
-
-
-def _cached(file: Path) -> Lesson | None:
-    """A lesson of the cache; a damaged file is as good as none."""
-    try:
-        return Lesson.model_validate_json(file.read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None

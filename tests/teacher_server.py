@@ -58,7 +58,7 @@ def teaching(teacher: Teacher) -> Iterator[Teacher]:
 def by_rule(body: Body) -> Body:
     """The answer that a diligent teacher would give."""
     user = body["messages"][1]["content"]
-    title = str(re.search(r'of the document "(.*?)"', user)[1])  # type: ignore[index]
+    title = str(re.search(r"^Title: (.*)$", user, re.MULTILINE)[1])  # type: ignore[index]
     sentences = re.findall(r"^\[\d+\] (.*)$", user, re.MULTILINE)
     if '{"rephrased"' in user:
         return {"rephrased": [{"sentence": n, "texts": _told(title, s)} for n, s in enumerate(sentences, start=1)]}
@@ -121,7 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._complete(how, body)
 
     def _refuse(self, status: int) -> None:
-        content = json.dumps({"error": {"message": f"failure {status} on demand"}}).encode()
+        said = f"failure {status} on demand, with {self.headers.get('Authorization')}"
+        content = json.dumps({"error": {"message": said}}).encode()
         self._send(status, content, {"Retry-After": self.teacher.wait} if status == 429 else {})
 
     def _complete(self, how: str, body: Body) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from data.blocks import Shape, parse_blocks
 from data.collection import read_file
-from data.documents import HOLE, decode, is_links_only, parse
+from data.documents import HOLE, MAX_TITLE, decode, is_links_only, parse
 from data.errors import UnreadableError
 from data.params import load_params
 from data.sentences import split_sentences
@@ -103,6 +103,16 @@ def test_blocks_know_their_place() -> None:
     assert (card.label, card.lead, card.ordinal, card.siblings) == ("Cards.", "We accept:", 1, 2)
     assert card.headings == ("Refunds",)
     assert text[card.start : card.end].strip() == "- **Cards.** All kinds."
+
+
+def test_a_title_has_a_bound_whoever_gives_it() -> None:
+    long = "fees and more " * 200
+    for text, name in ((f"---\ntitle: {long}\n---\nText.", "a.md"), (f"# {long}\n\nText.", "a.md"), ("", f"{long}.md")):
+        title = parse(text, name).title
+        assert MAX_TITLE - 10 < len(title) <= MAX_TITLE
+        assert long.startswith(f"{title.lower()} "), "whole words"
+    assert parse(f"# {'a' * 9_999}\n\nText.", "a.md").title == "a" * MAX_TITLE
+    assert parse("Text.", "two\nlines.md").title == "Two lines"
 
 
 def test_the_hashes_of_a_title_are_its_own_unless_they_close_it() -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import InputError, OutsideError, PersonNeededError
+from data.errors import InputError, OutsideError, PersonNeededError, RelearnError
 from data.params import EndpointParams, load_params
 from data.passages import passages
 from data.prompting import Prompt, UnusableError, prompts, read_questions, read_rephrasings
 from data.records import Statement
+from tasks.candidate import flat_params
 from tasks.conversation import Spending, converse
 from tasks.replies import Reply, usual_case, worst_case
 from tests.teacher_server import Body, Teacher, teaching
@@ -139,6 +140,23 @@ def test_what_a_person_has_set_wrong_is_said_at_once(status: str, says: str, tea
     assert len(teacher.requests) == 1
 
 
+@pytest.mark.parametrize("status", ["401", "404", "422", "500"])
+def test_no_secret_stands_in_what_is_said(
+    status: str, teacher: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEACHER_KEY", "the-key")
+    teacher.behave = lambda number, _: status
+    params = settings(teacher, concurrency=1, retries=0, key_variable="TEACHER_KEY")
+    with pytest.raises(RelearnError, match=f"failure {status}.*Bearer") as caught:
+        converse(calls(params), params, tmp_path)
+    assert "the-key" not in str(caught.value)
+    guarded = params.model_copy(update={"url": teacher.url.replace("//", "//me:the-word@")})
+    with pytest.raises(RelearnError, match=rf"http://me:\*\*\*@127.*failure {status}") as caught:
+        converse(calls(guarded), guarded, tmp_path)
+    assert "the-word" not in str(caught.value)
+    assert "the-word" not in str(flat_params({"endpoint": guarded.model_dump()}))
+
+
 def test_a_server_that_rejects_every_call_is_wrongly_set(teacher: Teacher, tmp_path: Path) -> None:
     teacher.behave = lambda number, _: "422"
     params = settings(teacher, concurrency=1)
@@ -252,6 +270,22 @@ def test_many_calls_at_once_are_quick(teacher: Teacher, tmp_path: Path) -> None:
     converse(calls(params), params, tmp_path)
     assert teacher.most_at_once > 1
     assert time.monotonic() - begun < 6 * 0.3
+
+
+STORED = '{"content": "{\\"questions\\": []}", "model": "m", "received": 4, "schema": 1, "sent": 3}'
+"""As version 0.1.0 wrote it."""
+LATER = STORED.replace('"schema": 1', '"schema": 2, "reasoning": "Because."')
+
+
+@pytest.mark.parametrize("stored", [STORED, LATER])
+def test_an_answer_that_was_paid_for_is_read_by_every_version(stored: str, teacher: Teacher, tmp_path: Path) -> None:
+    params = settings(teacher)
+    converse(calls(params), params, tmp_path)
+    for file in tmp_path.iterdir():
+        file.write_text(stored)
+    replies = converse(calls(params), params, tmp_path)
+    assert {(reply.content, reply.sent, reply.received) for reply in replies} == {('{"questions": []}', 3, 4)}
+    assert len(teacher.requests) == len(SENTENCES)
 
 
 def test_a_reply_reads_back_as_it_was_written() -> None:

@@ -13,7 +13,7 @@ from data import conversion
 from data.blocks import Shape, parse_blocks
 from data.collection import Reading, read_file, read_folder
 from data.conversion import convert_file
-from data.converter import convert
+from data.converter import REFUSED, convert
 from data.documents import OFFICE
 from data.errors import UnreadableError
 from data.extraction import Source, extract_facts
@@ -189,6 +189,28 @@ def test_an_unchanged_file_is_converted_once_and_a_damaged_cache_costs_time_only
         file.write_text("{")
     assert convert_file(FILES["fees.docx"], ".docx", INGEST, tmp_path) == first
     assert len(conversions_run) == 3
+
+
+def test_a_mail_is_read_in_the_converters_process_too(tmp_path: Path, conversions_run: list[str]) -> None:
+    (tmp_path / "mail.eml").write_bytes(mail_file())
+    (tmp_path / "none.eml").write_bytes(b"\n\nno header")
+    mail, none = (read_file(tmp_path, Path(name), INGEST) for name in ("mail.eml", "none.eml"))
+    assert (PAID in mail.raw, conversions_run) == (True, [".eml", ".eml"])
+    assert none.unreadable == "It is not an e-mail message: it has no header. Export it anew."
+
+
+def test_time_that_is_up_is_told_from_a_reader_that_breaks_off() -> None:
+    code = "import data.converter as c; c._limit(1, 999)\nwhile True: pass"
+    done = subprocess.run([sys.executable, "-c", code], env=conversion._environment(), timeout=60, check=False)
+    assert "took longer than 1 seconds" in conversion._stopped(done.returncode, 1, 999)
+
+
+def test_no_more_of_a_text_than_a_document_may_have_leaves_the_converter() -> None:
+    command = [sys.executable, "-m", "data.converter", ".eml", "9", "999", "100"]
+    mail = b"Subject: long\n\n" + b"word " * 99_999
+    done = subprocess.run(command, input=mail, capture_output=True, env=conversion._environment(), check=False)
+    assert (done.returncode, done.stdout) == (REFUSED, b"")
+    assert done.stderr.startswith(b"Its text has 500,0")
 
 
 def test_the_converter_inherits_no_secret_and_may_write_no_file(

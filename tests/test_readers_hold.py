@@ -167,6 +167,11 @@ def test_deep_and_huge_mails_and_merged_cells_end_in_time() -> None:
     wide = "<table>" + '<tr><td rowspan="100" colspan="100">a</td></tr>' * 500 + "</table>"
     with pytest.raises(UnreadableError, match="more than 50,000 cells"):
         html_to_markdown(wide, first_row_is_head=True)
+    long = f'<table><tr><td rowspan="100" colspan="100">{"a" * 5_000}</td></tr>' + "<tr></tr>" * 99 + "</table>"
+    many = f'<table><tr><td colspan="100">{"a" * 500}</td></tr></table>' * 30
+    for merged in (long, many):
+        with pytest.raises(UnreadableError, match="repeat more than 1,000,000 characters"):
+            html_to_markdown(merged, first_row_is_head=True)
     with pytest.raises(UnreadableError, match="nested too deep"):
         html_to_markdown("<table><tr><td>" * 1_000, first_row_is_head=True)
     with pytest.raises(UnreadableError):
@@ -209,7 +214,7 @@ def test_the_converter_keeps_its_memory_bound(tmp_path: Path) -> None:
         "xl/worksheets/sheet1.xml",
         lambda old: old[: old.index(b"<sheetData>") + 11] + rows + old[old.index(b"</sheetData>") :],
     )
-    command = [sys.executable, "-m", "data.converter", ".xlsx", "30", "1024"]
+    command = [sys.executable, "-m", "data.converter", ".xlsx", "30", "1024", "1000000"]
     done = subprocess.run(command, input=wide, capture_output=True, cwd=Path(__file__).parent.parent, check=False)
     assert (done.returncode, b"256 columns" in done.stderr) == (2, True)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1024 * 1024
