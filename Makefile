@@ -28,13 +28,14 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test check ui lock clean
+.PHONY: help setup run test slow check ui lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup   .venv from requirements.lock, and documents to start with"
 	@echo "make run     one cycle, documents to decision"
 	@echo "make test    the tests"
+	@echo "make slow    the tests that take minutes: more kills, databases locked or gone, the clock set back"
 	@echo "make check   formatter, linter, types, import layers, tests"
 	@echo "make ui      Prefect and MLflow in the browser, until Ctrl-C"
 	@echo "make lock    write requirements.lock from what .venv holds"
@@ -69,6 +70,9 @@ run: setup
 test: setup
 	$(BIN)/python -m pytest
 	@$(BROWSER_TESTS)
+
+slow: setup
+	$(BIN)/python -m pytest -m slow
 
 check: setup
 	$(BIN)/ruff format --check .

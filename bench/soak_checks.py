@@ -82,7 +82,8 @@ def _no_change_missed(line: Line, _: Trainings) -> Iterator[str]:
     elif cycle.key != look(workspace).key:
         yield "The last finished cycle followed from other documents or settings than lie there."
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
-    files = [(one.path, one.digest) for one in (*snapshot.documents, *snapshot.quarantined)]
+    files = [(one.path, one.digest) for one in snapshot.documents]
+    files += [(one.path, one.digest) for one in snapshot.quarantined]
     params = workspace.params().ingest
     there = quick_digest(workspace.documents, params.extensions, workspace.state / "cache" / "documents.json")
     if snapshot_digest(files) != there:

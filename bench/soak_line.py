@@ -104,11 +104,12 @@ class Line:
     def _make(self) -> Workspace:
         trained = miniature.with_base(miniature.make_workspace(self.place / "base"))
         workspace = make_workspace(self.place / "line", str(trained.root / "base"), remote=str(self.place / "remote"))
-        turn(workspace, **miniature.SMALL)
+        small: dict[str, Any] = miniature.SMALL
+        turn(workspace, **small)
         with socket.socket() as found:
             found.bind(("127.0.0.1", 0))
             self.port = found.getsockname()[1]
-        registry = {"mlflow_uri": f"http://127.0.0.1:{self.port}", "retries": 1, "retry_seconds": 1.0}
+        registry: dict[str, Any] = {"mlflow_uri": f"http://127.0.0.1:{self.port}", "retries": 1, "retry_seconds": 1.0}
         turn(workspace, **FAST, registry=registry)
         shutil.rmtree(self.place / "base" / ".relearn", ignore_errors=True)
         return workspace

@@ -8,7 +8,7 @@ import pytest
 
 from data.workspace import Workspace
 from tasks import registry
-from tasks.tracking import fetch_artifact
+from tasks.tracking import fetched
 from tests.fault_miniature import LENIENT, MORE, At, Fault, assert_whole, command, copied, kill, turn
 from tests.miniature import NEW, write_documents
 
@@ -115,7 +115,8 @@ def test_killed_at_the_registry_and_other_documents_come_both_are_whole(
     assert_whole(workspace, second_day, candidates=2)
     for number in (2, 3):
         run = registry.get_version(workspace, number).run
-        assert fetch_artifact(workspace, run, f"report/v{number}.html") is not None
+        with fetched(workspace, run, f"report/v{number}.html") as attached:
+            assert attached is not None
         assert (workspace.reports / f"v{number}.html").is_file()
     assert not workspace.judged.exists()
 
