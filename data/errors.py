@@ -36,6 +36,10 @@ class PersonNeededError(RelearnError, RuntimeError):
     exit_code: ClassVar[int] = 3
 
 
+class SpentError(PersonNeededError):
+    """What a person allowed a run to spend is spent; the same run again would spend it again."""
+
+
 class MissingFigureError(InputError):
     """A gate asked for a figure that no report holds; a missing measurement is never a zero."""
 

@@ -8,6 +8,7 @@ import time
 
 from pydantic import Field
 
+from data.errors import RelearnError, SpentError
 from data.files import read_record, write_record
 from data.params import WatchParams
 from data.records import Record
@@ -30,6 +31,8 @@ class Attempt(Record):
     """As the command line would leave; None: it has not ended, or was killed."""
     said: str = ""
     """Why it ended, where it failed."""
+    spent: bool = False
+    """It ended because the teacher's budget was spent; the same again would spend it again."""
 
 
 def last_attempt(workspace: Workspace) -> Attempt | None:
@@ -47,9 +50,11 @@ def begin(workspace: Workspace, now: Now) -> Attempt:
     return attempt
 
 
-def end(workspace: Workspace, attempt: Attempt, exit_code: int, said: str = "") -> None:
-    """Write down how it ended."""
-    write_record(workspace.attempt, attempt.model_copy(update={"exit_code": exit_code, "said": said}))
+def end(workspace: Workspace, attempt: Attempt, error: Exception | None = None) -> None:
+    """Write down how it ended: well, or with this error."""
+    code = error.exit_code if isinstance(error, RelearnError) else 0 if error is None else 1
+    how = {"exit_code": code, "said": str(error or ""), "spent": isinstance(error, SpentError)}
+    write_record(workspace.attempt, attempt.model_copy(update=how))
 
 
 def is_wanted(workspace: Workspace, now: Now, due: bool) -> bool:
@@ -64,6 +69,8 @@ def is_wanted(workspace: Workspace, now: Now, due: bool) -> bool:
     if unchanged(workspace, now.key) is not None:
         return False
     last = last_attempt(workspace)
+    if last is not None and last.spent and last.key == now.key:
+        return False
     if due or last is None or last.documents != now.documents or _is_outdated(workspace, last):
         return True
     return last.exit_code in (None, 1) and _has_rested(last, workspace.params().watch)

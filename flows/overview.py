@@ -95,12 +95,17 @@ def report_path(root: Path, version: int | None) -> Path:
 
 
 def folder_diff(root: Path) -> dict[str, Any]:
-    """The documents folder against the last snapshot."""
+    """The documents folder against the last snapshot; what was set aside there and is as it was is no news."""
     workspace = open_workspace(root)
     params = workspace.params().ingest
     before = last_snapshot(workspace)
+    aside = {(one.path, one.digest) for one in before.quarantined} if before else set()
     found = read_folder(workspace.documents, params, workspace.conversions)
-    readable = [candidate(reading, reading.parsed) for reading in found if reading.parsed is not None]
+    readable = [
+        candidate(reading, reading.parsed)
+        for reading in found
+        if reading.parsed is not None and (reading.path, reading.digest) not in aside
+    ]
     documents = identify(readable, before.documents if before else (), params.similarity)
     changes = diff(before, make_snapshot(documents))
     return changes.model_dump(mode="json", exclude={"schema_"})

@@ -60,9 +60,9 @@ def update(root: str, digest: str = "") -> State[Any]:
     try:
         result = run_cycle(workspace.root, quick=False, loss_reason=None, wait=True)
     except Exception as error:
-        attempts.end(workspace, attempt, error.exit_code if isinstance(error, RelearnError) else 1, str(error))
+        attempts.end(workspace, attempt, error)
         raise
-    attempts.end(workspace, attempt, 0)
+    attempts.end(workspace, attempt)
     return _state(result)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import InputError, OutsideError, PersonNeededError, RelearnError
+from data.errors import InputError, OutsideError, RelearnError, SpentError
 from data.params import EndpointParams
 from data.prompting import Prompt
 from tasks.endpoint import MOST_FAILURES, Endpoint, NoCompletionError, address, open_client, quoted
@@ -41,7 +41,7 @@ def converse(
     Raises:
         InputError: the environment has no key, or the server does not take the key, the model or the calls.
         OutsideError: calls got no answer; the others are in the cache.
-        PersonNeededError: the budget is spent; what was answered is in the cache.
+        SpentError: the budget is spent; what was answered is in the cache.
     """
     replies = [known_reply(prompt, params, cache) for prompt in prompts]
     if None in replies:
@@ -70,7 +70,7 @@ class _Run:
         """Get every reply that is missing, or raise why not; answers that came are kept either way."""
         asyncio.run(self._work())
         if isinstance(self.stopped, BudgetSpentError):
-            raise PersonNeededError(
+            raise SpentError(
                 f"The next call no longer fits into the budget ({self.params.budget:g} and "
                 f"{self.params.budget_tokens:,} tokens a run). {self._so_far()} Raise endpoint.budget or "
                 "endpoint.budget_tokens, then run the same command again; it goes on from there."

@@ -276,6 +276,8 @@ def prefect_server(home: Path) -> Iterator[tuple[str, int]]:
             with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health", timeout=5):
                 break
             time.sleep(0.1)
+        else:
+            raise AssertionError("Prefect's server did not come up within two minutes.")
         yield f"http://127.0.0.1:{port}/api", process.pid
     finally:
         end_group(process.pid)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from data.errors import InputError, OutsideError, PersonNeededError, SpentError
 from data.files import write_record
 from data.params import load_params
 from data.report_records import Cycle
@@ -15,6 +16,14 @@ from tests.miniature import ROOT
 
 REST = load_params(ROOT / "params.yaml").watch.retry_seconds
 ONE, OTHER, SETTINGS = Now("one", "key"), Now("other", "key of other"), Now("one", "key with other settings")
+
+
+ERRORS: dict[int, Exception | None] = {
+    0: None,
+    1: OutsideError("said"),
+    2: InputError("said"),
+    3: PersonNeededError("said"),
+}
 
 
 class Clock:
@@ -41,7 +50,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def tried(workspace: Workspace, now: Now, exit_code: int | None) -> None:
     attempt = attempts.begin(workspace, now)
     if exit_code is not None:
-        attempts.end(workspace, attempt, exit_code, "said")
+        attempts.end(workspace, attempt, ERRORS[exit_code])
     if exit_code == 0:
         write_record(workspace.cycle, Cycle(key=now.key))
 
@@ -96,6 +105,13 @@ def test_outside_failures_are_tried_again_after_pauses_that_double(
         tried(workspace, ONE, exit_code)
     clock.now += longest
     assert is_wanted(workspace, ONE, due=False)
+
+
+def test_a_budget_that_was_spent_is_not_spent_again_by_the_schedule(workspace: Workspace, clock: Clock) -> None:
+    attempts.end(workspace, attempts.begin(workspace, ONE), SpentError("said"))
+    assert not is_wanted(workspace, ONE, due=True)
+    assert is_wanted(workspace, SETTINGS, due=True)  # a raised budget is one
+    assert is_wanted(workspace, OTHER, due=False)
 
 
 def test_a_clock_set_back_does_not_stop_the_line(workspace: Workspace, clock: Clock) -> None:

@@ -13,6 +13,7 @@ from data.language import find_language
 from data.records import Accepted, Snapshot
 from data.workspace import Workspace, open_workspace
 from flows.ingest import ingest
+from flows.overview import folder_diff
 from tests.miniature import ROOT
 from tests.office_miniature import scanned_file
 
@@ -71,6 +72,15 @@ def test_each_bad_file_is_set_aside_with_its_sentence_and_the_rest_is_learned(wo
     (warning,) = report.warnings
     assert "2 files in documents/ not read" in warning
     assert ".doc (1), .zip (1)" in warning
+
+
+def test_what_is_set_aside_is_news_only_when_it_changes(workspace: Workspace) -> None:
+    content, _ = BAD["links.md"]
+    (workspace.documents / "links.md").write_bytes(content)
+    ingest(workspace)
+    assert folder_diff(workspace.root) == {"added": [], "changed": [], "moved": [], "withdrawn": []}
+    (workspace.documents / "links.md").write_bytes(content + b"- and a sentence about them\n")
+    assert folder_diff(workspace.root)["added"] == ["links.md"]
 
 
 def test_a_phrase_that_a_person_allows_sets_nothing_aside(workspace: Workspace) -> None:
