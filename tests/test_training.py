@@ -297,6 +297,8 @@ def test_a_base_that_was_fetched_is_not_fetched_again(tmp_path: Path, monkeypatc
     def fetch(name: str, folder: Path) -> None:
         fetched.append((name, folder))
         folder.mkdir(parents=True)
+        for file in ("config.json", "model.safetensors", "tokenizer.json"):
+            (folder / file).touch()
 
     monkeypatch.setattr("models.base.fetch_base", fetch)
     for _ in range(2):
