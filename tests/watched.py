@@ -57,7 +57,11 @@ class Watched:
         }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                [RELEARN, "watch", "--workspace", workspace.root], stdout=log, stderr=log, env=environment
+                [RELEARN, "watch", "--workspace", workspace.root],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=workspace.root,
             )
         self.api = ""
 
