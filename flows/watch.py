@@ -173,7 +173,6 @@ async def serve(workspace: Workspace, say: Callable[[str], None], shared: bool) 
     """
     params = workspace.params().watch
     os.environ[SERVED_BY], os.environ[SERVED_ROOT] = str(os.getpid()), str(workspace.root)
-    os.environ["PYTHONSAFEPATH"] = "1"  # a workspace has a folder data/, which is not the package of that name
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # of libraries among themselves
     if shared:
         await orchestration.require_own(params.name, str(workspace.root))

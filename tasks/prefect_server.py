@@ -97,7 +97,7 @@ def _child(port: int, services: bool) -> Iterator["subprocess.Popen[bytes]"]:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the parent, which still reports to it
-            env={**os.environ, **alone, "PREFECT__SERVER_FINAL": "1", "PYTHONSAFEPATH": "1"},
+            env={**os.environ, **alone, "PREFECT__SERVER_FINAL": "1"},
         )
     try:
         yield child

@@ -1,6 +1,5 @@
 """The teacher behind an endpoint, against a real server on this machine, in good days and bad ones."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -246,14 +245,14 @@ print(len(converse(calls(params), params, Path(sys.argv[2]))))
 def test_a_killed_run_repeats_no_answered_call(teacher: Teacher, tmp_path: Path) -> None:
     teacher.behave = once(4, "hold")
     run = [sys.executable, "-c", PROGRAM, teacher.url, str(tmp_path)]
-    process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    process = subprocess.Popen(run, cwd=ROOT)
     try:
         assert teacher.held.wait(60)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not [file for file in tmp_path.iterdir() if file.suffix != ".json"]
-    done = subprocess.run(run, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=True)
+    done = subprocess.run(run, cwd=ROOT, capture_output=True, check=True)
     assert done.stdout.split() == [b"6"]
     assert set(teacher.answered.values()) == {1}, "every call was answered, and paid for, exactly once"
     assert len(teacher.requests) == 7, "only the call under way at the kill is sent again"
