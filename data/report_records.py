@@ -273,7 +273,7 @@ class CycleResult(Record):
     verdict: Verdict | None = None
     reasons: tuple[str, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
-    """Wall-clock seconds per stage; 0 for a stage whose outputs were already there."""
+    """Wall-clock seconds of each stage's own work; 0 for a stage whose outputs were already there."""
     report: str | None = None
     """Path of the HTML report."""
     next_command: str = ""

@@ -51,16 +51,16 @@ STATE_NAMES = {Verdict.PROMOTE: "Passed", Verdict.HOLD: "Held", Verdict.REJECT: 
 
 def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> StageRun:
     """Run a stage unless DVC knows its outputs for these inputs, and record them."""
-    begun = time.monotonic()
     if versioning.is_current(workspace, stage) or versioning.restore(workspace, stage):
         require_same_settings(workspace)
         _say(stage, "unchanged")
         return StageRun(stage=stage, ran=False, seconds=0.0)
     made_from = versioning.inputs(workspace, stage)
     require_same_settings(workspace)
+    begun = time.monotonic()
     work()
-    versioning.commit(workspace, stage, made_from)
     seconds = round(time.monotonic() - begun, 1)
+    versioning.commit(workspace, stage, made_from)
     _say(stage, f"done in {seconds:.1f} s")
     return StageRun(stage=stage, ran=True, seconds=seconds)
 
