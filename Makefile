@@ -20,6 +20,9 @@ BROWSER_TESTS = if command -v chromium || command -v chromium-browser || command
     $(BIN)/python -m pytest -m browser; \
     else echo "No Chromium here, so the report was not opened in a browser (apt-get install chromium)."; fi
 
+# The suite waits on processes more than it computes: one worker per core, and whoever is done takes from the others.
+TESTS = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+
 # No library reports usage.
 export DO_NOT_TRACK := 1
 export DVC_NO_ANALYTICS := 1
@@ -68,7 +71,7 @@ run: setup
 	fi; exit $$code
 
 test: setup
-	$(BIN)/python -m pytest
+	$(TESTS)
 	@$(BROWSER_TESTS)
 
 slow: setup
@@ -79,7 +82,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python -m pytest
+	$(TESTS)
 	@$(BROWSER_TESTS)
 
 ui: setup
