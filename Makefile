@@ -20,8 +20,8 @@ BROWSER_TESTS = if command -v chromium || command -v chromium-browser || command
     $(BIN)/python -m pytest -m browser; \
     else echo "No Chromium here, so the report was not opened in a browser (apt-get install chromium)."; fi
 
-# The suite waits on processes more than it computes: one worker per core, and whoever is done takes from the others.
-TESTS = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist worksteal
+# The suite waits on processes more than it computes: one worker per core, each takes one file after the other.
+TESTS = $(BIN)/python -m pytest --numprocesses logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 # No library reports usage.
 export DO_NOT_TRACK := 1

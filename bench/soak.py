@@ -126,7 +126,7 @@ def _progress(soak: Soak, counts: Counter[str], minutes: float) -> str:
     version = cycle.result.version if cycle and cycle.result else "under way"
     return (
         f"{minutes:5.1f} min  {counts.total()} events  {trainings_done(soak.line)} trainings  "
-        f"{len(soak.files())} files  last cycle: {version}  wrong: {len(soak.line.wrong)}"
+        f"{len(soak.files())} files  last cycle: {version}  wrong: {' '.join(soak.line.wrong) or 'nothing'}"
     )
 
 

@@ -83,6 +83,7 @@ async def look(root: str, due: bool = False) -> State[Any]:
         root: the workspace.
         due: by the daily schedule; other settings count too then, and what failed is tried again.
     """
+    _end_with_the_watch()
     workspace = _served(root)
     params = workspace.params().watch
     still = Stillness(params.settle_seconds, params.restless_seconds)
@@ -145,11 +146,11 @@ def _served(root: str) -> Workspace:
 def _end_with_the_watch() -> None:
     """A run whose watch was killed would go on without a server, beside its own second try; it ends instead."""
     watch = os.environ.get(SERVED_BY)
-    if watch is None or os.getppid() != int(watch):
+    if watch is None:
         return
 
     def wait() -> None:
-        while os.getppid() == int(watch):
+        while os.getppid() == int(watch):  # at once where the watch was killed while this process came up
             time.sleep(1.0)
         os._exit(1)
 

@@ -49,6 +49,15 @@ os.environ.update(
 os.environ.pop("DVC_STAGE", None)
 
 
+LONGEST = ("test_watch.py", "test_year.py", "test_kills.py", "test_init.py", "test_cycle.py", "test_outside.py")
+"""Files that take minutes come first, so that no worker is left with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, all else as it comes."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a real Prefect server that commands in processes of their own share."""

@@ -20,7 +20,7 @@ from flows.running import run_cycle
 from tasks.serving import ask
 from tests.miniature import ROOT
 
-pytestmark = pytest.mark.timeout(900)  # it trains for a minute on a good machine
+pytestmark = pytest.mark.timeout(1800)  # it trains for a minute on a good machine, and may share it
 STREAM = ROOT / "data" / "streams" / "site-policy"
 ADDED = "privacy-policies/github-subprocessors.md"
 EDITED = "acceptable-use-policies/github-appeal-and-reinstatement.md"
