@@ -71,7 +71,11 @@ def main() -> None:
         refused = refusal(error)
         if refused is not None:
             place = getattr(error, "filename", None) or "A file"
-            fail(f"{place} could not be written ({refused}). Free the disk, then run the same command again.", 1)
+            fail(
+                f"{place} could not be read or written ({refused}). Free the disk or mend the permissions, then run "
+                "the same command again.",
+                1,
+            )
         said = " ".join(str(error).split()) or type(error).__name__
         fail(f"{said} Run the same command again; if it stays, the details stand in {_keep_details()}.", 1)
 
@@ -88,7 +92,9 @@ def _keep_details() -> str:
 
 def fail(message: str, code: int) -> NoReturn:
     """Print one sentence to standard error and leave."""
-    typer.echo(f"relearn: {message}", err=True)
+    from data.files import printable
+
+    typer.echo(f"relearn: {printable(message)}", err=True)
     sys.exit(code)
 
 
@@ -107,8 +113,11 @@ def quiet_output() -> Iterator[None]:
 
 
 def show(content: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    """Print the result: one JSON object, or lines for people."""
-    typer.echo(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
+    """Print the result: one JSON object, or lines for people, without what would steer their terminal."""
+    from data.files import printable
+
+    steady = "\n".join(printable(line) for text in lines for line in text.split("\n"))
+    typer.echo(json.dumps(content, ensure_ascii=False) if as_json else steady)
 
 
 @app.callback(invoke_without_command=True)
@@ -345,12 +354,12 @@ def report(
 @app.command(epilog="Example: relearn diff --json")
 def diff(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """The documents folder against the last snapshot; changes nothing."""
-    from data.files import printable
+    from data.files import shortened
     from flows.overview import folder_diff
 
     content = folder_diff(workspace)
-    lines = [f"{kind:<10} {printable(path)}" for kind in ("added", "changed", "withdrawn") for path in content[kind]]
-    lines += [f"moved      {printable(old)} -> {printable(new)}" for old, new in content["moved"]]
+    lines = [f"{kind:<10} {shortened(path)}" for kind in ("added", "changed", "withdrawn") for path in content[kind]]
+    lines += [f"moved      {shortened(old)} -> {shortened(new)}" for old, new in content["moved"]]
     show(content, as_json, lines or ["Nothing changed."])
 
 
@@ -368,7 +377,9 @@ def promote(
     with quiet_output():
         promotion = promote_version(workspace, version, reason, override)
     content = promotion.model_dump(mode="json", by_alias=True, exclude={"schema_"})
-    show(content, as_json, [f"Version {content['to']} serves now (before: {content['from']})."])
+    now = f"Version {version} serves now (before: {content['from']})."
+    already = f'Version {version} serves already, because: "{promotion.reason}" Nothing was entered into the ledger, '
+    show(content, as_json, [now if promotion.entered else f"{already}and the reason given now is kept nowhere."])
 
 
 @app.command(epilog='Example: relearn ask "What is the minimum age under the GitHub Terms of Service?"')
