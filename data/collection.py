@@ -25,7 +25,7 @@ from data.params import IngestParams
 from data.plain_formats import csv_to_markdown
 from data.records import DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport, Lineage
-from data.snapshots import VANISHED, scan, snapshot_digest, unreadable_digest
+from data.snapshots import VANISHED, scan, snapshot_digest, unreadable_digest, why_unreadable
 
 LINEAGE_FILE = "lineage.json"
 
@@ -87,7 +87,7 @@ def _load(folder: Path, path: Path, params: IngestParams, conversions: Path | No
     except VANISHED:
         raise
     except OSError as error:
-        says = f"It cannot be read ({error.strerror}). Let this user read it, or take it away."
+        says = f"It cannot be read ({why_unreadable(name, error)}). Let this user read it, or take it away."
         return Reading(name, unreadable_digest(name), 0, "", None, says)
     digest = digest_bytes(content)
     try:

@@ -11,6 +11,7 @@ A file that cannot be read is part of the collection, under a digest that stands
 stage ``ingest``: so it is set aside once, and news again when it can be read.
 """
 
+import errno
 import json
 import os
 import time
@@ -19,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from data.errors import InputError
+from data.errors import InputError, OutsideError
 from data.files import digest_file, digest_text, shortened, write_text
 from data.records import Snapshot, SnapshotDiff
 
@@ -30,6 +31,8 @@ Entry = list[int | str]
 """Times of modification and change (ns), size (bytes), inode, and the content digest, as JSON holds it."""
 VANISHED = (FileNotFoundError, NotADirectoryError)
 """How the operating system says that a file, or a folder above it, is no longer there."""
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What is wrong with this process or machine, and says nothing of the file."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,21 @@ class Look:
     """As a snapshot's."""
     unreadable: tuple[str, ...]
     """Paths of the files that could not be read, sorted."""
+
+
+def why_unreadable(path: str, error: OSError) -> str:
+    """Why a file cannot be read, in a few words.
+
+    Raises:
+        OutsideError: this machine has no room to read any file.
+    """
+    said = error.strerror or type(error).__name__
+    if error.errno in _OURS:
+        raise OutsideError(
+            f"{shortened(path)} could not be read ({said}). End other programs or raise the limit, then run the same "
+            "command again."
+        ) from error
+    return said
 
 
 def unreadable_digest(path: str) -> str:
@@ -154,7 +172,7 @@ def look_through(folder: Path, extensions: Sequence[str], cache_file: Path) -> L
 
     Raises:
         InputError: as ``scan``.
-        OutsideError: the cache cannot be written.
+        OutsideError: the cache cannot be written, or this machine has no room to read any file.
     """
     known = _read_cache(cache_file)
     settled: dict[str, Entry] = {}
@@ -167,7 +185,8 @@ def look_through(folder: Path, extensions: Sequence[str], cache_file: Path) -> L
             entry = _entry(folder / path, known.get(name))
         except VANISHED:
             continue  # deleted since the scan: it is no longer part of the collection
-        except OSError:
+        except OSError as error:
+            why_unreadable(name, error)
             unreadable.append(name)
             pairs.append((name, unreadable_digest(name)))
             continue

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import yaml
 
 from data import snapshots
-from data.errors import HeldError, InputError
+from data.collection import read_file
+from data.errors import HeldError, InputError, OutsideError
 from data.files import read_record, remove, write_record
 from data.injections import find_instruction
 from data.language import find_language
@@ -125,6 +127,19 @@ def test_a_disk_that_fails_after_the_look_is_noticed_by_the_next_one(
         ingest(workspace)
         assert in_the_look(workspace) == in_the_snapshot(workspace) != whole
     assert in_the_look(workspace) == whole
+
+
+def test_a_machine_out_of_room_says_nothing_of_the_documents(workspace: Workspace) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    folder, params = workspace.documents, workspace.params().ingest
+    names = snapshots.scan(folder, params.extensions)
+    with Path(os.devnull).open() as last:  # no file gets a number beyond this one's
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 1, before[1]))
+        try:
+            with pytest.raises(OutsideError, match=r"good-1\.md could not be read \(Too many open files\)"):
+                read_file(folder, names[0], params)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 @pytest.mark.parametrize("gone", ["good-3.md", "deep"])

@@ -16,7 +16,7 @@ import yaml
 from data.errors import InputError, OutsideError
 from data.files import write_json
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
-from tasks import versioning
+from tasks import dvc_sharing, versioning
 from tests.refused import refused
 
 PIPELINE = {
@@ -114,7 +114,9 @@ def test_settings_of_dvc_that_say_nothing_are_named(workspace: Workspace, conten
 def test_what_nobody_may_read_among_the_documents_stops_no_stage(workspace: Workspace) -> None:
     pipeline = yaml.safe_load((workspace.root / "dvc.yaml").read_text())
     pipeline["stages"]["double"]["deps"] += ["data/documents", "data/inputs/unreadable.json"]
+    pipeline["stages"]["ingest"] = {"cmd": "echo", "deps": ["data/documents"], "outs": ["doubled.txt"]}
     (workspace.root / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+    (workspace.root / "doubled.txt").touch()
     workspace.documents.mkdir(parents=True)
     for name in ("open.md", "closed.md", "closed.zip"):
         (workspace.documents / name).write_text(name)
@@ -122,6 +124,8 @@ def test_what_nobody_may_read_among_the_documents_stops_no_stage(workspace: Work
     with refused(workspace.documents / "closed.md", workspace.documents / "closed.zip"):
         _double(workspace)
         assert versioning.is_current(workspace, "double")
+        versioning.commit(workspace, "ingest", versioning.inputs(workspace, "ingest"))
+        dvc_sharing.keep_documents(workspace)
     write_json(workspace.unreadable, {"documents": []})
     assert not versioning.is_current(workspace, "double")
     _double(workspace)
