@@ -21,7 +21,7 @@ from data.errors import InputError, UnreadableError
 from data.extraction import Source
 from data.files import digest_bytes, read_record, write_long_record, write_record, write_texts
 from data.identity import Candidate, assign_ids, sketch
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.plain_formats import csv_to_markdown
 from data.records import DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport, Lineage

@@ -18,7 +18,7 @@ from typing import Any, Literal
 from data.documents import size_limit
 from data.files import shortened
 from data.grounding import place_of, words
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.records import Row
 
 Columns = dict[str, list[Any]]

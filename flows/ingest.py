@@ -11,7 +11,7 @@ from data.files import building, read_record, shortened, write_json
 from data.identity import Candidate
 from data.injections import find_instruction
 from data.language import find_language
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.records import Accepted, DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
