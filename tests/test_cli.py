@@ -14,7 +14,8 @@ from data.files import printable, shortened
 from data.params import Params, explain, load_params
 from data.report_records import Verdict
 from data.workspace import with_quick
-from flows.cli import app, fail, main, show
+from flows.cli import app, main
+from flows.command import fail, show
 from flows.progress import Lines
 
 ROOT = Path(__file__).parent.parent
