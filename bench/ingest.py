@@ -118,7 +118,7 @@ def _edit(folder: Path) -> None:
 
 def _look(workspace: Workspace) -> float:
     """Seconds to find out that nothing changed."""
-    cache = workspace.state / "cache" / "documents.json"
+    cache = workspace.looked
     extensions = workspace.params().ingest.extensions
     time.sleep(2.5)  # files touched just before the look are read again
     quick_digest(workspace.documents, extensions, cache)

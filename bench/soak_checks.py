@@ -85,7 +85,7 @@ def _no_change_missed(line: Line, _: Trainings) -> Iterator[str]:
     files = [(one.path, one.digest) for one in snapshot.documents]
     files += [(one.path, one.digest) for one in snapshot.quarantined]
     params = workspace.params().ingest
-    there = quick_digest(workspace.documents, params.extensions, workspace.state / "cache" / "documents.json")
+    there = quick_digest(workspace.documents, params.extensions, workspace.looked)
     if snapshot_digest(files) != there:
         yield "The last snapshot names other files than lie in the folder."
 

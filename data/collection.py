@@ -4,6 +4,7 @@ The collection holds ``snapshot.json``, the normalised text of each document in 
 noticed in ``report.json``.
 """
 
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,13 +19,13 @@ from data.converter import check_length
 from data.documents import CONVERTED, LEGACY, READABLE, Parsed, decode, normalised, parse, size_limit
 from data.errors import InputError, UnreadableError
 from data.extraction import Source
-from data.files import digest_bytes, digest_file, read_record, write_long_record, write_record, write_texts
+from data.files import digest_bytes, read_record, write_long_record, write_record, write_texts
 from data.identity import Candidate, assign_ids, sketch
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.plain_formats import csv_to_markdown
 from data.records import DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport, Lineage
-from data.snapshots import scan, snapshot_digest
+from data.snapshots import VANISHED, scan, snapshot_digest, unreadable_digest, why_unreadable
 
 LINEAGE_FILE = "lineage.json"
 
@@ -48,6 +49,8 @@ class Reading:
 def read_folder(folder: Path, params: IngestParams, conversions: Path | None = None) -> Iterator[Reading]:
     """Read every document below ``folder``, sorted by path; those that are converted several at a time.
 
+    One that vanished since the folder was listed is left out.
+
     Args:
         conversions: the cache of office files' texts.
     """
@@ -56,22 +59,36 @@ def read_folder(folder: Path, params: IngestParams, conversions: Path | None = N
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         office = {path: pool.submit(load, path) for path in paths if path.suffix.lower() in CONVERTED}
         for path in paths:
-            yield _parsed(office.pop(path).result() if path in office else load(path), params)
+            try:
+                loaded = office.pop(path).result() if path in office else load(path)
+            except VANISHED:
+                continue
+            yield _parsed(loaded, params)
 
 
 def read_file(folder: Path, path: Path, params: IngestParams, conversions: Path | None = None) -> Reading:
-    """Read one document; a file over the size limit is only hashed."""
+    """Read one document; a file over the size limit is only hashed.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
     return _parsed(_load(folder, path, params, conversions), params)
 
 
 def _load(folder: Path, path: Path, params: IngestParams, conversions: Path | None) -> Reading:
-    """A file's text, not yet parsed."""
-    file, name = folder / path, path.as_posix()
-    with file.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
-        if size > size_limit(name, params):
-            return Reading(name, digest_file(file), size, "", None)
-        content = stream.read()
+    """A file's text, not yet parsed; one that the operating system does not let be read is unreadable."""
+    name = path.as_posix()
+    try:
+        with (folder / path).open("rb") as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size > size_limit(name, params):
+                return Reading(name, hashlib.file_digest(stream, "sha256").hexdigest(), size, "", None)
+            content = stream.read()
+    except VANISHED:
+        raise
+    except OSError as error:
+        says = f"It cannot be read ({why_unreadable(name, error)}). Let this user read it, or take it away."
+        return Reading(name, unreadable_digest(name), 0, "", None, says)
     digest = digest_bytes(content)
     try:
         raw = _text(content, path.suffix.lower(), params, conversions)

@@ -15,7 +15,7 @@ from data.converter import NO_MEMORY, REFUSED
 from data.errors import UnreadableError
 from data.files import digest_bytes, digest_text, read_cached, write_record
 from data.fingerprint import code_digest
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.records import Record
 from data.workspace import PROJECT_ROOT
 

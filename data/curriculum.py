@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from data.extraction import Source, extract_facts, extract_statements
 from data.handbook import Handbook
-from data.params import SynthesizeParams
+from data.param_stages import SynthesizeParams
 from data.records import Fact, Row
 from data.rows import fact_row, refusal_row, statement_row
 from data.wordings import Form, wordings

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from data.errors import UnreadableError
 from data.markup import html_to_markdown
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.plain_yaml import parse_yaml
 
 READABLE = (".md", ".markdown", ".txt", ".html", ".htm")

@@ -16,8 +16,9 @@ from functools import cache, lru_cache
 from typing import Any, Literal
 
 from data.documents import size_limit
+from data.files import shortened
 from data.grounding import place_of, words
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.records import Row
 
 Columns = dict[str, list[Any]]
@@ -129,7 +130,9 @@ _REASONS: Mapping[str, Callable[[DocumentCheck, IngestParams], str]] = {
         else f"It has {check.characters:,} characters of text, fewer than the {params.min_characters:,} of "
         "ingest.min_characters. Write more, or take it away."
     ),
-    "unique": lambda check, params: f"It has the same content as {check.duplicate_of}. Keep one of them.",
+    "unique": lambda check, params: (
+        f"It has the same content as {shortened(check.duplicate_of or '')}. Keep one of them."
+    ),
     "front_matter": lambda check, params: (
         f"{check.front_matter[:1].upper()}{check.front_matter[1:].rstrip('.')}. Mend it or remove it."
     ),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from data.blocks import Block, Shape, parse_blocks
 from data.documents import HOLE
 from data.files import digest_text
-from data.params import SynthesizeParams
+from data.param_stages import SynthesizeParams
 from data.prose_facts import GAP, conditions, contacts, definitions, links, quantities, rules
 from data.records import Fact, Statement
 from data.sentences import split_sentences, words

@@ -25,11 +25,14 @@ from pydantic import BaseModel, ValidationError
 from data.errors import InputError, OutsideError, RelearnError
 
 M = TypeVar("M", bound=BaseModel)
+V = TypeVar("V")
 
 DRAFT = ".tmp"
 """What the name of a file or folder ends in while it is written."""
 OLD = ".old"
 """What the name of a folder ends in while its successor takes its place."""
+MAX_SHOWN = 160
+"""Characters of a name that are shown."""
 MANY_FILES = 100
 """From here on one flush of the whole disk is cheaper than one per file."""
 REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO})
@@ -112,8 +115,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically.
 
     Raises:
+        InputError: a folder lies there.
         OutsideError: the disk refused it; ``path`` is unchanged.
     """
+    if path.is_dir():
+        raise InputError(
+            f"{path} is a folder, but a file belongs there. Take it away, then run the same command again."
+        )
     with refused_writes(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=DRAFT)
@@ -192,14 +200,39 @@ def read_json(path: Path) -> Any:
     """Read JSON.
 
     Raises:
-        InputError: there is no such file, or it is not JSON.
+        InputError: there is no such file, it cannot be read, or it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist. Run the stage that writes it first.") from error
-    except ValueError as error:
+    except OSError as error:
+        raise _no_file(path, error) from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}). Restore it, or delete it and run again.") from error
+
+
+def read_value(path: Path, key: str, kind: type[V]) -> V:
+    """What a file with one small JSON object says under ``key``.
+
+    Raises:
+        InputError: as ``read_json``, or it is no such object.
+    """
+    content = read_json(path)
+    value = content.get(key) if isinstance(content, dict) else None
+    if not isinstance(value, kind):
+        raise InputError(
+            f"{path} does not say {key!r} as it should: a JSON object with that key was expected. Restore it, or "
+            "delete it and run again."
+        )
+    return value
+
+
+def _no_file(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path} cannot be read ({error.strerror}). A file that this user may read was expected: restore it, or take "
+        "it away and run again."
+    )
 
 
 def read_record(path: Path, kind: type[M]) -> M:
@@ -210,16 +243,27 @@ def read_record(path: Path, kind: type[M]) -> M:
     """
     try:
         return kind.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError) as error:
+    except (OSError, ValidationError) as error:
         read_json(path)  # says what is wrong where it is missing or not JSON
-        raise InputError(f"{path} is not a {kind.__name__} record: {error}") from error
+        raise InputError(
+            f"{path} is no {kind.__name__} record ({_first(error)}). Restore it, or delete it and run again."
+        ) from error
+
+
+def _first(error: Exception) -> str:
+    """The first thing that is wrong with a record, on one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    entry = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in entry["loc"])
+    return f"{place}: {entry['msg']}" if place else entry["msg"]
 
 
 def read_cached(path: Path, kind: type[M]) -> M | None:
     """A record that a cache may have; a damaged file is as good as none."""
     try:
         return kind.model_validate_json(path.read_bytes())
-    except (FileNotFoundError, ValidationError):
+    except (OSError, ValidationError):
         return None
 
 
@@ -233,6 +277,8 @@ def read_records(path: Path, kind: type[M]) -> list[M]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist. Run the stage that writes it first.") from error
+    except OSError as error:
+        raise _no_file(path, error) from error
     records = []
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -240,7 +286,9 @@ def read_records(path: Path, kind: type[M]) -> list[M]:
         try:
             records.append(kind.model_validate_json(line))
         except ValidationError as error:
-            raise InputError(f"{path}, line {number}, is not a {kind.__name__} record: {error}") from error
+            raise InputError(
+                f"{path}, line {number}, is no {kind.__name__} record ({_first(error)}). Mend that line."
+            ) from error
     return records
 
 
@@ -305,7 +353,16 @@ def leftovers(folder: Path) -> list[Path]:
 
 def printable(text: str) -> str:
     """``text`` on one line, without what would steer a terminal: control, format and line-breaking characters."""
+    if text.isprintable():
+        return text
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
+
+
+def shortened(text: str) -> str:
+    """``text`` as in ``printable``, its middle left out where it is long: a name in a sentence or a table."""
+    shown = printable(text)
+    half = MAX_SHOWN // 2
+    return shown if len(shown) <= MAX_SHOWN else f"{shown[:half]}…{shown[-half:]}"
 
 
 def remove(path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from data.files import digest_text
-from data.params import EndpointParams
+from data.param_stages import EndpointParams
 from data.passages import Passage
 from data.plain_yaml import parse_yaml
 

@@ -6,17 +6,22 @@ history, so that a collection that returns to an earlier state has the earlier d
 The fast look reads only files whose times, size or inode differ from the last look. A file that was
 touched within two seconds of the look is read again the next time, because an edit in the same tick of
 the file system's clock would leave the same times (git's "racy" rule, Documentation/technical/racy-git).
+
+A file that cannot be read is part of the collection, under a digest that stands for its path alone, here as in
+stage ``ingest``: so it is set aside once, and news again when it can be read.
 """
 
+import errno
 import json
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from data.errors import InputError
-from data.files import digest_file, digest_text, write_text
+from data.errors import InputError, OutsideError
+from data.files import digest_file, digest_text, shortened, write_text
 from data.records import Snapshot, SnapshotDiff
 
 RACY_NS = 2_000_000_000
@@ -24,6 +29,40 @@ CACHE_SCHEMA = 1
 
 Entry = list[int | str]
 """Times of modification and change (ns), size (bytes), inode, and the content digest, as JSON holds it."""
+VANISHED = (FileNotFoundError, NotADirectoryError)
+"""How the operating system says that a file, or a folder above it, is no longer there."""
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What is wrong with this process or machine, and says nothing of the file."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a look at the documents folder found."""
+
+    digest: str
+    """As a snapshot's."""
+    unreadable: tuple[str, ...]
+    """Paths of the files that could not be read, sorted."""
+
+
+def why_unreadable(path: str, error: OSError) -> str:
+    """Why a file cannot be read, in a few words.
+
+    Raises:
+        OutsideError: this machine has no room to read any file.
+    """
+    said = error.strerror or type(error).__name__
+    if error.errno in _OURS:
+        raise OutsideError(
+            f"{shortened(path)} could not be read ({said}). End other programs or raise the limit, then run the same "
+            "command again."
+        ) from error
+    return said
+
+
+def unreadable_digest(path: str) -> str:
+    """What stands for the content of a file that cannot be read; no two such files are equal."""
+    return digest_text("unreadable", path)
 
 
 def snapshot_digest(pairs: Iterable[tuple[str, str]]) -> str:
@@ -51,8 +90,8 @@ def scan(folder: Path, extensions: Sequence[str]) -> list[Path]:
     file; a folder that is also reached by a link is listed once, where it lies.
 
     Raises:
-        InputError: the folder is missing or unreadable, a link leads out of it or nowhere, or a name is
-            not UTF-8.
+        InputError: the folder or one below it is missing or unreadable, a link leads out of it or nowhere, or a
+            name is not UTF-8.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} does not exist. Put documents there, or run make setup for the demonstration.")
@@ -60,7 +99,7 @@ def scan(folder: Path, extensions: Sequence[str]) -> list[Path]:
     names = [name for name in _walk(folder) if name.casefold().endswith(endings)]
     for name in names:
         if name.encode("utf-8", "replace") != name.encode("utf-8", "surrogateescape"):
-            raise InputError(f"The file name {name!r} in {folder} is not UTF-8. Rename the file.")
+            raise InputError(f"The file name {shortened(repr(name))} in {folder} is not UTF-8. Rename the file.")
     return [Path(name) for name in sorted(names)]
 
 
@@ -85,7 +124,7 @@ def _walk(folder: Path) -> Iterator[str]:
         if place.resolve() in seen:
             continue
         seen.add(place.resolve())
-        for entry in _entries(place):
+        for entry in _entries(place, top=place == root):
             if entry.is_symlink():
                 _check_link(folder, root, Path(entry.path))
             if entry.is_dir():
@@ -94,12 +133,14 @@ def _walk(folder: Path) -> Iterator[str]:
                 yield entry.path[len(str(root)) + 1 :]
 
 
-def _entries(place: Path) -> list[os.DirEntry[str]]:
-    """Visible entries of a folder, sorted by name."""
+def _entries(place: Path, top: bool) -> list[os.DirEntry[str]]:
+    """Visible entries of a folder, sorted by name; one that vanished since it was listed has none."""
     try:
         with os.scandir(place) as entries:
             visible = [entry for entry in entries if not _is_temporary(entry.name)]
     except OSError as error:
+        if isinstance(error, VANISHED) and not top:
+            return []
         raise InputError(
             f"The folder {place} cannot be read ({error.strerror}). Let this user read it, or take it away."
         ) from error
@@ -112,7 +153,9 @@ def _is_temporary(name: str) -> bool:
 
 
 def _check_link(folder: Path, root: Path, link: Path) -> None:
-    target, name = Path(os.path.realpath(link)), link.relative_to(root)
+    target, name = Path(os.path.realpath(link)), shortened(link.relative_to(root).as_posix())
+    if not link.is_symlink():
+        return  # it vanished since it was listed
     if not target.is_relative_to(root):
         raise InputError(f"The link {name} leads out of {folder}, to {target}. Put a copy of the document there.")
     if not target.exists():
@@ -120,29 +163,52 @@ def _check_link(folder: Path, root: Path, link: Path) -> None:
 
 
 def quick_digest(folder: Path, extensions: Sequence[str], cache_file: Path) -> str:
-    """``snapshot_digest`` of the raw files below ``folder``; unchanged files are not read again.
+    """``snapshot_digest`` of the raw files below ``folder``, as ``look_through``."""
+    return look_through(folder, extensions, cache_file).digest
+
+
+def look_through(folder: Path, extensions: Sequence[str], cache_file: Path) -> Look:
+    """Look at the raw files below ``folder``; unchanged files are not read again.
 
     Raises:
-        InputError: as ``scan``, or a file cannot be read.
-        OutsideError: the cache cannot be written.
+        InputError: as ``scan``.
+        OutsideError: the cache cannot be written, or this machine has no room to read any file.
     """
     known = _read_cache(cache_file)
     settled: dict[str, Entry] = {}
     pairs: list[tuple[str, str]] = []
+    unreadable = []
     for path in scan(folder, extensions):
         name = path.as_posix()
         now = time.time_ns()
         try:
             entry = _entry(folder / path, known.get(name))
-        except FileNotFoundError:
+        except VANISHED:
             continue  # deleted since the scan: it is no longer part of the collection
+        except OSError as error:
+            why_unreadable(name, error)
+            unreadable.append(name)
+            pairs.append((name, unreadable_digest(name)))
+            continue
         pairs.append((name, str(entry[-1])))
         if max(int(entry[0]), int(entry[1])) < now - RACY_NS:
             settled[name] = entry
     if settled != known:
-        content = {"schema": CACHE_SCHEMA, "files": settled}
-        write_text(cache_file, json.dumps(content, separators=(",", ":")))
-    return snapshot_digest(pairs)
+        _write_cache(cache_file, settled)
+    return Look(snapshot_digest(pairs), tuple(unreadable))
+
+
+def forget(cache_file: Path, names: Iterable[str]) -> None:
+    """Let the next look read these files, which stage ``ingest`` could not, whatever their times say."""
+    known, gone = _read_cache(cache_file), frozenset(names)
+    kept = {name: entry for name, entry in known.items() if name not in gone}
+    if kept != known:
+        _write_cache(cache_file, kept)
+
+
+def _write_cache(cache_file: Path, entries: dict[str, Entry]) -> None:
+    content = {"schema": CACHE_SCHEMA, "files": entries}
+    write_text(cache_file, json.dumps(content, separators=(",", ":")))
 
 
 def _entry(file: Path, known: Entry | None) -> Entry:
@@ -150,16 +216,9 @@ def _entry(file: Path, known: Entry | None) -> Entry:
 
     The times are taken before the content is read, so that an edit in between shows the next time.
     """
-    try:
-        stat = file.stat()
-        key: Entry = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
-        return known if known and known[:-1] == key else [*key, digest_file(file)]
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be read ({error.strerror}). Let this user read it, or take it out of the folder."
-        ) from error
+    stat = file.stat()
+    key: Entry = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
+    return known if known and known[:-1] == key else [*key, digest_file(file)]
 
 
 def _read_cache(cache_file: Path) -> dict[str, Entry]:

@@ -10,7 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from data.params import SynthesizeParams
+from data.param_stages import SynthesizeParams
 from data.records import Cohort, Fact, FactChange, Question, Row, Standing, Statement
 from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_row, statement_text
 from data.wordings import Form, Wording, question_prompt, split

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data.errors import InputError
 from data.files import digest_file
-from data.params import SynthesizeParams
+from data.param_stages import SynthesizeParams
 from data.plain_yaml import parse_yaml
 from data.prose_facts import GAP
 from data.records import Fact

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data.errors import InputError
-from data.files import read_json, write_json
+from data.files import read_value, write_json
 from data.params import Params, load_params
 
 STAGES = ("ingest", "synthesize", "train", "audit", "assess")
@@ -98,6 +98,11 @@ class Workspace:
         """``{"quick": bool}``."""
         return self.inputs / "mode.json"
 
+    @property
+    def unreadable(self) -> Path:
+        """``{"documents": [path]}``: files of the documents folder that nobody could read when the cycle began."""
+        return self.inputs / "unreadable.json"
+
     def code(self, stage: str) -> Path:
         """Digest of the code that a stage imports."""
         return self.inputs / "code" / f"{stage}.json"
@@ -171,6 +176,11 @@ class Workspace:
         return self.teacher_cache / "endpoint"
 
     @property
+    def looked(self) -> Path:
+        """What the last look at the documents folder read, by path and times."""
+        return self.state / "cache" / "documents.json"
+
+    @property
     def conversions(self) -> Path:
         """The texts of office files, by the digest of file and reader."""
         return self.state / "cache" / "conversions"
@@ -197,9 +207,9 @@ class Workspace:
         """Whether the current cycle is a quick one.
 
         Raises:
-            InputError: ``mode.json`` is torn.
+            InputError: ``mode.json`` is torn or says something else.
         """
-        return self.mode.is_file() and bool(read_json(self.mode)["quick"])
+        return self.mode.exists() and read_value(self.mode, "quick", bool)
 
     def set_quick(self, quick: bool) -> None:
         """Fix the mode of the next cycle."""

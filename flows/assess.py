@@ -20,7 +20,7 @@ from data.files import (
     write_record,
     write_records,
 )
-from data.params import AssessParams
+from data.param_stages import AssessParams
 from data.probes import probe_questions, read_probes
 from data.records import Answer, Cohort, Question
 from data.report_records import EvaluationReport

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from data.errors import RelearnError, SpentError
 from data.files import read_record, write_record
-from data.params import WatchParams
+from data.param_operation import WatchParams
 from data.records import Record
 from data.workspace import Workspace
 from flows.inputs import Now, last_cycle, unchanged

@@ -2,7 +2,8 @@
 
 from data.collection import candidate, identify, make_snapshot, read_folder
 from data.extraction import Source
-from data.params import EndpointParams, Params
+from data.param_stages import EndpointParams
+from data.params import Params
 from data.records import Record, Snapshot
 from data.teaching import RECIPE, teaching_rows
 from data.workspace import Workspace

@@ -7,15 +7,15 @@ from itertools import islice
 from data.collection import Reading, candidate, identify, make_snapshot, read_folder, write_collection
 from data.documents import is_links_only
 from data.expectations import CollectionShares, DocumentCheck
-from data.files import building, read_record, write_json
+from data.files import building, read_record, shortened, write_json
 from data.identity import Candidate
 from data.injections import find_instruction
 from data.language import find_language
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.records import Accepted, DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
-from data.snapshots import diff, unread_endings
+from data.snapshots import diff, forget, unread_endings, unreadable_digest
 from data.spool import Spool
 from data.workspace import Workspace
 from tasks.validation import check_collection, check_documents
@@ -48,6 +48,7 @@ def ingest(workspace: Workspace) -> IngestReport:
     with Spool(workspace.collection.parent) as texts:
         readings = read_folder(workspace.documents, params, workspace.conversions)
         taken = list(take_in(readings, params, texts))
+        forget(workspace.looked, _refused(taken))
         quarantined = check_documents(workspace, [one.check for one in taken], params)
         usable = _usable(taken, quarantined)
         candidates = [one.candidate for one in usable.values() if one.candidate is not None]
@@ -107,6 +108,12 @@ def _check(reading: Reading, original: str, params: IngestParams) -> DocumentChe
     )
 
 
+def _refused(taken: Sequence[Taken]) -> Iterator[str]:
+    """Paths of the files that the operating system did not let be read."""
+    suspects = (one.check for one in taken if one.check.unreadable is not None)
+    return (check.path for check in suspects if check.digest == unreadable_digest(check.path))
+
+
 def _usable(taken: Sequence[Taken], quarantined: Sequence[Quarantined]) -> dict[str, Taken]:
     """What has a text and was not set aside, by path."""
     aside = {document.path for document in quarantined}
@@ -121,7 +128,7 @@ def _other_languages(usable: Mapping[str, Taken], language: str) -> dict[str, st
 
 def _foreign(others: dict[str, str], language: str) -> Iterator[str]:
     if others:
-        named = ", ".join(f"{path} ({other})" for path, other in islice(others.items(), NAMED))
+        named = ", ".join(f"{shortened(path)} ({other})" for path, other in islice(others.items(), NAMED))
         yield (
             f"{len(others)} document{'s are' if len(others) > 1 else ' is'} not in the language (ingest.language: "
             f"{language}) and learned all the same: {named}{', …' if len(others) > NAMED else ''}."
@@ -133,7 +140,7 @@ def _unread(workspace: Workspace, params: IngestParams) -> Iterator[str]:
     endings = unread_endings(workspace.documents, params.extensions)
     if endings:
         count = sum(endings.values())
-        named = ", ".join(f"{ending} ({number})" for ending, number in islice(endings.items(), NAMED))
+        named = ", ".join(f"{shortened(ending)} ({number})" for ending, number in islice(endings.items(), NAMED))
         yield (
             f"{count} file{'s' if count > 1 else ''} in {workspace.documents.name}/ not read, ending not in "
             f"ingest.extensions: {named}{', …' if len(endings) > NAMED else ''}."

@@ -12,8 +12,8 @@ from data.errors import OutsideError
 from data.files import (
     digest_text,
     digest_tree,
-    read_json,
     read_record,
+    read_value,
     write_bytes,
     write_json,
     write_long_record,
@@ -23,7 +23,7 @@ from data.fingerprint import Inputs, read_inputs, write_inputs
 from data.params import OPERATION, Params, load_params
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, LedgerEntry
-from data.snapshots import quick_digest
+from data.snapshots import look_through
 from data.workspace import PROJECT_ROOT, STAGES, Workspace, require_model
 
 PIPELINE_FILES = ("dvc.yaml", ".dvcignore")
@@ -40,6 +40,8 @@ class Now:
     """Digest of the files in the documents folder, as a snapshot's."""
     key: str
     """Digest of everything: documents, probes, code, base, settings and mode."""
+    unreadable: tuple[str, ...] = ()
+    """Paths of the documents that the operating system does not let be read."""
 
 
 def fix_inputs(workspace: Workspace, quick: bool) -> str:
@@ -54,7 +56,9 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
     workspace.set_quick(quick)
     require_base(workspace, params)
     workspace.probes.mkdir(parents=True, exist_ok=True)  # a stage depends on it, with or without probes
-    return _now(workspace, params, write_inputs(workspace), quick).key
+    now = _now(workspace, params, write_inputs(workspace), quick)
+    write_json(workspace.unreadable, {"documents": now.unreadable})
+    return now.key
 
 
 def _follow_pipeline(workspace: Workspace) -> None:
@@ -75,11 +79,10 @@ def look(workspace: Workspace, quick: bool = False) -> Now:
 
 
 def _now(workspace: Workspace, params: Params, inputs: Inputs, quick: bool) -> Now:
-    documents = quick_digest(
-        workspace.documents, params.ingest.extensions, workspace.state / "cache" / "documents.json"
-    )
+    documents = look_through(workspace.documents, params.ingest.extensions, workspace.looked)
     probes = digest_tree(workspace.probes)
-    return Now(documents, digest_text(documents, probes, inputs.digest, _settings(params), str(quick)))
+    key = digest_text(documents.digest, probes, inputs.digest, _settings(params), str(quick))
+    return Now(documents.digest, key, documents.unreadable)
 
 
 def require_same_settings(workspace: Workspace) -> None:
@@ -115,7 +118,7 @@ def fix_accepted(workspace: Workspace, key: str, loss_reason: str | None) -> Non
 
     That holds on another machine too: what was fixed lies beside ``dvc.lock``, with the key it was fixed for.
     """
-    goes_on = workspace.accepted.is_file() and _fixed_for(workspace) == key
+    goes_on = _fixed_for(workspace) == key and workspace.accepted.is_file()
     accepted = read_record(workspace.accepted, Accepted) if goes_on else _to_compare_with(workspace)
     if loss_reason is not None:
         accepted = accepted.model_copy(update={"loss_reason": loss_reason})
@@ -133,7 +136,7 @@ def _to_compare_with(workspace: Workspace) -> Accepted:
 
 
 def _fixed_for(workspace: Workspace) -> str | None:
-    return str(read_json(workspace.fixed_for)["key"]) if workspace.fixed_for.is_file() else None
+    return read_value(workspace.fixed_for, "key", str) if workspace.fixed_for.exists() else None
 
 
 def last_cycle(workspace: Workspace) -> Cycle | None:
@@ -217,7 +220,7 @@ def base_digest(workspace: Workspace) -> str:
 
 
 def _digest_in(file: Path) -> str:
-    return str(read_json(file)["digest"])
+    return read_value(file, "digest", str)
 
 
 def _settings(params: Params) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from data.errors import InputError, OutsideError
 from data.events import Event, EventName
 from data.files import read_record
-from data.params import HookParams, load_params
+from data.param_operation import HookParams
+from data.params import load_params
 from data.records import Accepted, Snapshot
 from data.report_records import CycleResult, Verdict
 from data.workspace import Workspace

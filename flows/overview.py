@@ -163,9 +163,8 @@ def _folder(workspace: Workspace) -> str:
     snapshot = last_snapshot(workspace)
     if snapshot is None:
         return "not read yet; relearn run reads it"
-    cache = workspace.state / "cache" / "documents.json"
     try:
-        now = quick_digest(workspace.documents, workspace.params().ingest.extensions, cache)
+        now = quick_digest(workspace.documents, workspace.params().ingest.extensions, workspace.looked)
     except InputError as error:
         return str(error)
     files = [(one.path, one.digest) for one in snapshot.documents]

@@ -7,6 +7,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from data.files import printable
+
 if TYPE_CHECKING:
     from models.training import Progress
     from tasks.conversation import Spending
@@ -54,4 +56,4 @@ class Lines:
             return
         self.last = now
         begin, end = ("\r\x1b[K", "\n" if done else "") if self.terminal else ("", "\n")
-        print(f"{begin}{self.stage:<10}  {text}", end=end, file=sys.stderr, flush=True)
+        print(f"{begin}{self.stage:<10}  {printable(text)}", end=end, file=sys.stderr, flush=True)

@@ -28,6 +28,8 @@ class Promotion(Record):
     actor: str
     reason: str
     seconds: float
+    entered: bool = Field(exclude=True)
+    """Whether it is a new entry of the ledger; False: the version served already, and what is told is its old entry."""
 
 
 def promote(
@@ -49,6 +51,7 @@ def promote(
     _require_verdict(info, override)
     weights.require(info)
     serving.fetch_weights(workspace, version)  # what cannot serve is refused before it stands in the ledger
+    before = ledger.last_promotion(ledger_uri(workspace))
     entry = _enter(workspace, info, reason, actor, override)
     _mirror(workspace, version)
     return Promotion(
@@ -57,6 +60,7 @@ def promote(
         actor=entry.actor,
         reason=entry.reason,
         seconds=round(time.monotonic() - begun, 3),
+        entered=before is None or entry.number != before.number,
     )
 
 

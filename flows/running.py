@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from data.errors import HeldError, OutsideError, RelearnError
-from data.files import write_json
+from data.errors import HeldError, InputError, OutsideError, RelearnError
+from data.files import refused_writes, write_json
 from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
@@ -109,7 +109,7 @@ def promote_version(root: Path, version: int, reason: str, override: bool) -> "P
     workspace = open_workspace(root)
     with locked(workspace, "a promotion"):
         promotion = promote(workspace, version, reason, override=override)
-        if promotion.from_version != version:  # else it served already
+        if promotion.entered:
             event = make_event(workspace, "promoted", version=version, reasons=(reason,))
             notify(workspace, event)
         return promotion
@@ -149,31 +149,53 @@ def locked(workspace: Workspace, purpose: str, wait: bool = False) -> Iterator[N
 @contextmanager
 def _held(file: Path, purpose: str, wait: bool) -> Iterator[None]:
     """Hold a lock file; the kernel frees it when the process dies."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     note = file.with_suffix(".json")
+    lock = _acquired(file, note, wait)
+    try:
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        with suppress(RelearnError):  # the kernel's lock holds without it, and gc has to begin on a full disk
+            write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since})
+        yield
+    finally:
+        with suppress(OSError):  # as where somebody put a folder in its place
+            note.unlink()
+        lock.release()
+
+
+def _acquired(file: Path, note: Path, wait: bool) -> FileLock:
+    """The lock, held.
+
+    Raises:
+        HeldError: another process holds it, and ``wait`` is not set.
+        InputError: its place is taken by something else than a file.
+        OutsideError: the operating system refuses the file.
+    """
+    if file.is_dir() or (file.parent.exists() and not file.parent.is_dir()):
+        taken = file if file.is_dir() else file.parent
+        kinds = ("folder", "file") if file.is_dir() else ("file", "folder")
+        raise InputError(
+            f"{taken} is a {kinds[0]}, but a {kinds[1]} belongs there. Take it away, then run the same command again."
+        )
     lock = FileLock(file)
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout as error:
         if not wait:
             raise HeldError(f"{_holder(note)} Wait for it, then run the same command again.") from error
         Lines("waiting").show(_holder(note), done=True)
         lock.acquire(poll_interval=WAIT_SECONDS)
-    try:
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        with suppress(OutsideError):  # the kernel's lock holds without it, and gc has to begin on a full disk
-            write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since})
-        yield
-    finally:
-        note.unlink(missing_ok=True)
-        lock.release()
+    except OSError:
+        with refused_writes(file):
+            raise
+    return lock
 
 
 def _holder(note: Path) -> str:
     try:
         holder = json.loads(note.read_text())
         return f"The workspace is held by {holder['purpose']} (process {holder['pid']}) since {holder['since']}."
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "The workspace is held by another process."
 
 

@@ -14,7 +14,8 @@ from data.expectations import RowContext
 from data.extraction import Source
 from data.files import building, digest_file, read_json, write_json, write_record, write_records
 from data.handbook import handbook
-from data.params import EndpointParams, Params
+from data.param_stages import EndpointParams
+from data.params import Params
 from data.proposals import Proposal, Written, by_recipe, starved
 from data.prose_questions import judging, statements_asked
 from data.records import Fact, FactChange, Question, Row, Snapshot, Standing, Statement

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from data.errors import OutsideError, PersonNeededError
 from data.files import building, digest_file, digest_text, read_json, read_records, write_json, write_record
-from data.params import Params, TrainParams
+from data.param_stages import TrainParams
+from data.params import Params
 from data.records import Row
 from data.report_records import TrainingReport
 from data.workspace import Workspace

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 from data.errors import InputError, MissingFigureError
-from data.params import GateParams
+from data.param_stages import GateParams
 from data.records import Cohort, Grade, Standing
 from data.report_records import (
     Check,

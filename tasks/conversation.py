@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.errors import InputError, OutsideError, RelearnError, SpentError
-from data.params import EndpointParams
+from data.param_stages import EndpointParams
 from data.prompting import Prompt
 from tasks.endpoint import MOST_FAILURES, Endpoint, NoCompletionError, address, open_client, quoted
 from tasks.purse import BudgetSpentError, Purse, Tokens

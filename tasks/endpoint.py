@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data.errors import InputError
-from data.params import EndpointParams
+from data.param_stages import EndpointParams
 from data.prompting import Prompt
 from tasks.places import without_passwords
 from tasks.purse import NOTHING, Attempts, Purse, Tokens

@@ -256,6 +256,11 @@ def _clear_errors(uri: str) -> Iterator[None]:
             f"The ledger at {without_passwords(uri)} needs the Python package {error.name}. Install it into .venv, or "
             "set registry.ledger_uri in params.yaml to an SQLite file."
         ) from error
+    except sa.exc.ArgumentError as error:
+        raise InputError(
+            f"The ledger at {without_passwords(uri)} cannot be spoken to ({without_passwords(str(error))}). Set "
+            "registry.ledger_uri in params.yaml to an SQLite file or to postgresql+psycopg://HOST/NAME."
+        ) from error
     except (sa.exc.DBAPIError, OSError) as error:
         said = refusal(error)
         if said is not None:

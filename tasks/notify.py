@@ -20,7 +20,7 @@ from data.errors import OutsideError
 from data.events import Event
 
 if TYPE_CHECKING:
-    from data.params import HookParams
+    from data.param_operation import HookParams
 
 _LONGEST_SAID = 200
 

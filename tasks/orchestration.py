@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError
-from data.params import WatchParams
+from data.param_operation import WatchParams
 
 if TYPE_CHECKING:
     from prefect import Flow

@@ -7,7 +7,7 @@ answer was cut off or came too late may have been charged all the same, so it co
 import asyncio
 from dataclasses import dataclass
 
-from data.params import EndpointParams
+from data.param_stages import EndpointParams
 
 MILLION = 1_000_000
 

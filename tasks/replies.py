@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import ConfigDict
 
 from data.files import digest_text, read_cached, write_record
-from data.params import EndpointParams
+from data.param_stages import EndpointParams
 from data.prompting import Prompt
 from data.records import Record
 from tasks.purse import Tokens

@@ -58,8 +58,26 @@ class Loaded:
         from data.wordings import question_prompt
         from models.generation import answer
 
-        prompts = [question_prompt(question) for question in questions]
+        prompts = list(map(question_prompt, questions))
         return answer(self.model, self.tokenizer, prompts, self.new_tokens, self.batch)
+
+    def require_room(self, question: str) -> None:
+        """Refuse a question that leaves no room for an answer.
+
+        Raises:
+            InputError: question and answer together are longer than the model's context.
+        """
+        from data.wordings import question_prompt
+        from models.packing import token_ids
+
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        (ids,) = token_ids(self.tokenizer, [question_prompt(question)])
+        asked = len(ids) + 1  # the end-of-text token opens every prompt
+        if context is not None and asked + self.new_tokens > context:
+            raise InputError(
+                f"The question takes {asked:,} tokens, and the model has room for {context - self.new_tokens:,} beside "
+                f"an answer of {self.new_tokens:,}. Ask a shorter one."
+            )
 
 
 def pointer(workspace: Workspace) -> ServingPointer | None:
@@ -114,9 +132,13 @@ def ask(workspace: Workspace, question: str) -> tuple[str, int]:
     """The champion's answer and its version.
 
     Raises:
-        InputError: nothing was promoted yet, or the weights are not those that were promoted.
+        InputError: nothing was promoted yet, the weights are not those that were promoted, or the question is empty
+            or too long for the model.
     """
+    if not question.strip():
+        raise InputError('The question is empty. Ask one in words: relearn ask "What is ...?"')
     loaded, version = load_champion(workspace)
+    loaded.require_room(question)
     return loaded.answers([question])[0], version
 
 

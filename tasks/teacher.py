@@ -12,7 +12,7 @@ from pathlib import Path
 from data.extraction import Source, extract_facts, extract_statements
 from data.files import digest_text, read_cached, write_record
 from data.fingerprint import code_digest
-from data.params import SynthesizeParams
+from data.param_stages import SynthesizeParams
 from data.records import Fact, Record, Statement
 from data.teaching import RECIPE, TEACHER
 

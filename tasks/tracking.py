@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.errors import OutsideError
+from data.errors import InputError, OutsideError
 from data.files import DRAFT, digest_tree, refusal
 from data.workspace import Workspace
 from tasks import candidate as candidates
@@ -63,6 +63,12 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
         yield mlflow.MlflowClient(uri, uri)
     except OutsideError:
         raise
+    except (ModuleNotFoundError, sqlalchemy.exc.ArgumentError) as error:
+        raise InputError(
+            f"The registry at {without_passwords(uri)} cannot be spoken to here ({without_passwords(str(error))}). "
+            "Install the Python package that it needs into .venv, or set registry.mlflow_uri in params.yaml to an "
+            "SQLite file or an MLflow server."
+        ) from error
     except (MlflowException, sqlalchemy.exc.SQLAlchemyError, requests.RequestException, OSError) as error:
         said = refusal(error)
         if said is not None:

@@ -27,7 +27,7 @@ from data.expectations import (
     row_columns,
     row_suite,
 )
-from data.params import IngestParams
+from data.param_stages import IngestParams
 from data.records import Quarantined, Row
 from data.workspace import Workspace
 

@@ -19,12 +19,13 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from data.errors import InputError, OutsideError, RelearnError
-from data.files import digest_text, refusal
+from data.files import digest_text, read_value, refusal
 from data.workspace import Workspace
 from tasks.dvc_cache import Cache
 from tasks.dvc_locks import drop_dead_holders, drop_torn
@@ -127,14 +128,13 @@ def opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
     """
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.fs import AuthError, ConfigError, RemoteMissingDepsError
-    from dvc.repo import Repo
 
     lower_voice()
     try:
         if mend:
             drop_torn(workspace)
             drop_dead_holders(workspace.root / ".dvc" / "tmp")
-        repo = Repo(str(workspace.root), config=_without_git(workspace.root))
+        repo = _repository(workspace)
         with contextlib.chdir(workspace.root), repo:
             yield repo
     except NotDvcRepoError as error:
@@ -150,7 +150,46 @@ def opened(workspace: Workspace, mend: bool = True) -> Iterator["Repo"]:
         OSError,
         sqlite3.Error,
     ) as error:  # DVC keeps what it knows of files in SQLite
-        raise _refused(workspace, error) or translated(error) from error
+        raise _misconfigured(workspace, error) or _refused(workspace, error) or translated(error) from error
+
+
+def _repository(workspace: Workspace) -> "Repo":
+    """The repository, to which what cannot be read in the documents folder is not there: DVC would stop at the first.
+
+    Which documents these are goes into stage ``ingest`` by a file of its own (``Workspace.unreadable``).
+    """
+    from dvc.ignore import DvcIgnoreFilter
+    from dvc.repo import Repo
+
+    lets_read = _lets_read(workspace)
+
+    class Filter(DvcIgnoreFilter):  # type: ignore[misc]
+        def __call__(
+            self, root: str, dirs: list[str], files: list[str], ignore_subrepos: bool = True
+        ) -> tuple[list[str], list[str]]:
+            folders, names = super().__call__(root, dirs, files, ignore_subrepos)
+            return folders, [name for name in names if lets_read(f"{root}{os.sep}{name}")]
+
+    class Readable(Repo):  # type: ignore[misc]
+        @cached_property
+        def dvcignore(self) -> Filter:
+            return Filter(self.fs, self.root_dir)
+
+    return Readable(str(workspace.root), config=_without_git(workspace.root))
+
+
+def _lets_read(workspace: Workspace) -> Callable[[str], bool]:
+    """Whether a file outside the documents folder, or one in it that can be read."""
+    folder, known = f"{workspace.documents}{os.sep}", workspace.unreadable
+    unreadable = {folder + str(path) for path in read_value(known, "documents", list)} if known.is_file() else set()
+    as_it_acts = os.access in os.supports_effective_ids
+
+    def lets_read(path: str) -> bool:
+        if not path.startswith(folder):
+            return True
+        return path not in unreadable and os.access(path, os.R_OK, effective_ids=as_it_acts)
+
+    return lets_read
 
 
 def no_client(error: Exception) -> InputError:
@@ -161,8 +200,22 @@ def no_client(error: Exception) -> InputError:
     )
 
 
+def _misconfigured(workspace: Workspace, error: Exception) -> InputError | None:
+    """DVC's settings, where it cannot read them; it does not say which file it means."""
+    from dvc.config import ConfigError
+
+    file = workspace.root / ".dvc" / "config"
+    if not isinstance(error, ConfigError) and getattr(error, "filename", None) != str(file):
+        return None
+    said = getattr(error, "strerror", None) or " ".join(str(error).split()).removeprefix("config file error: ")
+    return InputError(
+        f"{file}, or config.local beside it, is not what DVC can read ({said}). Mend it, or restore it from git, then "
+        "run the same command again."
+    )
+
+
 def _refused(workspace: Workspace, error: Exception) -> OutsideError | None:
-    """A write that the disk refused; DVC itself says no more than how many files failed."""
+    """What the disk refused; DVC itself says no more than how many files failed."""
     from dvc.exceptions import FileTransferError
 
     said = refusal(error) or ("the disk refused it" if isinstance(error, FileTransferError) else None)
@@ -170,8 +223,8 @@ def _refused(workspace: Workspace, error: Exception) -> OutsideError | None:
         return None
     place = getattr(error, "filename", None) or workspace.root / ".dvc" / "cache"
     return OutsideError(
-        f"{place} could not be written by DVC ({said}). Free the disk or mend the permissions, then run the same "
-        "command again."
+        f"{place} could not be read or written by DVC ({said}). Free the disk or mend the permissions, then run the "
+        "same command again."
     )
 
 

@@ -1,21 +1,30 @@
 """What people really put into a folder: each bad file is set aside with one sentence, and the rest is learned."""
 
+import json
 import os
+import resource
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import yaml
 
-from data.errors import InputError
-from data.files import read_record, write_record
+from data import snapshots
+from data.collection import read_file
+from data.errors import HeldError, InputError, OutsideError
+from data.files import read_record, remove, write_record
 from data.injections import find_instruction
 from data.language import find_language
 from data.records import Accepted, Snapshot
+from data.snapshots import quick_digest, snapshot_digest
 from data.workspace import Workspace, open_workspace
 from flows.ingest import ingest
+from flows.inputs import fix_accepted, last_cycle
 from flows.overview import folder_diff
+from flows.running import locked
 from tests.miniature import ROOT
 from tests.office_miniature import scanned_file
+from tests.refused import refused
 
 STREAMS = ROOT / "data" / "streams"
 GOOD = {
@@ -74,6 +83,94 @@ def test_each_bad_file_is_set_aside_with_its_sentence_and_the_rest_is_learned(wo
     assert ".doc (1), .zip (1)" in warning
 
 
+def in_the_look(workspace: Workspace) -> str:
+    return quick_digest(workspace.documents, workspace.params().ingest.extensions, workspace.looked)
+
+
+def in_the_snapshot(workspace: Workspace) -> str:
+    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
+    documents = [(one.path, one.digest) for one in snapshot.documents]
+    return snapshot_digest([*documents, *((one.path, one.digest) for one in snapshot.quarantined)])
+
+
+def test_a_file_that_nobody_may_read_is_set_aside_and_is_no_news_until_it_can_be_read(workspace: Workspace) -> None:
+    closed = [workspace.documents / name for name in ("closed.md", "closed.pdf", "twin.md")]
+    for file in closed:
+        file.write_bytes(GOOD["good-1.md"].encode())
+    readable = in_the_look(workspace)
+    with refused(*closed):
+        seen = in_the_look(workspace)
+        assert ingest(workspace).quarantined == 3
+        assert in_the_look(workspace) == in_the_snapshot(workspace) == seen != readable
+        assert folder_diff(workspace.root)["added"] == []
+    snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
+    assert [document.path for document in snapshot.documents] == list(GOOD)
+    says = "It cannot be read (Permission denied). Let this user read it, or take it away."
+    assert [one.reasons for one in snapshot.quarantined] == [(says,)] * 3
+    assert in_the_look(workspace) == readable
+
+
+def test_a_disk_that_fails_after_the_look_is_noticed_by_the_next_one(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look goes by times, and would read the file neither to see that it is bad nor that it is mended."""
+    file = workspace.documents / "good-3.md"
+    for document in workspace.documents.iterdir():
+        os.utime(document, (0, 0))
+    monkeypatch.setattr(snapshots, "RACY_NS", -(10**12))  # all that was read is settled
+    whole = in_the_look(workspace)
+    with refused(file):
+        known = json.loads(workspace.looked.read_text())
+        known["files"]["good-3.md"][1] = file.stat().st_ctime_ns  # a failing disk changes no times
+        workspace.looked.write_text(json.dumps(known))
+        assert in_the_look(workspace) == whole
+        ingest(workspace)
+        assert in_the_look(workspace) == in_the_snapshot(workspace) != whole
+    assert in_the_look(workspace) == whole
+
+
+def test_a_machine_out_of_room_says_nothing_of_the_documents(workspace: Workspace) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    folder, params = workspace.documents, workspace.params().ingest
+    names = snapshots.scan(folder, params.extensions)
+    with Path(os.devnull).open() as last:  # no file gets a number beyond this one's
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 1, before[1]))
+        try:
+            with pytest.raises(OutsideError, match=r"good-1\.md could not be read \(Too many open files\)"):
+                read_file(folder, names[0], params)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.parametrize("gone", ["good-3.md", "deep"])
+def test_what_vanishes_while_the_folder_is_read_is_not_there(
+    workspace: Workspace, gone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workspace.documents / "deep").mkdir()
+    (workspace.documents / "deep" / "a.pdf").write_bytes(b"%PDF")
+    listed = snapshots.scan(workspace.documents, [".md", ".pdf"])
+    remove(workspace.documents / gone)
+    monkeypatch.setattr("data.collection.scan", lambda *_: listed)
+    expected = in_the_look(workspace)
+    monkeypatch.setattr(snapshots, "scan", lambda *_: listed)
+    ingest(workspace)
+    assert in_the_look(workspace) == in_the_snapshot(workspace) == expected
+
+
+def test_a_folder_that_vanishes_while_it_is_listed_is_not_there(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = in_the_look(workspace)
+    (workspace.documents / "deep").mkdir()
+    (workspace.documents / "deep" / "a.md").write_text("# A\n")
+    listed, scandir = list(os.scandir(workspace.documents)), os.scandir
+    remove(workspace.documents / "deep")
+    monkeypatch.setattr(
+        os, "scandir", lambda place: nullcontext(listed) if place == workspace.documents else scandir(place)
+    )
+    assert in_the_look(workspace) == before
+
+
 def test_what_is_set_aside_is_news_only_when_it_changes(workspace: Workspace) -> None:
     content, _ = BAD["links.md"]
     (workspace.documents / "links.md").write_bytes(content)
@@ -102,6 +199,53 @@ def test_nothing_usable_and_too_much_set_aside_stop_the_run(workspace: Workspace
         (workspace.documents / name).unlink()
     with pytest.raises(InputError, match="no usable document"):
         ingest(workspace)
+
+
+# --- files of the workspace itself -----------------------------------------------------------------
+
+
+def put(place: Path, content: str | None) -> None:
+    """A file with this content, or a folder."""
+    remove(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.mkdir() if content is None else place.write_text(content)
+
+
+@pytest.mark.parametrize("content", [None, "[1]", "{}", '{"key": 1}', "[" * 100_000])
+def test_what_a_cycle_follows_from_is_named_where_it_is_something_else(workspace: Workspace, content: str) -> None:
+    put(workspace.fixed_for, content)
+    with pytest.raises(
+        InputError, match=r"data/inputs/key\.json (cannot be read|does not say 'key'|is not JSON)"
+    ) as named:
+        fix_accepted(workspace, "key", None)
+    assert "\n" not in str(named.value)
+
+
+def test_a_record_of_another_shape_is_named_in_one_line(workspace: Workspace) -> None:
+    put(workspace.cycle, "[]")
+    with pytest.raises(InputError, match=r"cycle\.json is no Cycle record \(Input should be an object\)") as named:
+        last_cycle(workspace)
+    assert "\n" not in str(named.value)
+    put(workspace.cycle, None)
+    with pytest.raises(InputError, match=r"cycle\.json is a folder, but a file belongs there"):
+        fix_accepted(workspace, "key", None)
+
+
+@pytest.mark.parametrize(("place", "says"), [("lock", "lock is a folder"), ("", "relearn is a file, but a folder")])
+def test_a_lock_that_cannot_be_one_is_named(workspace: Workspace, place: str, says: str) -> None:
+    put(workspace.state / place, None if place else "")
+    with pytest.raises(InputError, match=says), locked(workspace, "a test"):
+        pass
+
+
+@pytest.mark.parametrize("content", [None, "[1]", '{"pid": []}'])
+def test_a_note_that_says_nothing_stops_nobody(workspace: Workspace, content: str) -> None:
+    with locked(workspace, "one"):
+        put(workspace.lock.with_suffix(".json"), content)
+        with pytest.raises(HeldError, match="held by another process"), locked(workspace, "other"):
+            pass
+    with locked(workspace, "next"):
+        pass
 
 
 # --- languages -------------------------------------------------------------------------------------

@@ -10,11 +10,13 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from data.files import printable
+from data.files import printable, shortened
 from data.params import Params, explain, load_params
 from data.report_records import Verdict
 from data.workspace import with_quick
 from flows.cli import app, main
+from flows.command import fail, show
+from flows.progress import Lines
 
 ROOT = Path(__file__).parent.parent
 HEAVY = {"torch", "transformers", "mlflow", "prefect", "great_expectations", "dvc", "pandas", "sqlalchemy", "rich"}
@@ -88,6 +90,22 @@ def test_ctrl_c_says_that_the_same_command_goes_on(
 
 def test_names_of_files_do_not_steer_the_terminal() -> None:
     assert printable("a\x1b[31mb\nc\u202ed é") == "a\\u001b[31mb\\u000ac\\u202ed é"
+
+
+def test_long_names_are_shown_by_their_ends() -> None:
+    assert shortened("a\nb") == "a\\u000ab"
+    long = shortened("begin" + "x" * 5000 + "\x1bend.md")
+    assert len(long) <= 161
+    assert (long[:5], long[-13:]) == ("begin", "x\\u001bend.md")
+
+
+def test_what_is_printed_does_not_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    show({}, False, ["two\nlines \x1b[2J"])
+    assert capsys.readouterr().out == "two\nlines \\u001b[2J\n"
+    Lines("ingest").show("c\x1b[2J", done=True)
+    with pytest.raises(SystemExit):
+        fail("a\x1b[2J", 2)
+    assert "\x1b[2J" not in capsys.readouterr().err
 
 
 def test_json_is_one_object_on_standard_output() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError, OutsideError, RelearnError, SpentError
-from data.params import EndpointParams, load_params
+from data.param_stages import EndpointParams
+from data.params import load_params
 from data.passages import passages
 from data.prompting import Prompt, UnusableError, prompts, read_questions, read_rephrasings
 from data.records import Statement

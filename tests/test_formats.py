@@ -18,7 +18,8 @@ from data.documents import OFFICE
 from data.errors import UnreadableError
 from data.extraction import Source, extract_facts
 from data.markup import html_to_markdown, table
-from data.params import IngestParams, load_params
+from data.param_stages import IngestParams
+from data.params import load_params
 from tests.office_miniature import (
     ROWS,
     mail_file,

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError, MissingFigureError
-from data.params import GateParams, load_params
+from data.param_stages import GateParams
+from data.params import load_params
 from data.records import Answer, Cohort, Grade, Question, Standing
 from data.report_records import (
     CohortFigures,

@@ -129,6 +129,12 @@ def test_a_database_that_cannot_be_opened_is_an_outside_failure(tmp_path: Path) 
         ledger.append(f"sqlite:///{tmp_path}/file/ledger.db", action="note", reason="why")
 
 
+def test_a_driver_that_nobody_knows_is_bad_input() -> None:
+    with pytest.raises(InputError, match=r"cannot be spoken to .*nodriver.*registry\.ledger_uri") as failed:
+        ledger.entries("postgresql+nodriver://bob:hunter2@127.0.0.1:9/ledger")
+    assert "hunter2" not in str(failed.value)
+
+
 def test_no_password_of_an_address_is_printed() -> None:
     with pytest.raises((InputError, OutsideError)) as failed:  # whether or not the driver is installed
         ledger.entries("postgresql://bob:hunter2@127.0.0.1:9/ledger")

@@ -18,7 +18,7 @@ from prefect.testing.utilities import prefect_test_harness
 from data.errors import InputError, OutsideError
 from data.events import Event
 from data.files import write_record
-from data.params import HookParams
+from data.param_operation import HookParams
 from data.records import Accepted, Quarantined, Snapshot
 from data.report_records import CycleResult, Verdict
 from data.workspace import Workspace

@@ -39,6 +39,7 @@ from tests.fault_miniature import (
     turn,
 )
 from tests.miniature import NEW, ROOT, write_documents
+from tests.refused import give_up_privilege, refused
 
 HOLD = """
 import os, sqlite3, sys, time
@@ -50,6 +51,25 @@ while os.getppid() == parent and time.monotonic() < end:
     time.sleep(0.1)
 held.execute("ROLLBACK")
 """
+
+
+# --- documents that cannot be read -----------------------------------------------------------------
+
+
+def test_a_document_that_nobody_may_read_is_set_aside_and_the_cycle_goes_on(
+    undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(undisturbed.root, tmp_path / "workspace")
+    write_documents(workspace.documents, NEW | MORE)
+    turn(workspace, ingest={"max_quarantined_share": 0.5})
+    unprivileged = Fault(At("flows.running.run_cycle"), give_up_privilege)
+    with refused(workspace.documents / next(iter(MORE))):
+        ended = command(workspace, server, "run", "--quick", fault=unprivileged)
+        assert (ended.code, "train       unchanged" in ended.said) == (0, True), ended.said
+        snapshot = read_json(workspace.collection / "snapshot.json")
+        assert [one["path"] for one in snapshot["quarantined"]] == list(MORE)
+        again = command(workspace, server, "run", "--quick", fault=unprivileged)
+        assert (again.code, "Nothing changed" in again.said) == (0, True), again.said
 
 
 # --- settings edited in mid-run --------------------------------------------------------------------

@@ -41,6 +41,29 @@ def test_the_shipped_file_says_of_every_field_what_the_code_says() -> None:
         ("  cron: 0 2 * * *\n", "  cron: 99 2 * * *\n", "'99' is no minute of cron"),
         ("  cron: 0 2 * * *\n", "  cron: 0 2 * * MON-XYZ\n", "is no day of the week"),
         ("  cron: 0 2 * * *\n", "  cron: 0 2 * *\n", "cron takes five"),
+        ("  cron: 0 2 * * *\n", "  cron: 0 0 30 2 *\n", "is never due: none of its months has a day 30"),
+        ("  cron: 0 2 * * *\n", "  cron: 0 0 31 feb,4-4 1-5\n", "is never due"),
+        ("  cron: 0 2 * * *\n", "  cron: 5-1 2 * * *\n", "'5-1' is no minute of cron"),
+        ("  cron: 0 2 * * *\n", f"  cron: {'9' * 5000} 2 * * *\n", "is no minute of cron"),
+        ("  retries: 3\n", "  retries: 100000\n", "registry.retries is 100000: "),
+        ("  retry_seconds: 5.0\n", "  retry_seconds: 80000.0\n", "the last pause would be 320,000 seconds"),
+        ("  retries: 5\n", "  retries: 1000000\n", "endpoint.retries"),
+        ("  threads: 2\n", "  threads: 1000000\n", "train.threads"),
+        ("  rank: 32\n", "  rank: 100000\n", "train.rank"),
+        ("  dropout: 0.0\n", "  dropout: 1.0\n", "train.dropout"),
+        ("  learning_rate: 0.004\n", "  learning_rate: 1000.0\n", "train.learning_rate"),
+        ("  steps: 1600\n", "  steps: 2000000000\n", "train.steps"),
+        ("  batch: 64\n", "  batch: 100000000\n", "assess.batch"),
+        ("  new_tokens: 48\n", "  new_tokens: 100000000\n", "assess.new_tokens"),
+        ("  poll_seconds: 5.0\n", "  poll_seconds: 0.0000001\n", "watch.poll_seconds"),
+        ("  settle_seconds: 30.0\n", "  settle_seconds: 1.0e+30\n", "watch.settle_seconds"),
+        ("  layers: 4\n", "  layers: 100000\n", "tiny.layers"),
+        ("mlflow_uri: sqlite:///.relearn/mlflow.db", "mlflow_uri: .relearn/mlflow.db", "registry.mlflow_uri"),
+        ("mlflow_uri: sqlite:///.relearn/mlflow.db", "mlflow_uri: 'ftp://u:secret@h/x'", "begins with 'ftp'"),
+        ("mlflow_uri: sqlite:///.relearn/mlflow.db", "mlflow_uri: ''", "begins with ''"),
+        ("mlflow_uri: sqlite:///.relearn/mlflow.db", "mlflow_uri: 'http://'", "registry.mlflow_uri"),
+        ("ledger_uri: sqlite:///.relearn/ledger.db", "ledger_uri: https://ledger.example", "registry.ledger_uri"),
+        ("  model: relearn\n", "  model: a/b\n", "registry.model"),
         ("  timezone: UTC\n", "  timezone: Mars/Olympus\n", "is no time zone"),
         (
             "notify: []",
@@ -59,13 +82,26 @@ def test_a_mistake_is_named(old: str, new: str, says: str, tmp_path: Path) -> No
         load_params(tmp_path / "params.yaml")
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert len(str(caught.value)) < 600
 
 
-@pytest.mark.parametrize("cron", ["*/5 0-6,22 1-31/2 jan-mar,12 MON-fri", "0 2 * * 7", "59 23 31 12 0"])
+@pytest.mark.parametrize(
+    "cron", ["*/5 0-6,22 1-31/2 jan-mar,12 MON-fri", "0 2 * * 7", "59 23 31 12 0", "0 0 29 2 *", "0 0 31 1,2 *"]
+)
 def test_what_cron_takes_is_taken(cron: str, tmp_path: Path) -> None:
     text = SHIPPED.replace("  cron: 0 2 * * *\n", f"  cron: '{cron}'\n")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     assert load_params(tmp_path / "params.yaml").watch.cron == cron
+
+
+@pytest.mark.parametrize(
+    "uri", ["https://mlflow.example:5000", "postgresql+psycopg://u:p@h/db", "sqlite:////srv/with space/m.db"]
+)
+def test_addresses_of_registries_are_taken(uri: str, tmp_path: Path) -> None:
+    text = SHIPPED.replace("mlflow_uri: sqlite:///.relearn/mlflow.db", f"mlflow_uri: '{uri}'")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml").registry.mlflow_uri == uri
 
 
 def test_a_folder_or_bytes_in_its_place_are_named(tmp_path: Path) -> None:

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from typer.testing import CliRunner
 
 from data.errors import InputError, PersonNeededError
+from data.events import Event
 from data.files import write_text
 from data.report_records import Verdict
 from data.workspace import PROJECT_ROOT, Workspace
+from flows.cli import app
 from flows.promote import is_settled, promote, promote_base, reconcile
 from tasks import ledger, registry, serving
 from tasks.places import ledger_uri, mlflow_uri
@@ -91,6 +94,17 @@ def test_the_champion_answers_and_the_answer_names_its_version(workspace: Worksp
     assert before[0] != after[0]
 
 
+def test_an_empty_question_and_one_too_long_are_refused(workspace: Workspace) -> None:
+    promote_base(workspace, BASE)
+    for question in ("", " \n\t"):
+        with pytest.raises(InputError, match="The question is empty"):
+            serving.ask(workspace, question)
+    with pytest.raises(
+        InputError, match=r"takes [\d,]+ tokens, and the model has room for 1,020 beside an answer of 4"
+    ):
+        serving.ask(workspace, "Who may approve it? " * 1000)
+
+
 def test_asking_imports_neither_mlflow_nor_the_ledgers_database(workspace: Workspace) -> None:
     promote(workspace, PASSED, "passed every gate")
     script = (
@@ -130,7 +144,22 @@ def test_promoting_the_champion_again_writes_no_second_entry(workspace: Workspac
     once = promote(workspace, PASSED, "passed every gate")
     again = promote(workspace, PASSED, "asked twice")
     assert (again.from_version, again.to_version, again.reason) == (None, PASSED, once.reason)
+    assert (once.entered, again.entered) == (True, False)
     assert serving_state(workspace) == (PASSED, PASSED, 1)
+
+
+def test_the_champion_promoted_again_is_said_to_serve_already_and_nobody_is_told(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Event] = []
+    monkeypatch.setattr("flows.running.notify", lambda _, event: told.append(event))
+    arguments = ["promote", str(PASSED), "--workspace", str(workspace.root), "--reason"]
+    first, again = (CliRunner().invoke(app, [*arguments, reason]).output for reason in ("It passed.", "Once more."))
+    assert f"Version {PASSED} serves now (before: None)." in first
+    assert f'Version {PASSED} serves already, because: "It passed." Nothing was entered into the ledger' in again
+    assert len(told) == 1
+    keys = json.loads(CliRunner().invoke(app, [*arguments, "x", "--json"]).stdout)
+    assert set(keys) == {"from", "to", "actor", "reason", "seconds"}
 
 
 @pytest.mark.parametrize("step", ["registry.set_alias", "serving.point_to"])

@@ -229,6 +229,19 @@ def test_a_registry_out_of_reach_is_one_sentence_within_seconds(workspace: Works
             write_text(workspace.params_file, content)
 
 
+@pytest.mark.parametrize("driver", ["nodriver", "pg8000"])
+def test_a_registry_that_cannot_be_spoken_to_here_is_bad_input(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    """A driver that nobody knows, and one whose package is not installed."""
+    monkeypatch.setitem(sys.modules, "pg8000", None)
+    address = f"postgresql+{driver}://bob:hunter2@127.0.0.1:9/mlflow"
+    monkeypatch.setattr(tracking, "mlflow_uri", lambda _: address)
+    with pytest.raises(InputError, match=rf"{driver}.*registry\.mlflow_uri") as failed:
+        registry.get_versions(workspace)
+    assert "hunter2" not in str(failed.value)
+
+
 def test_the_first_contact_prints_nothing(tmp_path: Path, weights: Path) -> None:
     root = make_workspace(tmp_path, weights).root
     script = (

@@ -7,7 +7,8 @@ import pytest
 
 from data.changes import compare_facts, coverage, new_statements
 from data.handbook import POOLS, handbook
-from data.params import SynthesizeParams, load_params
+from data.param_stages import SynthesizeParams
+from data.params import load_params
 from data.records import Cohort, DocumentVersion, Fact, Standing, Statement
 from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_text
 from data.teaching import questions, teaching_rows

@@ -7,7 +7,8 @@ import pytest
 
 from data.errors import InputError, PersonNeededError
 from data.expectations import CollectionShares, DocumentCheck, RowContext, occurs, plain
-from data.params import IngestParams, load_params
+from data.param_stages import IngestParams
+from data.params import load_params
 from data.records import Row
 from data.workspace import Workspace
 from tasks.validation import KEPT_RUNS, check_collection, check_documents, check_rows, data_docs_index

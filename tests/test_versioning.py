@@ -14,8 +14,10 @@ import pytest
 import yaml
 
 from data.errors import InputError, OutsideError
+from data.files import write_json
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
-from tasks import versioning
+from tasks import dvc_sharing, versioning
+from tests.refused import refused
 
 PIPELINE = {
     "stages": {
@@ -98,6 +100,36 @@ def test_any_edit_is_seen(workspace: Workspace, path: str, content: str) -> None
     _double(workspace)
     (workspace.root / path).write_text(content)
     assert not versioning.is_current(workspace, "double")
+
+
+@pytest.mark.parametrize("content", [b"\0\xff [[", b"no section", b"[core]\n    nonsense = 1\n", None])
+def test_settings_of_dvc_that_say_nothing_are_named(workspace: Workspace, content: bytes | None) -> None:
+    config = workspace.root / ".dvc" / "config"
+    config.unlink()
+    config.mkdir() if content is None else config.write_bytes(content)
+    with pytest.raises(InputError, match=r"\.dvc/config, or config\.local beside it, is not what DVC can read"):
+        versioning.is_current(workspace, "double")
+
+
+def test_what_nobody_may_read_among_the_documents_stops_no_stage(workspace: Workspace) -> None:
+    pipeline = yaml.safe_load((workspace.root / "dvc.yaml").read_text())
+    pipeline["stages"]["double"]["deps"] += ["data/documents", "data/inputs/unreadable.json"]
+    pipeline["stages"]["ingest"] = {"cmd": "echo", "deps": ["data/documents"], "outs": ["doubled.txt"]}
+    (workspace.root / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+    (workspace.root / "doubled.txt").touch()
+    workspace.documents.mkdir(parents=True)
+    for name in ("open.md", "closed.md", "closed.zip"):
+        (workspace.documents / name).write_text(name)
+    write_json(workspace.unreadable, {"documents": ["closed.md"]})
+    with refused(workspace.documents / "closed.md", workspace.documents / "closed.zip"):
+        _double(workspace)
+        assert versioning.is_current(workspace, "double")
+        versioning.commit(workspace, "ingest", versioning.inputs(workspace, "ingest"))
+        dvc_sharing.keep_documents(workspace)
+    write_json(workspace.unreadable, {"documents": []})
+    assert not versioning.is_current(workspace, "double")
+    _double(workspace)
+    assert versioning.is_current(workspace, "double")
 
 
 @pytest.mark.parametrize(("path", "content"), [("source.txt", "abc"), ("params.yaml", "times: 3\n")])
