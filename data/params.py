@@ -95,6 +95,20 @@ class SynthesizeParams(Block):
         return tuple(recipe for recipe in self.recipes if recipe != "facts")
 
 
+class Allowance(Block):
+    """What one run may spend on the teacher, at which prices."""
+
+    budget: float
+    budget_tokens: int
+    price_in: float
+    price_out: float
+
+    def exceeds(self, other: "Allowance") -> bool:
+        """Whether a call may fit here that did not fit there."""
+        raised = self.budget > other.budget or self.budget_tokens > other.budget_tokens
+        return raised or self.price_in < other.price_in or self.price_out < other.price_out
+
+
 class EndpointParams(Block):
     url: str = Field(description="Address of an OpenAI-compatible server, up to and with /v1.")
     model: str = Field(description="Name of the model there.")
@@ -113,6 +127,10 @@ class EndpointParams(Block):
     budget: float = Field(ge=0, description="Most money one run may cost, in the prices' currency.")
     budget_tokens: Count = Field(description="Most tokens one run may use, both ways; what is met first stops it.")
     tokens_per_second: float = Field(gt=0, description="Received by all calls together; the dry run assumes it.")
+
+    @property
+    def allowance(self) -> Allowance:
+        return Allowance(**{name: getattr(self, name) for name in Allowance.model_fields})
 
 
 class TrainParams(Block):
@@ -345,9 +363,28 @@ class Params(Block):
                 raise ValueError(f"{name}.steps must be at least train.log_every ({self.train.log_every})")
         return self
 
+    def shaping(self, *unrelated: str) -> dict[str, Any]:
+        """What a cycle's result follows from, as JSON takes it: without how the line is run.
 
-OPERATION = frozenset({"gc", "watch", "versioning", "notify"})
-"""Blocks that say how the line is run; no cycle's result follows from them."""
+        Args:
+            unrelated: further blocks to leave out.
+        """
+        return self.model_dump(mode="json", exclude={**OPERATION, **dict.fromkeys(unrelated, True)})
+
+
+TRANSPORT = {
+    *("url", "key_variable", "concurrency", "retries", "timeout_seconds", "tokens_per_second"),
+    *Allowance.model_fields,
+}
+"""Of block ``endpoint``: how the teacher is reached and paid. No row follows from it, so dvc.yaml names the others."""
+OPERATION: dict[str, bool | set[str]] = {
+    "gc": True,
+    "watch": True,
+    "versioning": True,
+    "notify": True,
+    "endpoint": TRANSPORT,
+}
+"""Blocks, or keys of a block, that say how the line is run; no cycle's result follows from them."""
 
 
 def load_params(path: Path) -> Params:

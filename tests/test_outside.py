@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from data.files import read_json
+from data.params import load_params
 from data.workspace import STAGES, Workspace
 from flows.inputs import STAGE_SETTINGS
 from flows.overview import history
@@ -91,6 +92,12 @@ def test_every_block_that_dvc_reads_is_watched() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     read = {name.partition(".")[0] for stage in STAGES for name in stages[stage].get("params", ())}
     assert read <= set(STAGE_SETTINGS)
+
+
+def test_of_the_endpoint_dvc_reads_what_the_key_counts() -> None:
+    read = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["synthesize"]["params"]
+    keys = {name.removeprefix("endpoint.") for name in read if name.startswith("endpoint.")}
+    assert keys == set(load_params(ROOT / "params.yaml").shaping()["endpoint"])
 
 
 # --- DVC's cache -----------------------------------------------------------------------------------

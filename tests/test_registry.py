@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.files import digest_tree, write_text
+from data.params import TRANSPORT
 from data.report_records import Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from tasks import registry, serving, tracking
@@ -158,6 +159,7 @@ def test_an_edit_of_how_the_line_is_run_does_not_stop_a_registration_that_was_ki
     params = yaml.safe_load(content)
     params["gc"]["keep_versions"] += 1
     params["quick"]["steps"] += 1
+    params["endpoint"] |= {"url": "http://elsewhere/v1", "budget": 50.0, "retries": 1, "concurrency": 2}
     params["notify"] = [{"on": ["held"], "command": ["say", "secret"]}]
     try:
         write_text(workspace.params_file, yaml.safe_dump(params))
@@ -166,8 +168,11 @@ def test_an_edit_of_how_the_line_is_run_does_not_stop_a_registration_that_was_ki
         info = registry.get_version(workspace, registry.register_candidate(workspace, again))
     finally:
         write_text(workspace.params_file, content)
-    blocks = {name.partition(".")[0] for name in client.get_run(info.run).data.params}
+    logged = set(client.get_run(info.run).data.params)
+    blocks = {name.partition(".")[0] for name in logged}
     assert not blocks & {"gc", "watch", "notify", "versioning", "registry", "quick"}
+    assert "endpoint.model" in logged
+    assert not logged & {f"endpoint.{name}" for name in TRANSPORT}
 
 
 def test_the_challenger_is_the_newest_that_passed(
