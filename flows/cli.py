@@ -9,15 +9,18 @@ import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version as installed_version
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from data.errors import RelearnError
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 for _name, _value in {
     "DO_NOT_TRACK": "1",
@@ -109,6 +112,16 @@ def quiet_output() -> Iterator[None]:
 def show(content: dict[str, Any], as_json: bool, lines: list[str]) -> None:
     """Print the result: one JSON object, or lines for people."""
     typer.echo(json.dumps(content, ensure_ascii=False) if as_json else "\n".join(lines))
+
+
+def show_table(content: dict[str, Any], as_json: bool, table: "Callable[[], Table]") -> None:
+    """Print the result: one JSON object, or a table for people."""
+    if as_json:
+        show(content, as_json, [])
+    else:
+        from flows.terminal import put
+
+        put(table())
 
 
 @app.callback(invoke_without_command=True)
@@ -205,12 +218,12 @@ def _synthesize(
     from data.workspace import open_workspace
     from flows.estimate import estimate
     from flows.running import run_stage_alone
-    from flows.tables import dry_run_lines, funnel_lines
+    from flows.terminal import dry_run_table, funnel_table
 
     with quiet_output():
         record = estimate(open_workspace(workspace)) if dry_run else run_stage_alone(workspace, "synthesize")
     content = record.model_dump(mode="json", by_alias=True)
-    show(content, as_json, dry_run_lines(content) if dry_run else funnel_lines(content["funnel"]))
+    show_table(content, as_json, lambda: dry_run_table(content) if dry_run else funnel_table(content["funnel"]))
 
 
 for _stage_name, _help in {
@@ -242,16 +255,12 @@ def watch(
 def status(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """What serves now and why."""
     from flows.overview import status as read_status
+    from flows.overview import surroundings
+    from flows.terminal import status_table
 
     with quiet_output():
         content = read_status(workspace)
-    if as_json:
-        show(content, as_json, [])
-    else:
-        from flows.overview import surroundings
-        from flows.terminal import put, status_table
-
-        put(status_table(content, surroundings(workspace)))
+    show_table(content, as_json, lambda: status_table(content, surroundings(workspace)))
     if content["warnings"]:
         raise typer.Exit(3)
 
@@ -265,14 +274,12 @@ def doctor(
     """Check machine, services, data and unfinished work; mend what kills left behind."""
     from data.findings import exit_code
     from flows.doctor import doctor as examine
+    from flows.terminal import findings_table
 
     with quiet_output():
         findings = examine(workspace, check)
     content = {"findings": [finding.model_dump(mode="json", exclude={"schema_"}) for finding in findings]}
-    lines = [
-        f"{finding.state.value:<9} {finding.what:<11} {finding.says} {finding.remedy}".rstrip() for finding in findings
-    ]
-    show(content, as_json, lines)
+    show_table(content, as_json, lambda: findings_table(content["findings"]))
     if exit_code(findings):
         raise typer.Exit(exit_code(findings))
 
@@ -285,14 +292,12 @@ def gc(
 ) -> None:
     """Free space, keeping what a rollback needs (params.yaml, block gc)."""
     from flows.collect_garbage import collect_garbage
+    from flows.terminal import freed_table
 
     with quiet_output():
         freed = collect_garbage(workspace, dry_run)
     content = freed.model_dump(mode="json", exclude={"schema_"})
-    verb = "would be freed" if dry_run else "freed"
-    lines = [f"{size:>15,} bytes  {kind}" for kind, size in freed.bytes.items()]
-    lines.append(f"{sum(freed.bytes.values()):>15,} bytes  {verb}; versions kept: {', '.join(map(str, freed.kept))}")
-    show(content, as_json, [*lines, *freed.notes])
+    show_table(content, as_json, lambda: freed_table(content, dry_run))
 
 
 @app.command(epilog="Example: relearn history --verify")
@@ -303,14 +308,13 @@ def history(
 ) -> None:
     """The ledger: who decided what, when and why."""
     from flows.overview import history as read_history
+    from flows.overview import overridden
+    from flows.terminal import history_table
 
     content = read_history(workspace, verify)
     lines = [] if content["entries"] else ["The ledger is empty."]
     if content["entries"] and not as_json:
-        from flows.overview import overridden
-        from flows.terminal import history_table, put
-
-        put(history_table(content["entries"], overridden(workspace)))
+        show_table(content, as_json, lambda: history_table(content["entries"], overridden(workspace)))
     if verify:
         lines.append(
             "The chain is intact." if content["intact"] else f"The chain breaks at entry {content['broken_at']}."
