@@ -14,6 +14,8 @@ from data.plain_yaml import parse_yaml
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Count = Annotated[int, Field(gt=0, lt=2**31)]
+MOST_CHECKS = 50
+"""Results of checks that a suite ever has, so that the index of a workspace that runs every day stays quick."""
 
 
 def _below(path: str) -> str:
@@ -205,7 +207,7 @@ class GcParams(Block):
     keep_versions: Count = Field(
         description="Newest promoted or promotable versions kept whole by gc, beside champion and challenger."
     )
-    keep_checks: Count = Field(description="Results of checks kept per suite by gc.")
+    keep_checks: Count = Field(le=MOST_CHECKS, description="Results of checks kept per suite by gc.")
 
 
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")

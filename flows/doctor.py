@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from data.errors import HeldError, OutsideError, RelearnError
+from data.errors import HeldError, OutsideError, RelearnError, quoted
 from data.files import remove
 from data.findings import Finding, State
 from data.params import load_params
@@ -62,7 +62,7 @@ def _tried(name: str, check: Check, workspace: Workspace, mend: bool) -> list[Fi
     except RelearnError as error:
         return [Finding(what=name, state=State.PROBLEM, says=str(error))]
     except Exception as error:  # whatever a damaged file makes a library raise
-        says = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        says = f"{type(error).__name__}: {quoted(str(error))}"
         return [Finding(what=name, state=State.PROBLEM, says=says)]
 
 

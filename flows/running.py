@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from flows.promote import Promotion
 
-WAIT_SECONDS = 0.5
+POLL_SECONDS = 0.5
 """Between two tries to get the lock."""
 
 
@@ -158,7 +158,7 @@ def _held(file: Path, purpose: str, wait: bool) -> Iterator[None]:
         if not wait:
             raise HeldError(f"{_holder(note)} Wait for it, then run the same command again.") from error
         Lines("waiting").show(_holder(note), done=True)
-        lock.acquire(poll_interval=WAIT_SECONDS)
+        lock.acquire(poll_interval=POLL_SECONDS)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(OutsideError):  # the kernel's lock holds without it, and gc has to begin on a full disk

@@ -156,9 +156,9 @@ def hold(database: Path, seconds: float, *_: object, **__: object) -> None:
 
 
 def hold_for_longer_than_one_waits(database: Path, *_: object, **__: object) -> None:
-    from tasks import ledger, tracking
+    from tasks import places
 
-    ledger.WAIT_SECONDS = tracking.WAIT_SECONDS = 2
+    places.WAIT_SECONDS = 2
     hold(database, 300)
 
 

@@ -22,7 +22,7 @@ from data.report_records import Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from tasks import registry, serving, tracking
 from tasks.candidate import DIGESTS, Candidate
-from tasks.places import mlflow_uri, resolve_uri
+from tasks.places import WAIT_SECONDS, connect_args, mlflow_uri, resolve_uri
 from tests.registry_miniature import base_digest, make_candidate, make_weights, make_workspace
 
 QUESTIONS = ["Who may approve it?", "How long is it kept?"]
@@ -269,6 +269,12 @@ def test_relative_sqlite_paths_are_the_workspaces_and_others_stay(workspace: Wor
     assert resolve_uri(workspace, "sqlite:///.relearn/a.db") == f"sqlite:///{workspace.root}/.relearn/a.db"
     for uri in ("sqlite:////var/a.db", "postgresql://host/base", "http://127.0.0.1:5000"):
         assert resolve_uri(workspace, uri) == uri
+
+
+def test_both_databases_wait_equally_long_for_others(tmp_path: Path) -> None:
+    for uri in (f"sqlite:///{tmp_path}/a.db", f"sqlite+pysqlite:///{tmp_path}/a.db"):
+        assert connect_args(uri) == {"timeout": WAIT_SECONDS}
+    assert connect_args("postgresql://host/base") == {}
 
 
 def _weights(workspace: Workspace, version: int) -> serving.Weights:
