@@ -68,7 +68,7 @@ def _follow_pipeline(workspace: Workspace) -> None:
             write_bytes(theirs, ours.read_bytes())
 
 
-def look(workspace: Workspace, quick: bool = False) -> Now:
+def look_at(workspace: Workspace, quick: bool = False) -> Now:
     """What a cycle begun now would follow from; fixes nothing, so that a cycle under way is not disturbed.
 
     Raises:

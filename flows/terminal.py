@@ -12,11 +12,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data.findings import Condition
 from flows.overview import Surroundings
 
 NARROWEST, WIDEST = 80, 120
-ALARMING = frozenset({"warning", "problem", "unreached"})
-"""States of a finding that a person should see first."""
+ALARMING = frozenset(Condition) - {Condition.OK, Condition.MENDED}
+"""Of a finding that a person should see first."""
 
 
 def status_table(content: dict[str, Any], around: Surroundings) -> Table:

@@ -9,7 +9,7 @@ import yaml
 from data.errors import OutsideError
 from data.params import TRANSPORT
 from data.workspace import Workspace
-from flows.inputs import look, require_same_settings
+from flows.inputs import look_at, require_same_settings
 from tests.test_report_texts import ignorant
 
 OTHER: dict[str, Any] = {
@@ -48,15 +48,15 @@ def turn(workspace: Workspace, block: str, key: str, value: object) -> None:
 
 @pytest.mark.parametrize("key", OTHER)
 def test_of_the_endpoint_only_what_shapes_the_rows_makes_another_cycle(key: str, workspace: Workspace) -> None:
-    before = look(workspace)
+    before = look_at(workspace)
     turn(workspace, "endpoint", key, OTHER[key])
-    assert (look(workspace).key == before.key) is (key in TRANSPORT)
+    assert (look_at(workspace).key == before.key) is (key in TRANSPORT)
 
 
 def test_a_raised_budget_is_seen_by_a_look(workspace: Workspace) -> None:
-    before = look(workspace)
+    before = look_at(workspace)
     turn(workspace, "endpoint", "budget", 99.0)
-    assert look(workspace).allowance.exceeds(before.allowance)
+    assert look_at(workspace).allowance.exceeds(before.allowance)
 
 
 def test_a_cycle_goes_on_with_another_budget_and_stops_at_another_model(workspace: Workspace) -> None:

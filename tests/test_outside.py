@@ -6,7 +6,6 @@ real one that is killed.
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -39,6 +38,7 @@ from tests.fault_miniature import (
     sentence,
     turn,
 )
+from tests.local_server import dead_port
 from tests.miniature import NEW, ROOT, write_documents
 
 HOLD = """
@@ -190,9 +190,8 @@ def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
 ) -> None:
     workspace = copied(lenient, tmp_path / "workspace")
     reachable = yaml.safe_load(workspace.params_file.read_text())["registry"]
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
-        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with dead_port() as port:
+        address = f"http://127.0.0.1:{port}"
         turn(workspace, registry={"mlflow_uri": address, "retries": 1, "retry_seconds": 0.1})
         begun = time.monotonic()
         ended = command(workspace, server, "run", "--quick")
