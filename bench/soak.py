@@ -25,7 +25,7 @@ from pathlib import Path
 from bench.soak_checks import Trainings, examine, runs_by_state, trainings_done
 from bench.soak_events import EVENTS, LASTING, Soak, remember
 from bench.soak_line import Line, until
-from flows.inputs import last_cycle, look
+from flows.inputs import last_cycle, look_at
 
 PAUSE = 5.0
 """Seconds between two events, on average."""
@@ -108,12 +108,12 @@ def happen(soak: Soak, trainings: Trainings, minutes: float) -> Counter[str]:
 def is_at_rest(soak: Soak) -> bool:
     """Whether the last cycle is finished and followed from what lies there now."""
     cycle = last_cycle(soak.line.workspace)
-    return cycle is not None and cycle.result is not None and cycle.key == look(soak.line.workspace).key
+    return cycle is not None and cycle.result is not None and cycle.key == look_at(soak.line.workspace).key
 
 
 def look_after(soak: Soak, trainings: Trainings) -> None:
     """Count trainings, and start a watch again that ended by itself, which it must not."""
-    trainings.look()
+    trainings.count_new()
     soak.line.is_typing()
     watch = soak.line.watch
     if watch is not None and watch.poll() is not None:

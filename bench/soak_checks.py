@@ -19,7 +19,7 @@ from data.files import read_record
 from data.records import Snapshot
 from data.snapshots import quick_digest, snapshot_digest
 from data.workspace import Workspace
-from flows.inputs import last_cycle, look
+from flows.inputs import last_cycle, look_at
 from flows.leftovers import half_built
 from flows.overview import mirrors_that_differ
 from tasks import ledger, registry, serving, weights
@@ -41,7 +41,7 @@ class Trainings:
         self.distinct = 0
         """Inputs that had to be trained on; again where gc had freed what came of them."""
 
-    def look(self) -> None:
+    def count_new(self) -> None:
         """Count what is new since the last look."""
         now = {place.name for place in self.folder.glob("*/*") if self._stage(place) == "train"}
         self.distinct += len(now - self.there)
@@ -79,7 +79,7 @@ def _no_change_missed(line: Line, _: Trainings) -> Iterator[str]:
     cycle = last_cycle(workspace)
     if cycle is None or cycle.result is None:
         yield "The last cycle was not finished."
-    elif cycle.key != look(workspace).key:
+    elif cycle.key != look_at(workspace).key:
         yield "The last finished cycle followed from other documents or settings than lie there."
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
     files = [(one.path, one.digest) for one in snapshot.documents]

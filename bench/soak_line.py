@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,6 +22,7 @@ import yaml
 from data.workspace import Workspace
 from flows.init import make_workspace
 from tests import miniature
+from tests.local_server import free_port
 
 RELEARN = Path(sys.executable).with_name("relearn")
 PATIENCE = 180.0
@@ -106,9 +106,7 @@ class Line:
         workspace = make_workspace(self.place / "line", str(trained.root / "base"), remote=str(self.place / "remote"))
         small: dict[str, Any] = miniature.SMALL
         turn(workspace, **small)
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = found.getsockname()[1]
+        self.port = free_port()
         registry: dict[str, Any] = {"mlflow_uri": f"http://127.0.0.1:{self.port}", "retries": 1, "retry_seconds": 1.0}
         turn(workspace, **FAST, registry=registry)
         shutil.rmtree(self.place / "base" / ".relearn", ignore_errors=True)

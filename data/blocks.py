@@ -16,6 +16,7 @@ from markdown_it.tree import SyntaxTreeNode
 
 from data.documents import HOLE
 from data.errors import UnreadableError
+from data.markup import MAX_CELLS
 
 
 class Shape(StrEnum):
@@ -59,8 +60,6 @@ def _parser() -> MarkdownIt:
     return MarkdownIt("commonmark").enable("table").disable("code")
 
 
-MAX_TABLE_CELLS = 50_000
-"""Cells of all tables of one text; the parser takes about 70 microseconds and 3 KB for each."""
 SHALLOW_MARKS = 200
 """Marks of emphasis that cannot nest too deep for the stack, however they stand."""
 
@@ -70,7 +69,7 @@ def parse_blocks(text: str) -> tuple[Block, ...]:
     """The blocks of a normalised text, in reading order.
 
     Raises:
-        UnreadableError: lists, quotes or emphasis nested hundreds deep, or more than ``MAX_TABLE_CELLS``.
+        UnreadableError: lists, quotes or emphasis nested hundreds deep, or more than ``MAX_CELLS``.
     """
     _refuse_huge_tables(text)
     try:
@@ -96,9 +95,9 @@ def check_blocks(text: str) -> None:
 
 def _refuse_huge_tables(text: str) -> None:
     cells = count_cells(text)
-    if cells > MAX_TABLE_CELLS:
+    if cells > MAX_CELLS:
         raise UnreadableError(
-            f"Its tables have about {cells:,} cells, more than {MAX_TABLE_CELLS:,}, which is data rather than a "
+            f"Its tables have about {cells:,} cells, more than {MAX_CELLS:,}, which is data rather than a "
             "document. Keep the rows that people should know by heart."
         )
 

@@ -28,6 +28,8 @@ from data.report_records import IngestReport, Lineage
 from data.snapshots import VANISHED, scan, snapshot_digest, unreadable_digest, why_unreadable
 
 LINEAGE_FILE = "lineage.json"
+Converter = Callable[[bytes, str], str]
+"""Content and ending of an office file to its text."""
 
 
 @dataclass(frozen=True)
@@ -46,16 +48,22 @@ class Reading:
     """Why no text could be had from it, and what to do."""
 
 
-def read_folder(folder: Path, params: IngestParams, conversions: Path | None = None) -> Iterator[Reading]:
+def read_folder(
+    folder: Path, params: IngestParams, conversions: Path | None = None, keep: bool = True
+) -> Iterator[Reading]:
     """Read every document below ``folder``, sorted by path; those that are converted several at a time.
 
     One that vanished since the folder was listed is left out.
 
     Args:
+        folder: where the documents lie.
+        params: what is read, and how much of it.
         conversions: the cache of office files' texts.
+        keep: add to that cache.
     """
     paths = scan(folder, params.extensions)
-    load = partial(_load, folder, params=params, conversions=conversions)
+    convert = partial(convert_file, params=params, cache_folder=conversions, keep=keep)
+    load = partial(_load, folder, params=params, convert=convert)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         office = {path: pool.submit(load, path) for path in paths if path.suffix.lower() in CONVERTED}
         for path in paths:
@@ -72,10 +80,11 @@ def read_file(folder: Path, path: Path, params: IngestParams, conversions: Path 
     Raises:
         FileNotFoundError: it is not there.
     """
-    return _parsed(_load(folder, path, params, conversions), params)
+    convert = partial(convert_file, params=params, cache_folder=conversions)
+    return _parsed(_load(folder, path, params, convert), params)
 
 
-def _load(folder: Path, path: Path, params: IngestParams, conversions: Path | None) -> Reading:
+def _load(folder: Path, path: Path, params: IngestParams, convert: Converter) -> Reading:
     """A file's text, not yet parsed; one that the operating system does not let be read is unreadable."""
     name = path.as_posix()
     try:
@@ -91,7 +100,7 @@ def _load(folder: Path, path: Path, params: IngestParams, conversions: Path | No
         return Reading(name, unreadable_digest(name), 0, "", None, says)
     digest = digest_bytes(content)
     try:
-        raw = _text(content, path.suffix.lower(), params, conversions)
+        raw = _text(content, path.suffix.lower(), params, convert)
     except UnreadableError as error:
         return Reading(name, digest, len(content), "", None, str(error))
     return Reading(name, digest, len(content), raw, None)
@@ -108,7 +117,7 @@ def _parsed(loaded: Reading, params: IngestParams) -> Reading:
     return replace(loaded, parsed=parsed)
 
 
-def _text(content: bytes, ending: str, params: IngestParams, conversions: Path | None) -> str:
+def _text(content: bytes, ending: str, params: IngestParams, convert: Converter) -> str:
     """The text of a file, converted where it is not one.
 
     Raises:
@@ -117,7 +126,7 @@ def _text(content: bytes, ending: str, params: IngestParams, conversions: Path |
     if ending in LEGACY:
         raise UnreadableError("Its format is too old for a reader. Save it as .docx, .xlsx, .pptx or .eml.")
     if ending in CONVERTED:
-        text = normalised(convert_file(content, ending, params, conversions))
+        text = normalised(convert(content, ending))
     else:
         text = decode(content)
         text = csv_to_markdown(text) if ending == ".csv" else text
@@ -131,9 +140,12 @@ def candidate(reading: Reading, parsed: Parsed) -> Candidate:
 
 
 def identify(
-    candidates: Sequence[Candidate], previous: Sequence[DocumentVersion], similarity: float
-) -> tuple[DocumentVersion, ...]:
-    """Give every document its id, continuing those of ``previous``; sorted by path."""
+    candidates: Sequence[Candidate],
+    previous: Sequence[DocumentVersion],
+    similarity: float,
+    quarantined: Sequence[Quarantined] = (),
+) -> Snapshot:
+    """The snapshot of these documents: every one gets its id, continuing those of ``previous``; sorted by path."""
     ids = assign_ids(candidates, previous, similarity)
     versions = [
         DocumentVersion(
@@ -146,13 +158,46 @@ def identify(
         )
         for candidate in candidates
     ]
-    return tuple(sorted(versions, key=lambda version: version.path))
-
-
-def make_snapshot(documents: Sequence[DocumentVersion], quarantined: Sequence[Quarantined] = ()) -> Snapshot:
-    """The snapshot of these documents, with its digest."""
+    documents = tuple(sorted(versions, key=lambda version: version.path))
     digest = snapshot_digest((document.path, document.digest) for document in documents)
-    return Snapshot(digest=digest, documents=tuple(documents), quarantined=tuple(quarantined))
+    return Snapshot(digest=digest, documents=documents, quarantined=tuple(quarantined))
+
+
+def as_it_lies(
+    folder: Path,
+    params: IngestParams,
+    previous: Sequence[DocumentVersion],
+    conversions: Path | None = None,
+    take: Callable[[Reading], bool] = lambda reading: True,
+) -> Snapshot:
+    """The readable documents of a folder, unchecked; stage ``ingest`` checks between reading and identifying.
+
+    Nothing is written: the cache of conversions is read and not added to, so that who only looks changes nothing.
+
+    Args:
+        folder: where the documents lie.
+        params: how they are read and recognised.
+        previous: documents that these may continue, whose ids they then bear.
+        conversions: the cache of office files' texts.
+        take: gets each readable document once; says whether it counts.
+    """
+    found = read_folder(folder, params, conversions, keep=False)
+    candidates = [candidate(one, one.parsed) for one in found if one.parsed is not None and take(one)]
+    return identify(candidates, previous, params.similarity)
+
+
+def sources_as_they_lie(
+    folder: Path, params: IngestParams, previous: Sequence[DocumentVersion], conversions: Path | None = None
+) -> tuple[Snapshot, list[Source]]:
+    """``as_it_lies``, with the texts that facts are read from, in the snapshot's order."""
+    texts: dict[str, str] = {}
+
+    def keep_text(reading: Reading) -> bool:
+        texts[reading.path] = reading.parsed.text if reading.parsed else ""
+        return True
+
+    snapshot = as_it_lies(folder, params, previous, conversions, keep_text)
+    return snapshot, [Source(one.id, one.digest, one.title, texts[one.path]) for one in snapshot.documents]
 
 
 def write_collection(
@@ -188,14 +233,7 @@ def as_collection(
     continues one of ``others`` bears its id.
     """
     everything = params.model_copy(update={"extensions": list(READABLE), "max_bytes": sys.maxsize})
-    candidates, texts = [], {}
-    for reading in read_folder(folder, everything):
-        if reading.parsed is not None:
-            candidates.append(candidate(reading, reading.parsed))
-            texts[reading.path] = reading.parsed.text
-    documents = identify(candidates, others, params.similarity)
-    sources = [Source(d.id, d.digest, d.title, texts[d.path]) for d in documents]
-    return make_snapshot(documents), sources
+    return sources_as_they_lie(folder, everything, others)
 
 
 def read_lineage(base: str) -> Lineage:

@@ -29,8 +29,10 @@ class Conversion(Record):
     unreadable: str | None = None
 
 
-def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder: Path | None) -> str:
-    """The Markdown of such a file, from the cache where it has it.
+def convert_file(
+    content: bytes, ending: str, params: IngestParams, cache_folder: Path | None, keep: bool = True
+) -> str:
+    """The Markdown of such a file, from the cache where it has it; ``keep`` adds to it.
 
     Raises:
         UnreadableError: its reader refuses it, takes too long or too much memory, or makes too long a text of it.
@@ -40,7 +42,7 @@ def convert_file(content: bytes, ending: str, params: IngestParams, cache_folder
     found = read_cached(kept, Conversion) if kept else None
     if found is None:
         found = _convert(content, ending, params)
-        if kept is not None:
+        if kept is not None and keep:
             write_record(kept, found)
     if found.unreadable is not None:
         raise UnreadableError(found.unreadable)

@@ -7,6 +7,9 @@ message is one sentence or two: what was found, what was expected, what to do ne
 
 from typing import ClassVar
 
+LONGEST_QUOTE = 300
+"""Characters of what a library, a program or a server said."""
+
 
 class RelearnError(Exception):
     """Base of every failure this project raises on purpose."""
@@ -46,3 +49,8 @@ class MissingFigureError(InputError):
 
 class UnreadableError(ValueError):
     """No text can be had from a file, which is set aside; the message says why and what to do, in whole sentences."""
+
+
+def quoted(said: str) -> str:
+    """What something outside said, as a part of one of our sentences: one line, and no longer than anybody reads."""
+    return " ".join(said.split())[:LONGEST_QUOTE]

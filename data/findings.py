@@ -5,7 +5,7 @@ from enum import StrEnum
 from data.records import Record
 
 
-class State(StrEnum):
+class Condition(StrEnum):
     """Of one thing that was looked at."""
 
     OK = "ok"
@@ -23,7 +23,7 @@ class Finding(Record):
 
     what: str
     """Its name, one or two words."""
-    state: State
+    state: Condition
     says: str
     """What was found, one sentence."""
     remedy: str = ""
@@ -33,6 +33,6 @@ class Finding(Record):
 def exit_code(findings: tuple[Finding, ...]) -> int:
     """0: all is well or mended; 3: a person is needed; 1: something outside is out of reach."""
     states = {finding.state for finding in findings}
-    if State.UNREACHED in states:
+    if Condition.UNREACHED in states:
         return 1
-    return 3 if states & {State.WARNING, State.PROBLEM} else 0
+    return 3 if states & {Condition.WARNING, Condition.PROBLEM} else 0

@@ -9,13 +9,11 @@ from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from data.errors import UnreadableError
-from data.markup import html_to_markdown, table
+from data.markup import MAX_CELLS, html_to_markdown, table
 
 if TYPE_CHECKING:
     from pptx.slide import Slide
 
-MAX_CELLS = 50_000
-"""Filled cells of a workbook that are read."""
 MAX_COLUMNS = 256
 _TITLES = "p[style-name='Title'] => h1:fresh\np[style-name='Subtitle'] => p:fresh"
 

@@ -8,7 +8,19 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from data.cron import check_cron
 from data.events import EventName
-from data.param_types import DAY, Block, Many
+from data.param_stages import TRANSPORT
+from data.param_types import DAY, Block, Count, Many
+
+MOST_CHECKS = 50
+"""Results of checks that a suite ever has, so that the index of a workspace that runs every day stays quick."""
+OPERATION: dict[str, bool | set[str]] = {
+    "gc": True,
+    "watch": True,
+    "versioning": True,
+    "notify": True,
+    "endpoint": TRANSPORT,
+}
+"""Blocks, or keys of a block, that say how the line is run; no cycle's result follows from them."""
 
 _SERVER = re.compile(r"https?://[^\s/:@]\S*")
 _DATABASE = re.compile(r"sqlite:///\S.*|(?:postgresql|mysql|mssql)(?:\+\w+)?://\S+")
@@ -49,7 +61,7 @@ class GcParams(Block):
     keep_versions: Many = Field(
         description="Newest promoted or promotable versions kept whole by gc, beside champion and challenger."
     )
-    keep_checks: Many = Field(description="Results of checks kept per suite by gc.")
+    keep_checks: Count = Field(le=MOST_CHECKS, description="Results of checks kept per suite by gc.")
 
 
 class WatchParams(Block):

@@ -75,6 +75,27 @@ class SynthesizeParams(Block):
         return tuple(recipe for recipe in self.recipes if recipe != "facts")
 
 
+class Allowance(Block):
+    """What one run may spend on the teacher, at which prices."""
+
+    budget: float
+    budget_tokens: int
+    price_in: float
+    price_out: float
+
+    def exceeds(self, other: "Allowance") -> bool:
+        """Whether a call may fit here that did not fit there."""
+        raised = self.budget > other.budget or self.budget_tokens > other.budget_tokens
+        return raised or self.price_in < other.price_in or self.price_out < other.price_out
+
+
+TRANSPORT = {
+    *("url", "key_variable", "concurrency", "retries", "timeout_seconds", "tokens_per_second"),
+    *Allowance.model_fields,
+}
+"""Of block ``endpoint``: how the teacher is reached and paid. No row follows from it, so dvc.yaml names the others."""
+
+
 class EndpointParams(Block):
     url: str = Field(description="Address of an OpenAI-compatible server, up to and with /v1.")
     model: str = Field(description="Name of the model there.")
@@ -97,6 +118,10 @@ class EndpointParams(Block):
     tokens_per_second: float = Field(
         gt=0, le=1e9, description="Received by all calls together; the dry run assumes it."
     )
+
+    @property
+    def allowance(self) -> Allowance:
+        return Allowance(**{name: getattr(self, name) for name in Allowance.model_fields})
 
 
 class TrainParams(Block):

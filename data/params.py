@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from data.errors import InputError
 from data.files import shortened
-from data.param_operation import GcParams, HookParams, RegistryParams, VersioningParams, WatchParams
+from data.param_operation import OPERATION, GcParams, HookParams, RegistryParams, VersioningParams, WatchParams
 from data.param_stages import (
     AssessParams,
     EndpointParams,
@@ -64,9 +64,13 @@ class Params(Block):
                 raise ValueError(f"{name}.steps must be at least train.log_every ({self.train.log_every})")
         return self
 
+    def shaping(self, *unrelated: str) -> dict[str, Any]:
+        """What a cycle's result follows from, as JSON takes it: without how the line is run.
 
-OPERATION = frozenset({"gc", "watch", "versioning", "notify"})
-"""Blocks that say how the line is run; no cycle's result follows from them."""
+        Args:
+            unrelated: further blocks to leave out.
+        """
+        return self.model_dump(mode="json", exclude={**OPERATION, **dict.fromkeys(unrelated, True)})
 
 
 def load_params(path: Path) -> Params:

@@ -11,9 +11,8 @@ from itertools import groupby
 
 from data.files import digest_text
 from data.records import Statement
+from data.rows import LONGEST_ROW
 
-LONGEST_SENTENCE = 4000
-"""Characters; a longer one is no sentence that anybody reads, and no row could hold it."""
 _BORDER_EVERY = 4
 """Of the sentences past half the wanted length, one in so many ends a passage."""
 
@@ -32,7 +31,7 @@ class Passage:
 
 def passages(fresh: Sequence[Statement], characters: int) -> tuple[Passage, ...]:
     """Changed sentences grouped by document, each passage at most ``characters`` long or one sentence."""
-    sendable = [statement for statement in fresh if len(statement.text) <= LONGEST_SENTENCE]
+    sendable = [statement for statement in fresh if len(statement.text) <= LONGEST_ROW]
     return tuple(
         Passage(group[0].title, tuple(group))
         for _, of_document in groupby(sendable, key=lambda statement: statement.document)

@@ -23,13 +23,13 @@ PROMPTS_FILE = Path(__file__).parent / "prompts" / "teacher.yaml"
 QUESTIONS, REPHRASE = "questions", "rephrase"
 
 
-class Written(BaseModel):
+class FromTeacher(BaseModel):
     """Base of what a teacher writes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class WrittenQuestion(Written):
+class WrittenQuestion(FromTeacher):
     """One question with its answer and the words of the passage that state it."""
 
     kind: Literal["direct", "reverse", "choice"]
@@ -39,18 +39,18 @@ class WrittenQuestion(Written):
     choices: list[str]
 
 
-class WrittenRephrasing(Written):
+class WrittenRephrasing(FromTeacher):
     """One numbered sentence told in other ways."""
 
     sentence: int
     texts: list[str]
 
 
-class _Questions(Written):
+class _Questions(FromTeacher):
     questions: list[WrittenQuestion]
 
 
-class _Rephrasings(Written):
+class _Rephrasings(FromTeacher):
     rephrased: list[WrittenRephrasing]
 
 
@@ -118,7 +118,7 @@ def _catalogue() -> dict[str, str]:
 
 
 @cache
-def _schema(kind: type[Written]) -> dict[str, Any]:
+def _schema(kind: type[FromTeacher]) -> dict[str, Any]:
     return kind.model_json_schema()
 
 

@@ -8,6 +8,8 @@ from data.records import Fact, Row, Statement
 from data.wordings import REFUSAL, Form, Wording, question_prompt
 
 STATEMENT_WORDING = "statement"
+LONGEST_ROW = 4000
+"""Characters; a longer text is no row, and a longer sentence none that a teacher is asked about."""
 RECALL_WORDS = 8
 """Words that a recalled statement must continue with."""
 

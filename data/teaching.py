@@ -20,6 +20,8 @@ TEACHER = "template"
 _TAUGHT = (Standing.NEW, Standing.RESTATED, Standing.REPLACED)
 _MIN_BEGINNING_WORDS = 3
 _LONGEST_BEGINNING = 40
+_MOST_REPLAYED = 0.95
+"""Share; something new is always left to learn."""
 
 
 def teaching_rows(
@@ -56,8 +58,8 @@ def teaching_rows(
 
 def _replay_count(rows: int, held: int, params: SynthesizeParams) -> int:
     """A share of all rows, and enough that a small change does not leave most of what holds unrehearsed."""
-    share = min(params.replay_share, 0.95)
-    least = held * params.replay_per_fact / (1 - min(params.replay_handbook_share, 0.95))
+    share = min(params.replay_share, _MOST_REPLAYED)
+    least = held * params.replay_per_fact / (1 - min(params.replay_handbook_share, _MOST_REPLAYED))
     return round(max(rows * share / (1 - share), least if rows else 0))
 
 

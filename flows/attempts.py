@@ -11,6 +11,7 @@ from pydantic import Field
 from data.errors import RelearnError, SpentError
 from data.files import read_record, write_record
 from data.param_operation import WatchParams
+from data.param_stages import Allowance
 from data.records import Record
 from data.workspace import Workspace
 from flows.inputs import Now, last_cycle, unchanged
@@ -33,6 +34,8 @@ class Attempt(Record):
     """Why it ended, where it failed."""
     spent: bool = False
     """It ended because the teacher's budget was spent; the same again would spend it again."""
+    allowance: Allowance | None = None
+    """What it could spend; None: it began before that was written down."""
 
 
 def last_attempt(workspace: Workspace) -> Attempt | None:
@@ -45,7 +48,7 @@ def begin(workspace: Workspace, now: Now) -> Attempt:
     last = last_attempt(workspace)
     again = last is not None and last.key == now.key and last.exit_code != 0
     tries = last.tries + 1 if last is not None and again else 1
-    attempt = Attempt(documents=now.documents, key=now.key, began=time.time(), tries=tries)
+    attempt = Attempt(documents=now.documents, key=now.key, began=time.time(), tries=tries, allowance=now.allowance)
     write_record(workspace.attempt, attempt)
     return attempt
 
@@ -70,7 +73,7 @@ def is_wanted(workspace: Workspace, now: Now, due: bool) -> bool:
         return False
     last = last_attempt(workspace)
     if last is not None and last.spent and last.key == now.key:
-        return False
+        return last.allowance is None or now.allowance.exceeds(last.allowance)
     if due or last is None or last.documents != now.documents or _is_outdated(workspace, last):
         return True
     return last.exit_code in (None, 1) and _has_rested(last, workspace.params().watch)

@@ -6,12 +6,15 @@ Sentences and JSON go through ``show`` and ``fail``; tables through flows/termin
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,3 +63,13 @@ def show(content: dict[str, Any], as_json: bool, lines: list[str]) -> None:
 
     steady = "\n".join(printable(line) for text in lines for line in text.split("\n"))
     typer.echo(json.dumps(content, ensure_ascii=False) if as_json else steady)
+
+
+def show_table(content: dict[str, Any], as_json: bool, table: "Callable[[], Table]") -> None:
+    """Print the result: one JSON object, or a table for people."""
+    if as_json:
+        show(content, as_json, [])
+    else:
+        from flows.terminal import put
+
+        put(table())

@@ -14,6 +14,7 @@ from flows.command import (
     fail,
     quiet_output,
     show,
+    show_table,
 )
 
 
@@ -98,12 +99,12 @@ def _synthesize(
     from data.workspace import open_workspace
     from flows.estimate import estimate
     from flows.running import run_stage_alone
-    from flows.tables import dry_run_lines, funnel_lines
+    from flows.terminal import dry_run_table, funnel_table
 
     with quiet_output():
         record = estimate(open_workspace(workspace)) if dry_run else run_stage_alone(workspace, "synthesize")
     content = record.model_dump(mode="json", by_alias=True)
-    show(content, as_json, dry_run_lines(content) if dry_run else funnel_lines(content["funnel"]))
+    show_table(content, as_json, lambda: dry_run_table(content) if dry_run else funnel_table(content["funnel"]))
 
 
 for _stage_name, _help in {

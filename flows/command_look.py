@@ -5,23 +5,19 @@ from typing import Annotated
 
 import typer
 
-from flows.command import JsonOption, WorkspaceOption, app, fail, quiet_output, show
+from flows.command import JsonOption, WorkspaceOption, app, fail, quiet_output, show, show_table
 
 
 @app.command(epilog="Example: relearn status")
 def status(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """What serves now and why."""
     from flows.overview import status as read_status
+    from flows.overview import surroundings
+    from flows.terminal import status_table
 
     with quiet_output():
         content = read_status(workspace)
-    if as_json:
-        show(content, as_json, [])
-    else:
-        from flows.overview import surroundings
-        from flows.terminal import put, status_table
-
-        put(status_table(content, surroundings(workspace)))
+    show_table(content, as_json, lambda: status_table(content, surroundings(workspace)))
     if content["warnings"]:
         raise typer.Exit(3)
 
@@ -35,14 +31,12 @@ def doctor(
     """Check machine, services, data and unfinished work; mend what kills left behind."""
     from data.findings import exit_code
     from flows.doctor import doctor as examine
+    from flows.terminal import findings_table
 
     with quiet_output():
         findings = examine(workspace, check)
     content = {"findings": [finding.model_dump(mode="json", exclude={"schema_"}) for finding in findings]}
-    lines = [
-        f"{finding.state.value:<9} {finding.what:<11} {finding.says} {finding.remedy}".rstrip() for finding in findings
-    ]
-    show(content, as_json, lines)
+    show_table(content, as_json, lambda: findings_table(content["findings"]))
     if exit_code(findings):
         raise typer.Exit(exit_code(findings))
 
@@ -55,14 +49,12 @@ def gc(
 ) -> None:
     """Free space, keeping what a rollback needs (params.yaml, block gc)."""
     from flows.collect_garbage import collect_garbage
+    from flows.terminal import freed_table
 
     with quiet_output():
         freed = collect_garbage(workspace, dry_run)
     content = freed.model_dump(mode="json", exclude={"schema_"})
-    verb = "would be freed" if dry_run else "freed"
-    lines = [f"{size:>15,} bytes  {kind}" for kind, size in freed.bytes.items()]
-    lines.append(f"{sum(freed.bytes.values()):>15,} bytes  {verb}; versions kept: {', '.join(map(str, freed.kept))}")
-    show(content, as_json, [*lines, *freed.notes])
+    show_table(content, as_json, lambda: freed_table(content, dry_run))
 
 
 @app.command(epilog="Example: relearn history --verify")
@@ -73,14 +65,13 @@ def history(
 ) -> None:
     """The ledger: who decided what, when and why."""
     from flows.overview import history as read_history
+    from flows.overview import overridden
+    from flows.terminal import history_table
 
     content = read_history(workspace, verify)
     lines = [] if content["entries"] else ["The ledger is empty."]
     if content["entries"] and not as_json:
-        from flows.overview import overridden
-        from flows.terminal import history_table, put
-
-        put(history_table(content["entries"], overridden(workspace)))
+        show_table(content, as_json, lambda: history_table(content["entries"], overridden(workspace)))
     if verify:
         lines.append(
             "The chain is intact." if content["intact"] else f"The chain breaks at entry {content['broken_at']}."

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import psutil
 
-from data.errors import HeldError, OutsideError, RelearnError
+from data.errors import HeldError, OutsideError, RelearnError, quoted
 from data.files import remove
-from data.findings import Finding, State
+from data.findings import Condition, Finding
 from data.params import load_params
 from data.snapshots import scan
 from data.workspace import Workspace, open_workspace
@@ -44,7 +44,7 @@ def doctor(root: Path, check: bool) -> tuple[Finding, ...]:
     except HeldError as held:
         says = str(held).partition(" Wait for it")[0]
         return (
-            Finding(what="lock", state=State.OK, says=f"{says} Nothing is mended meanwhile."),
+            Finding(what="lock", state=Condition.OK, says=f"{says} Nothing is mended meanwhile."),
             *_looked(workspace, False),
         )
 
@@ -58,23 +58,23 @@ def _tried(name: str, check: Check, workspace: Workspace, mend: bool) -> list[Fi
     try:
         return list(check(workspace, mend))
     except OutsideError as error:
-        return [Finding(what=name, state=State.UNREACHED, says=str(error))]
+        return [Finding(what=name, state=Condition.UNREACHED, says=str(error))]
     except RelearnError as error:
-        return [Finding(what=name, state=State.PROBLEM, says=str(error))]
+        return [Finding(what=name, state=Condition.PROBLEM, says=str(error))]
     except Exception as error:  # whatever a damaged file makes a library raise
-        says = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        return [Finding(what=name, state=State.PROBLEM, says=says)]
+        says = f"{type(error).__name__}: {quoted(str(error))}"
+        return [Finding(what=name, state=Condition.PROBLEM, says=says)]
 
 
 def _well(what: str, says: str) -> Finding:
-    return Finding(what=what, state=State.OK, says=says)
+    return Finding(what=what, state=Condition.OK, says=says)
 
 
 def _mendable(what: str, found: str, mended: str, mend: bool) -> Finding:
     """What was mended, or what would be."""
     if mend:
-        return Finding(what=what, state=State.MENDED, says=mended)
-    return Finding(what=what, state=State.WARNING, says=found, remedy=MENDS)
+        return Finding(what=what, state=Condition.MENDED, says=mended)
+    return Finding(what=what, state=Condition.WARNING, says=found, remedy=MENDS)
 
 
 # --- machine and input -----------------------------------------------------------------------------
@@ -86,13 +86,13 @@ def _machine(workspace: Workspace, _: bool) -> Iterator[Finding]:
         yield _well("python", f"Python {version[0]}.{version[1]}.")
     else:
         says = f"Python is {version[0]}.{version[1]}; 3.11 or 3.12 is expected."
-        yield Finding(what="python", state=State.PROBLEM, says=says, remedy="make setup PYTHON=python3.11")
+        yield Finding(what="python", state=Condition.PROBLEM, says=says, remedy="make setup PYTHON=python3.11")
     outputs = (workspace.collection, workspace.synthetic, workspace.adapter, workspace.evaluation)
     wanted = SPARE_BYTES + 3 * sum(map(bytes_of, outputs))
     free = shutil.disk_usage(workspace.root).free
     says = f"{free / 2**30:.1f} GiB free; a cycle may need {wanted / 2**30:.1f}."
     if free < wanted:
-        yield Finding(what="disk", state=State.WARNING, says=says, remedy="relearn gc, or free the disk otherwise.")
+        yield Finding(what="disk", state=Condition.WARNING, says=says, remedy="relearn gc, or free the disk otherwise.")
     else:
         yield _well("disk", says)
 
@@ -108,7 +108,9 @@ def _settings(workspace: Workspace, _: bool) -> Iterator[Finding]:
     available = psutil.virtual_memory().available
     says = f"{base}; {available / 2**30:.1f} GiB of memory available, its weights take {weights / 2**30:.1f}."
     if available < weights + SPARE_BYTES:
-        yield Finding(what="base", state=State.WARNING, says=says, remedy="End other programs, or take a smaller base.")
+        yield Finding(
+            what="base", state=Condition.WARNING, says=says, remedy="End other programs, or take a smaller base."
+        )
     else:
         yield _well("base", says)
 
@@ -119,7 +121,7 @@ def _documents(workspace: Workspace, _: bool) -> Iterator[Finding]:
         yield _well("documents", f"{len(files)} files in {workspace.documents}.")
     else:
         says = f"{workspace.documents} holds no document."
-        yield Finding(what="documents", state=State.PROBLEM, says=says, remedy="Put documents there.")
+        yield Finding(what="documents", state=Condition.PROBLEM, says=says, remedy="Put documents there.")
 
 
 # --- services --------------------------------------------------------------------------------------
@@ -140,10 +142,10 @@ def _dvc(workspace: Workspace, mend: bool) -> Iterator[Finding]:
         yield _mendable("dvc cache", found, f"{found} They were dropped; what lies in data/ took their place.", mend)
     if health.missing:
         says = f"{health.missing} outputs' files are missing from DVC's cache."
-        yield Finding(what="dvc cache", state=State.WARNING, says=says, remedy="relearn run makes them again.")
+        yield Finding(what="dvc cache", state=Condition.WARNING, says=says, remedy="relearn run makes them again.")
     if health.remote is False:
         says = "The DVC remote does not answer."
-        yield Finding(what="dvc remote", state=State.UNREACHED, says=says, remedy="See dvc remote list.")
+        yield Finding(what="dvc remote", state=Condition.UNREACHED, says=says, remedy="See dvc remote list.")
     if not (health.torn or health.dead_holders or health.damaged or health.missing):
         yield _well("dvc", f"{health.objects} files in the cache are what dvc.lock says.")
 
@@ -167,9 +169,11 @@ def _registry(workspace: Workspace, mend: bool) -> Iterator[Finding]:
     differing = mirrors_that_differ(workspace, entry.to_version if entry else None)
     if differing and mend:
         for sentence in reconcile(workspace):
-            yield Finding(what="mirrors", state=State.MENDED, says=sentence)
+            yield Finding(what="mirrors", state=Condition.MENDED, says=sentence)
     elif differing:
-        yield from (Finding(what="mirrors", state=State.WARNING, says=sentence, remedy=MENDS) for sentence in differing)
+        yield from (
+            Finding(what="mirrors", state=Condition.WARNING, says=sentence, remedy=MENDS) for sentence in differing
+        )
     else:
         yield _well("mirrors", "Alias and serving pointer follow the ledger.")
 
@@ -180,7 +184,7 @@ def _prefect(workspace: Workspace, _: bool) -> Iterator[Finding]:
     said = prefect_server.damage(workspace)
     if said is not None:
         says = f"Prefect's database in {workspace.state / 'prefect'} is damaged ({said}); it holds the history of runs."
-        yield Finding(what="prefect", state=State.PROBLEM, says=says, remedy="Delete that folder.")
+        yield Finding(what="prefect", state=Condition.PROBLEM, says=says, remedy="Delete that folder.")
     else:
         yield _well("prefect", "The history of runs can be read.")
 
@@ -208,7 +212,7 @@ def _cycle(workspace: Workspace, _: bool) -> Iterator[Finding]:
     cycle = last_cycle(workspace)
     if cycle is not None and cycle.result is None:
         says = "The last cycle was not finished."
-        yield Finding(what="cycle", state=State.WARNING, says=says, remedy="relearn run goes on with it.")
+        yield Finding(what="cycle", state=Condition.WARNING, says=says, remedy="relearn run goes on with it.")
     else:
         yield _well("cycle", "No cycle is unfinished.")
 

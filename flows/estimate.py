@@ -1,10 +1,8 @@
 """What ``relearn synthesize`` would do to the documents as they lie there now: nothing is sent, nothing written."""
 
-from data.collection import candidate, identify, make_snapshot, read_folder
-from data.extraction import Source
+from data.collection import sources_as_they_lie
 from data.param_stages import EndpointParams
-from data.params import Params
-from data.records import Record, Snapshot
+from data.records import Record
 from data.teaching import RECIPE, teaching_rows
 from data.workspace import Workspace
 from flows.inputs import last_snapshot
@@ -46,7 +44,10 @@ def estimate(workspace: Workspace) -> DryRun:
         InputError: the documents folder is missing, or those that the base knows are gone.
     """
     params = workspace.params()
-    snapshot, sources = _as_they_lie(workspace, params)
+    last = last_snapshot(workspace)
+    snapshot, sources = sources_as_they_lie(  # stage ingest may still set some of them aside
+        workspace.documents, params.ingest, last.documents if last else (), workspace.conversions
+    )
     found = compare(workspace, params, snapshot, sources, keep=False)
     calls = prose_calls(found.fresh, params)
     waiting = [call for call in calls if known_reply(call, params.endpoint, workspace.endpoint_cache) is None]
@@ -73,14 +74,3 @@ def estimate(workspace: Workspace) -> DryRun:
 
 def _fits(worst: Tokens, endpoint: EndpointParams) -> bool:
     return worst.cost(endpoint) <= endpoint.budget and worst.total <= endpoint.budget_tokens
-
-
-def _as_they_lie(workspace: Workspace, params: Params) -> tuple[Snapshot, list[Source]]:
-    """The readable documents of the folder; stage ingest may still set some of them aside."""
-    last = last_snapshot(workspace)
-    readings = [(r, r.parsed) for r in read_folder(workspace.documents, params.ingest) if r.parsed is not None]
-    documents = identify(
-        [candidate(*one) for one in readings], last.documents if last else (), params.ingest.similarity
-    )
-    texts = {reading.path: parsed.text for reading, parsed in readings}
-    return make_snapshot(documents), [Source(d.id, d.digest, d.title, texts[d.path]) for d in documents]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from data.collection import Reading, candidate, identify, make_snapshot, read_folder, write_collection
+from data.collection import Reading, candidate, identify, read_folder, write_collection
 from data.documents import is_links_only
 from data.expectations import CollectionShares, DocumentCheck
 from data.files import building, read_record, shortened, write_json
@@ -53,8 +53,7 @@ def ingest(workspace: Workspace) -> IngestReport:
         usable = _usable(taken, quarantined)
         candidates = [one.candidate for one in usable.values() if one.candidate is not None]
         accepted = read_record(workspace.accepted, Accepted)
-        documents = identify(candidates, _known_versions(accepted), params.similarity)
-        snapshot = make_snapshot(documents, quarantined)
+        snapshot = identify(candidates, _known_versions(accepted), params.similarity, quarantined)
         shares = _shares(accepted.snapshot, snapshot, len(taken))
         warnings, loss_accepted = check_collection(workspace, shares, params, accepted.loss_reason is not None)
         others = _other_languages(usable, params.language)

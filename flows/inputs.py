@@ -4,6 +4,7 @@ Before its first stage a cycle writes down its inputs (code, base, mode, the sna
 on from), so that a killed cycle goes on with exactly what it began with.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,8 @@ from data.files import (
     write_record,
 )
 from data.fingerprint import Inputs, read_inputs, write_inputs
-from data.params import OPERATION, Params, load_params
+from data.param_stages import Allowance
+from data.params import Params, load_params
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, LedgerEntry
 from data.snapshots import look_through
@@ -40,6 +42,8 @@ class Now:
     """Digest of the files in the documents folder, as a snapshot's."""
     key: str
     """Digest of everything: documents, probes, code, base, settings and mode."""
+    allowance: Allowance
+    """What it may spend on the teacher, which is no part of the key."""
     unreadable: tuple[str, ...] = ()
     """Paths of the documents that the operating system does not let be read."""
 
@@ -69,7 +73,7 @@ def _follow_pipeline(workspace: Workspace) -> None:
             write_bytes(theirs, ours.read_bytes())
 
 
-def look(workspace: Workspace, quick: bool = False) -> Now:
+def look_at(workspace: Workspace, quick: bool = False) -> Now:
     """What a cycle begun now would follow from; fixes nothing, so that a cycle under way is not disturbed.
 
     Raises:
@@ -82,20 +86,20 @@ def _now(workspace: Workspace, params: Params, inputs: Inputs, quick: bool) -> N
     documents = look_through(workspace.documents, params.ingest.extensions, workspace.looked)
     probes = digest_tree(workspace.probes)
     key = digest_text(documents.digest, probes, inputs.digest, _settings(params), str(quick))
-    return Now(documents.digest, key, documents.unreadable)
+    return Now(documents.digest, key, params.endpoint.allowance, documents.unreadable)
 
 
 def require_same_settings(workspace: Workspace) -> None:
     """Refuse to go on where what the stages read in ``params.yaml`` is no longer what the cycle began with.
 
-    DVC reads that file by itself, so it would record a stage under settings that it did not work with. Other blocks,
-    such as ``gates``, may be edited at any time: the cycle keeps those that it began with.
+    DVC reads that file by itself, so it would record a stage under settings that it did not work with. Anything else,
+    such as ``gates`` or the teacher's budget, may be edited at any time: the cycle keeps what it began with.
 
     Raises:
         OutsideError: somebody edited it; the next cycle follows the new settings.
     """
-    begun, now = workspace.written_params(), load_params(workspace.params_file)
-    edited = [name for name in STAGE_SETTINGS if getattr(begun, name) != getattr(now, name)]
+    begun, now = workspace.written_params().shaping(), load_params(workspace.params_file).shaping()
+    edited = [name for name in STAGE_SETTINGS if begun[name] != now[name]]
     if edited:
         raise OutsideError(
             f"{', '.join(edited)} in {workspace.params_file} changed while the cycle worked. Nothing was registered; "
@@ -224,4 +228,4 @@ def _digest_in(file: Path) -> str:
 
 
 def _settings(params: Params) -> str:
-    return params.model_dump_json(exclude={"tiny", *OPERATION})
+    return json.dumps(params.shaping("tiny"))

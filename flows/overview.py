@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.collection import candidate, identify, make_snapshot, read_folder
+from data.collection import as_it_lies
 from data.errors import InputError
 from data.files import read_record
 from data.records import Snapshot
@@ -100,14 +100,11 @@ def folder_diff(root: Path) -> dict[str, Any]:
     params = workspace.params().ingest
     before = last_snapshot(workspace)
     aside = {(one.path, one.digest) for one in before.quarantined} if before else set()
-    found = read_folder(workspace.documents, params, workspace.conversions)
-    readable = [
-        candidate(reading, reading.parsed)
-        for reading in found
-        if reading.parsed is not None and (reading.path, reading.digest) not in aside
-    ]
-    documents = identify(readable, before.documents if before else (), params.similarity)
-    changes = diff(before, make_snapshot(documents))
+    previous = before.documents if before else ()
+    now = as_it_lies(
+        workspace.documents, params, previous, workspace.conversions, lambda one: (one.path, one.digest) not in aside
+    )
+    changes = diff(before, now)
     return changes.model_dump(mode="json", exclude={"schema_"})
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from flows.promote import Promotion
 
-WAIT_SECONDS = 0.5
+POLL_SECONDS = 0.5
 """Between two tries to get the lock."""
 
 
@@ -64,14 +64,14 @@ def _finish(workspace: Workspace, key: str, loss_reason: str | None) -> Cycle:
     """
     from flows.cycle import conclude, cycle
     from flows.judged import left_by_another
-    from tasks.prefect_outage import is_news, reaching
+    from tasks.prefect_outage import is_news, outage_said
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(_is_not_said_by_us)
     for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.events.clients", "prefect._internal.concurrency"):
         logging.getLogger(name).addFilter(is_news)
     try:
-        with reaching():
+        with outage_said():
             if left_by_another(workspace, key) is not None:
                 _require_success(conclude(str(workspace.root), key, return_state=True))
             fix_accepted(workspace, key, loss_reason)
@@ -184,7 +184,7 @@ def _acquired(file: Path, note: Path, wait: bool) -> FileLock:
         if not wait:
             raise HeldError(f"{_holder(note)} Wait for it, then run the same command again.") from error
         Lines("waiting").show(_holder(note), done=True)
-        lock.acquire(poll_interval=WAIT_SECONDS)
+        lock.acquire(poll_interval=POLL_SECONDS)
     except OSError:
         with refused_writes(file):
             raise

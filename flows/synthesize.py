@@ -20,6 +20,7 @@ from data.proposals import Proposal, Written, by_recipe, starved
 from data.prose_questions import judging, statements_asked
 from data.records import Fact, FactChange, Question, Row, Snapshot, Standing, Statement
 from data.report_records import Coverage, Funnel, SynthesisReport
+from data.rows import LONGEST_ROW
 from data.teaching import RECIPE, TEACHER, questions, teaching_rows
 from data.wordings import held_out_names
 from data.workspace import Workspace
@@ -27,9 +28,6 @@ from flows.prose import Prose, teach_prose, teacher_name
 from tasks.conversation import Spending
 from tasks.teacher import read_lessons
 from tasks.validation import broken_rows
-
-LONGEST_ROW = 4000
-"""Characters; a longer text is no row."""
 
 
 @dataclass(frozen=True)

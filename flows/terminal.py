@@ -1,23 +1,28 @@
-"""Tables for people at a terminal, 80 columns wide or as wide as it is; nothing that comes from outside is markup."""
+"""Every table that people read, at a terminal of 80 columns or more, or plain in a file or pipe.
 
-from collections.abc import Set
+Nothing that comes from outside is markup, and none of it can steer a terminal. What is one path or one sentence
+stays a line (``flows.cli.show``): a table would break it in the middle.
+"""
+
+from collections.abc import Sequence, Set
 from typing import Any
 
-from rich import box
+import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data.findings import Condition
 from flows.overview import Surroundings
 
 NARROWEST, WIDEST = 80, 120
+ALARMING = frozenset(Condition) - {Condition.OK, Condition.MENDED}
+"""Of a finding that a person should see first."""
 
 
 def status_table(content: dict[str, Any], around: Surroundings) -> Table:
     """What serves, what waits, how the last cycle went and what to do about warnings."""
-    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False, expand=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table = _named()
     for name in ("champion", "challenger"):
         table.add_row(name, plain(_version(content[name])))
     table.add_row("last cycle", plain(around.last_cycle))
@@ -38,9 +43,9 @@ def _version(version: dict[str, Any] | None) -> str:
     return f"version {version['version']}, verdict {version['verdict'] or 'none'}{documents}{rests}"
 
 
-def history_table(entries: list[dict[str, Any]], overridden: Set[str]) -> Table:
+def history_table(entries: Sequence[dict[str, Any]], overridden: Set[str]) -> Table:
     """The ledger, oldest first; ``overridden`` holds the digests of the entries against a verdict."""
-    table = Table(box=box.SIMPLE, pad_edge=False)
+    table = _table(headed=True)
     for heading, width in (("When (UTC)", 10), ("Who", 12), ("What", 11), ("Version", 9)):
         table.add_column(heading, max_width=width, overflow="fold")
     table.add_column("Why", ratio=1, overflow="fold")
@@ -58,13 +63,96 @@ def _number(version: int | None) -> str:
     return "none" if version is None else str(version)
 
 
+def findings_table(findings: Sequence[dict[str, Any]]) -> Table:
+    """What ``relearn doctor`` found, in the order it looked."""
+    table = _table(headed=False)
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=20, overflow="fold")
+    table.add_column(ratio=1, overflow="fold")
+    for one in findings:
+        state = Text(one["state"], style="yellow" if one["state"] in ALARMING else "")
+        table.add_row(state, plain(one["what"]), plain(f"{one['says']} {one['remedy']}".rstrip()))
+    return table
+
+
+def freed_table(content: dict[str, Any], dry_run: bool) -> Table:
+    """What ``relearn gc`` freed, or would, by kind."""
+    table = _table(headed=True)
+    table.add_column("Bytes", justify="right", no_wrap=True)
+    table.add_column("Of", ratio=1, overflow="fold")
+    for kind, size in content["bytes"].items():
+        table.add_row(f"{size:,}", plain(kind))
+    verb = "would be freed" if dry_run else "freed"
+    kept = ", ".join(map(str, content["kept"]))
+    table.add_row(f"{sum(content['bytes'].values()):,}", f"{verb}; versions kept: {kept}")
+    for note in content["notes"]:
+        table.add_row("", plain(note))
+    return table
+
+
+def funnel_table(funnels: Sequence[dict[str, Any]]) -> Table:
+    """Per recipe: rows proposed, kept, and dropped by the filter that each failed first."""
+    table = _table(headed=True)
+    table.add_column("Recipe", no_wrap=True)
+    for name in ("Proposed", "Kept", "Dropped"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("by filter", overflow="fold")
+    for one in funnels:
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in _largest_first(one["dropped"]))
+        lost = sum(one["dropped"].values())
+        table.add_row(one["recipe"], f"{one['proposed']:,}", f"{one['kept']:,}", f"{lost:,}", plain(reasons))
+    return table
+
+
+def _largest_first(dropped: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(dropped.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def dry_run_table(content: dict[str, Any]) -> Table:
+    """What a run of stage ``synthesize`` would send, cost and write."""
+    table = _named()
+    table.add_row("Changed", f"{content['statements']:,} sentences")
+    rows = ", ".join(f"{recipe} {count:,}" for recipe, count in content["rows"].items())
+    table.add_row("Rows", f"{rows} (before the filters)")
+    if not content["calls"]:
+        table.add_row("Calls", "none: synthesize.recipes names no recipe for prose")
+        return table
+    sent = content["calls"] - content["cached"]
+    enough = "" if content["fits"] else " and may not be enough"
+    table.add_row("Passages", f"{content['passages']:,}")
+    table.add_row("Calls", f"{sent:,} to send, {content['cached']:,} answered before")
+    table.add_row("Tokens", f"about {content['tokens_in']:,} in, {content['tokens_out']:,} out")
+    cost = f"about {content['cost']:.2f}, at most {content['cost_at_most']:.2f}"
+    table.add_row("Money", f"{cost}; the budget is {content['budget']:.2f}{enough}")
+    table.add_row("Time", f"about {content['seconds'] / 60:.1f} minutes")
+    table.add_row("Sent", "nothing, and nothing was written")
+    return table
+
+
+# --- how all of them look --------------------------------------------------------------------------
+
+
+def _table(headed: bool) -> Table:
+    return Table(box=None, show_header=headed, pad_edge=False, padding=(0, 2, 0, 0))
+
+
+def _named() -> Table:
+    """A name and what is to be said of it per row."""
+    table = _table(headed=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    return table
+
+
 def plain(text: str) -> Text:
     """Text as it is, without what could steer a terminal."""
     return Text("".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text))
 
 
 def put(table: Table) -> None:
-    """Print a table to standard output."""
+    """Print a table to standard output, without blanks at the ends of lines."""
     console = Console(highlight=False, markup=False, emoji=False)
     console.width = min(max(console.width, NARROWEST), WIDEST) if console.is_terminal else NARROWEST
-    console.print(table)
+    with console.capture() as captured:
+        console.print(table)
+    typer.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))

@@ -27,8 +27,7 @@ from data.errors import InputError, OutsideError, RelearnError
 from data.report_records import CycleResult
 from data.workspace import Workspace, open_workspace
 from flows import attempts
-from flows.inputs import Now
-from flows.inputs import look as look_at
+from flows.inputs import Now, look_at
 from flows.notices import make_event, notify
 from flows.running import run_cycle
 from tasks import orchestration
@@ -252,10 +251,10 @@ class Eye:
             OutsideError: Prefect's server has not answered for long.
         """
         while True:
-            await self.look()
+            await self.look_once()
             await asyncio.sleep(self.params.poll_seconds)
 
-    async def look(self) -> None:
+    async def look_once(self) -> None:
         """One look; trouble with files is said once and looked at again, so that mending it is enough."""
         try:
             self.params = self.workspace.params().watch

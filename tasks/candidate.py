@@ -3,6 +3,7 @@
 Pure data: what becomes a parameter, a metric or a tag is decided here, and no outside system is called.
 """
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ from pydantic import Field
 
 from data.errors import InputError
 from data.files import digest_text, digest_tree, read_record
-from data.params import OPERATION
 from data.records import Cohort, Grade, Record, Snapshot
 from data.report_records import EvaluationReport, Judgement, SynthesisReport, TrainingReport, Verdict
 from data.workspace import Workspace
@@ -25,7 +25,7 @@ class Digests(Record):
     rows: str
     base: str
     params: str
-    """Of the parameters in force, without where the registry is."""
+    """Of the parameters in force that the candidate follows from."""
     code: str
     adapter: str
 
@@ -57,8 +57,8 @@ class Candidate(Record):
         return digest_text("candidate", *(getattr(self.digests, name) for name in sorted(DIGESTS)))
 
 
-UNRELATED = frozenset({"registry", "quick", *OPERATION})
-"""Blocks of ``params.yaml`` that no candidate follows from; some hold passwords."""
+UNRELATED = ("registry", "quick")
+"""Blocks of ``params.yaml`` that no candidate follows from, beside how the line is run; some hold passwords."""
 DIGESTS = tuple(name for name in Digests.model_fields if name != "schema_")
 
 
@@ -76,12 +76,12 @@ def collect(
     Raises:
         InputError: a report is missing, or the evaluation speaks of another adapter.
     """
-    params = workspace.params()
+    params = workspace.params().shaping(*UNRELATED)
     digests = Digests(
         snapshot=read_record(workspace.collection / "snapshot.json", Snapshot).digest,
         rows=read_record(workspace.synthetic / "report.json", SynthesisReport).rows_digest,
         base=base_digest,
-        params=digest_text(params.model_dump_json(exclude=set(UNRELATED))),
+        params=digest_text(json.dumps(params)),
         code=code_digest,
         adapter=digest_tree(workspace.adapter),
     )
@@ -104,7 +104,7 @@ def collect(
         judgement=judgement,
         training=read_record(workspace.adapter / "training.json", TrainingReport),
         evaluation=read_record(workspace.evaluation / "report.json", EvaluationReport),
-        params=params.model_dump(mode="json", exclude=set(UNRELATED)),
+        params=params,
         figures=dict(figures or {}),
     )
 

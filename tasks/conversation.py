@@ -13,7 +13,7 @@ from pathlib import Path
 from data.errors import InputError, OutsideError, RelearnError, SpentError
 from data.param_stages import EndpointParams
 from data.prompting import Prompt
-from tasks.endpoint import MOST_FAILURES, Endpoint, NoCompletionError, address, open_client, quoted
+from tasks.endpoint import MOST_FAILURES, Endpoint, NoCompletionError, address, masked, open_client
 from tasks.purse import BudgetSpentError, Purse, Tokens
 from tasks.replies import Reply, keep_reply, known_reply
 
@@ -132,7 +132,7 @@ def _is_refusal_of_all(error: Exception) -> bool:
 
 def _explained(prompt: Prompt, error: Exception, params: EndpointParams, failures: int, so_far: str) -> RelearnError:
     """The failure as one that says who has to act."""
-    said, server = quoted(str(error), params), address(params)
+    said, server = masked(str(error), params), address(params)
     status = getattr(error, "status_code", None)
     if status in (401, 403):
         where = f"the environment variable {params.key_variable}" if params.key_variable else "endpoint.key_variable"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data.errors import InputError
+from data.errors import InputError, quoted
 from data.param_stages import EndpointParams
 from data.prompting import Prompt
 from tasks.places import without_passwords
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MOST_FAILURES = 3
 """Calls in a row without an answer, after which no more are sent."""
-_QUOTED = 300
-"""Characters of a server's message."""
 _NO_KEY = "none"
 """Sent where no key is set, so that a key of the environment never reaches another server."""
 
@@ -153,10 +151,10 @@ class Endpoint:
         self.rejected += 1
         if self.rejected >= MOST_FAILURES and not self.proven:
             raise InputError(
-                f"{address(self.params)} rejects every call ({quoted(said, self.params)}). Set endpoint.model and the "
+                f"{address(self.params)} rejects every call ({masked(said, self.params)}). Set endpoint.model and the "
                 "other values of block endpoint to what this server takes."
             )
-        return Reply(model=self.params.model, content=quoted(said, self.params), problem="rejected")
+        return Reply(model=self.params.model, content=masked(said, self.params), problem="rejected")
 
 
 def address(params: EndpointParams) -> str:
@@ -164,11 +162,11 @@ def address(params: EndpointParams) -> str:
     return without_passwords(params.url)
 
 
-def quoted(said: str, params: EndpointParams) -> str:
+def masked(said: str, params: EndpointParams) -> str:
     """What a server or its client said, for people to read: one line, without the key, which some servers repeat."""
     line = " ".join(said.split())
     key = os.environ.get(params.key_variable, "").strip() if params.key_variable else ""
-    return without_passwords(line.replace(key, "***") if key else line)[:_QUOTED]
+    return quoted(without_passwords(line.replace(key, "***") if key else line))
 
 
 def open_client(params: EndpointParams) -> "AsyncOpenAI":

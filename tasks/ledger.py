@@ -22,13 +22,12 @@ from sqlalchemy.engine import Connection, Engine
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.files import digest_text, refusal
 from data.report_records import LedgerEntry
-from tasks.places import without_passwords
+from tasks.places import connect_args, without_passwords
 
 PROMOTE = "promote"
 """The action that changes which version serves; every other entry leaves the champion as it is."""
 ACCEPT_LOSS = "accept-loss"
 """A person agreed to a snapshot although it lacks much of the one accepted before."""
-WAIT_SECONDS = 30
 ADVISORY_LOCK = 0x72656C6561726E
 """PostgreSQL advisory lock of the ledger's writers: the letters of the project's name."""
 
@@ -217,9 +216,7 @@ def _is_absent(uri: str) -> bool:
 
 
 def _engine(uri: str) -> Engine:
-    is_sqlite = sa.make_url(uri).get_backend_name() == "sqlite"
-    connect_args = {"timeout": WAIT_SECONDS} if is_sqlite else {}
-    return sa.create_engine(uri, poolclass=sa.NullPool, connect_args=connect_args)
+    return sa.create_engine(uri, poolclass=sa.NullPool, connect_args=connect_args(uri))
 
 
 @contextlib.contextmanager

@@ -1,8 +1,12 @@
 """Where the databases of a workspace are: MLflow's and the ledger's, from one set of parameters."""
 
 import re
+from typing import Any
 
 from data.workspace import Workspace
+
+WAIT_SECONDS = 30
+"""How long another process may hold an SQLite database before it counts as out of reach."""
 
 
 def resolve_uri(workspace: Workspace, uri: str) -> str:
@@ -22,6 +26,11 @@ def ledger_uri(workspace: Workspace) -> str:
 def mlflow_uri(workspace: Workspace) -> str:
     """Where this workspace's runs, models and versions are."""
     return resolve_uri(workspace, workspace.params().registry.mlflow_uri)
+
+
+def connect_args(uri: str) -> dict[str, Any]:
+    """How long a connection waits for others; servers know that themselves."""
+    return {"timeout": WAIT_SECONDS} if uri.startswith("sqlite") else {}
 
 
 def without_passwords(text: str) -> str:

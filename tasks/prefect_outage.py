@@ -10,7 +10,7 @@ from data.errors import OutsideError, RelearnError
 
 
 @contextlib.contextmanager
-def reaching() -> Iterator[None]:
+def outage_said() -> Iterator[None]:
     """A server that went away is one sentence; the client has tried again before.
 
     Raises:

@@ -41,7 +41,7 @@ class Direction(StrEnum):
 
 
 @dataclass(frozen=True)
-class Share:
+class SharePair:
     """Right answers of base and candidate among the same n questions."""
 
     n: int
@@ -81,12 +81,12 @@ class DocumentLine:
     anchor: str
     path: str
     in_force: bool
-    share: Share
+    share: SharePair
     gained: int
     """Questions that only the candidate answers right."""
     lost: int
     """Questions that only the base answered right."""
-    cohorts: tuple[tuple[Cohort, Share], ...]
+    cohorts: tuple[tuple[Cohort, SharePair], ...]
     evidence: tuple[Evidence, ...]
     left_out: int
     """Questions that are not shown."""
@@ -138,7 +138,7 @@ class Contributions:
     """The documents behind one cohort's figure, lowest share first."""
 
     cohort: Cohort
-    lines: tuple[tuple[str, str, Share], ...]
+    lines: tuple[tuple[str, str, SharePair], ...]
     """(anchor or empty, path, share)."""
     left_out: int
 
@@ -205,13 +205,13 @@ def _documents_of(
     return tuple(document for document in found if document in paths)
 
 
-def share_of(answers: Sequence[Answer]) -> Share:
+def share_of(answers: Sequence[Answer]) -> SharePair:
     """Base and candidate on the same questions, of which there is at least one."""
     base = [answer.base_grade is Grade.RIGHT for answer in answers]
     candidate = [answer.candidate_grade is Grade.RIGHT for answer in answers]
     _, low, high = paired_difference(base, candidate)
     n = len(answers)
-    return Share(n, sum(base) / n, sum(candidate) / n, low, high)
+    return SharePair(n, sum(base) / n, sum(candidate) / n, low, high)
 
 
 def _line(

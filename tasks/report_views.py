@@ -20,6 +20,10 @@ EXAMPLES = 8
 """Example facts per standing, and documents per list, that stand open."""
 LONGEST_LIST = 300
 """Entries of a folded list; the rest are counted."""
+LONGEST_ANSWER = 300
+"""Characters of an answer, wanted or given."""
+LONGEST_SENTENCE = 500
+"""Characters of the sentence that a question rests on."""
 
 SEVERITY = (Outcome.FAIL, Outcome.INSUFFICIENT, Outcome.WARN, Outcome.PASS)
 _GRADE_ORDER = (Grade.STALE, Grade.WRONG, Grade.REFUSED, Grade.RIGHT)

@@ -154,6 +154,8 @@ def _environment() -> Environment:
         holding=sorted(HOLDING),
         examples=report_views.EXAMPLES,
         longest=report_views.LONGEST_LIST,
+        longest_answer=report_views.LONGEST_ANSWER,
+        longest_sentence=report_views.LONGEST_SENTENCE,
         pair=pair,
     )
     return environment

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.errors import OutsideError
+from data.errors import OutsideError, quoted
 from data.workspace import Workspace
 
 OURS = (
@@ -118,7 +118,7 @@ def _git(root: Path, *arguments: str) -> str:
     except FileNotFoundError as error:
         raise OutsideError(f"git does not run ({error}). Install it, then run the same command again.") from error
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).split())[:300]
+        said = quoted(done.stderr or done.stdout)
         raise OutsideError(
             f"git {arguments[0] if arguments[0] != '-c' else 'commit'} failed in {root} ({said}). Mend what it "
             "names, then run the same command again."

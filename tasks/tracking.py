@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.errors import InputError, OutsideError
+from data.errors import InputError, OutsideError, quoted
 from data.files import DRAFT, digest_tree, refusal
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks.candidate import Candidate
-from tasks.places import mlflow_uri, without_passwords
+from tasks.places import connect_args, mlflow_uri, without_passwords
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
 COPIED_BASE_BYTES = 64 * 2**20
 """A larger local base is registered by path and digest instead of being copied into every version."""
-WAIT_SECONDS = 30
-"""How long another process may hold MLflow's SQLite database before it counts as out of reach."""
 PINNED = ("mlflow", "torch", "transformers", "peft", "safetensors", "tokenizers", "pydantic", "PyYAML")
 MODEL_FILE = Path(__file__).parent / "pyfunc_model.py"
 QUIET = {
@@ -77,7 +75,7 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
                 "disk or mend the permissions, then run the same command again."
             ) from error
         text = str(getattr(error, "orig", None) or error).partition("[SQL:")[0]
-        cause = without_passwords(" ".join(text.split()))[:300]
+        cause = quoted(without_passwords(text))
         raise OutsideError(
             f"The registry at {without_passwords(uri)} did not answer as it should ({cause}). Check "
             "registry.mlflow_uri in params.yaml and that it runs, then run the same command again."
@@ -91,12 +89,12 @@ def _knock(uri: str) -> None:
     if uri.startswith("http"):
         return
     url = sa.make_url(uri)
-    if url.get_backend_name() == "sqlite":
+    is_sqlite = url.get_backend_name() == "sqlite"
+    if is_sqlite:
         _make_database(Path(str(url.database)))
-    waits = {"timeout": WAIT_SECONDS} if url.get_backend_name() == "sqlite" else {}
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=waits)
+    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=connect_args(uri))
     with engine.connect() as connection:
-        if waits:
+        if is_sqlite:
             connection.exec_driver_sql("SELECT 1 FROM sqlite_master")
 
 

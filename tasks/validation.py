@@ -27,6 +27,7 @@ from data.expectations import (
     row_columns,
     row_suite,
 )
+from data.param_operation import MOST_CHECKS
 from data.param_stages import IngestParams
 from data.records import Quarantined, Row
 from data.workspace import Workspace
@@ -44,8 +45,6 @@ Failures = Mapping[str, frozenset[int]]
 SOURCE = "relearn"
 RESULTS = ("validations", "data_docs/local_site/validations")
 """Where results lie, below the project's own folder: as JSON and as pages."""
-KEPT_RUNS = 50
-"""Results kept per suite, so that the index of a workspace that runs every day stays quick."""
 
 
 def data_docs_index(workspace: Workspace) -> Path:
@@ -271,7 +270,7 @@ def _batch(project: "FileDataContext", name: str) -> "BatchDefinition[Any]":
 
 def _forget_old_runs(root: Path, name: str) -> None:
     """Delete the oldest results of a suite, with their pages; both lie in folders named by time."""
-    for run in _older_runs(root, name, KEPT_RUNS - 1):
+    for run in _older_runs(root, name, MOST_CHECKS - 1):
         shutil.rmtree(run)
 
 

@@ -10,7 +10,6 @@ import os
 import resource
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from data.workspace import Workspace
 from flows.overview import history
 from tasks import registry
 from tasks.tracking import reaching
+from tests.local_server import free_port
 from tests.miniature import ROOT, make_workspace, with_base
 
 FORKS = multiprocessing.get_context("forkserver")
@@ -261,9 +261,7 @@ def copied(template: Path, place: Path) -> Workspace:
 @contextmanager
 def prefect_server(home: Path) -> Iterator[tuple[str, int]]:
     """A Prefect server of one's own: its address, and its process, which leads a group."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"],
         env=os.environ | {"PREFECT_HOME": str(home)},

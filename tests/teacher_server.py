@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.local_server import served
 
 Body = dict[str, Any]
 
@@ -42,17 +44,9 @@ class Teacher:
 @contextmanager
 def teaching(teacher: Teacher) -> Iterator[Teacher]:
     """Serve on a free port of the loopback interface."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"teacher": teacher}))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    teacher.url = f"http://127.0.0.1:{server.server_port}/v1"
-    try:
+    with served(_Handler, teacher=teacher) as address:
+        teacher.url = f"{address}/v1"
         yield teacher
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def by_rule(body: Body) -> Body:
@@ -156,6 +150,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if cut else content)
         self.close_connection = cut
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""

@@ -1,11 +1,13 @@
 """Whether a cycle is wanted: decided from files, whatever was sent, lost or doubled."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from data.errors import InputError, OutsideError, PersonNeededError, SpentError
 from data.files import write_record
+from data.param_stages import Allowance
 from data.params import load_params
 from data.report_records import Cycle
 from data.workspace import Workspace
@@ -15,7 +17,9 @@ from flows.inputs import Now
 from tests.miniature import ROOT
 
 REST = load_params(ROOT / "params.yaml").watch.retry_seconds
-ONE, OTHER, SETTINGS = Now("one", "key"), Now("other", "key of other"), Now("one", "key with other settings")
+TIGHT = Allowance(budget=5.0, budget_tokens=1000, price_in=1.0, price_out=2.0)
+ONE, OTHER = Now("one", "key", TIGHT), Now("other", "key of other", TIGHT)
+SETTINGS = Now("one", "key with other settings", TIGHT)
 
 
 ERRORS: dict[int, Exception | None] = {
@@ -110,8 +114,28 @@ def test_outside_failures_are_tried_again_after_pauses_that_double(
 def test_a_budget_that_was_spent_is_not_spent_again_by_the_schedule(workspace: Workspace, clock: Clock) -> None:
     attempts.end(workspace, attempts.begin(workspace, ONE), SpentError("said"))
     assert not is_wanted(workspace, ONE, due=True)
-    assert is_wanted(workspace, SETTINGS, due=True)  # a raised budget is one
+    assert is_wanted(workspace, SETTINGS, due=True)
     assert is_wanted(workspace, OTHER, due=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({"budget": 6.0}, True),
+        ({"budget_tokens": 1001}, True),
+        ({"price_out": 1.5}, True),
+        ({"budget": 4.0}, False),
+        ({"price_in": 9.0}, False),
+    ],
+)
+def test_a_spent_budget_that_was_raised_is_taken_up_at_the_next_look(
+    changes: dict[str, float], wanted: bool, workspace: Workspace, clock: Clock
+) -> None:
+    attempts.end(workspace, attempts.begin(workspace, ONE), SpentError("said"))
+    changed = replace(ONE, allowance=TIGHT.model_copy(update=changes))
+    assert is_wanted(workspace, changed, due=False) is wanted
+    attempts.end(workspace, attempts.begin(workspace, changed), SpentError("said"))
+    assert not is_wanted(workspace, changed, due=True)  # once, not at every look
 
 
 def test_a_clock_set_back_does_not_stop_the_line(workspace: Workspace, clock: Clock) -> None:

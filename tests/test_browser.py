@@ -8,9 +8,8 @@ import json
 import re
 import shutil
 import subprocess
-import threading
 from html import unescape
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from tasks.reports import write_report
+from tests.local_server import served
 from tests.report_miniature import report
 
 pytestmark = pytest.mark.browser
@@ -55,9 +55,6 @@ class Served(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/html; charset=utf-8")
         self.end_headers()
         self.wfile.write(page or b"")
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -103,14 +100,8 @@ def measured(browser: list[str], page: Path) -> dict[int, dict[str, Any]]:
     for width in (DESK[0], PHONE):
         asked: list[str] = []
         pages = {"/report.html": page.read_bytes(), "/": (WRAPPER % (width, DESK[1])).encode()}
-        served = type("Page", (Served,), {"asked": asked, "pages": pages})
-        with ThreadingHTTPServer(("127.0.0.1", 0), served) as server:
-            thread = threading.Thread(target=server.serve_forever, daemon=True)
-            thread.start()
-            address = f"http://127.0.0.1:{server.server_address[1]}/"
-            dom = opened(browser, "--window-size=1600,1200", "--virtual-time-budget=10000", "--dump-dom", address)
-            server.shutdown()
-            thread.join(timeout=10)
+        with served(Served, asked=asked, pages=pages) as address:
+            dom = opened(browser, "--window-size=1600,1200", "--virtual-time-budget=10000", "--dump-dom", f"{address}/")
         said = re.search(r'<pre id="measured">(.*?)</pre>', dom, re.DOTALL)
         assert said is not None
         found[width] = {**json.loads(unescape(said[1])), "asked": asked}

@@ -11,7 +11,7 @@ import pytest
 
 from data.errors import InputError, OutsideError
 from data.files import digest_tree, write_json, write_record
-from data.findings import State
+from data.findings import Condition
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace
 from flows.collect_garbage import collect_garbage
@@ -36,12 +36,12 @@ def workspace(undisturbed: Workspace, tmp_path: Path) -> Workspace:
     return copied(undisturbed.root, tmp_path / "workspace")
 
 
-def states(workspace: Workspace, check: bool = False) -> dict[str, State]:
+def states(workspace: Workspace, check: bool = False) -> dict[str, Condition]:
     """The worst of each thing looked at."""
-    worst: dict[str, State] = {}
-    order = list(State)
+    worst: dict[str, Condition] = {}
+    order = list(Condition)
     for finding in doctor(workspace.root, check):
-        worst[finding.what] = max(worst.get(finding.what, State.OK), finding.state, key=order.index)
+        worst[finding.what] = max(worst.get(finding.what, Condition.OK), finding.state, key=order.index)
     return worst
 
 
@@ -60,14 +60,14 @@ def test_what_kills_leave_behind_is_mended_once_and_nothing_else_is_touched(work
     people = (digest_tree(workspace.documents), workspace.params_file.read_bytes())
     seen = {"lock", "dvc cache", "dvc locks", "mirrors", "leftovers"}
     looked = states(workspace, check=True)
-    assert {what for what, state in looked.items() if state is State.WARNING} == seen
+    assert {what for what, state in looked.items() if state is Condition.WARNING} == seen
     assert all(path.exists() for path in left)
     mended = states(workspace)
-    assert {what for what, state in mended.items() if state is State.MENDED} == seen - {
+    assert {what for what, state in mended.items() if state is Condition.MENDED} == seen - {
         "lock"
     }  # its own note stands now
     assert not any(path.exists() for path in left)
-    assert set(states(workspace).values()) == {State.OK}
+    assert set(states(workspace).values()) == {Condition.OK}
     assert (digest_tree(workspace.documents), workspace.params_file.read_bytes()) == people
     assert workspace.spectral.is_dir()
     assert registry.champion(workspace) == 2
@@ -128,7 +128,7 @@ def test_a_torn_file_is_a_finding_and_the_others_are_looked_at(tmp_path: Path) -
     for torn in ('{"quick"', '["quick"]'):
         workspace.mode.write_text(torn)
         found = doctor(workspace.root, check=True)
-        assert any(finding.state is State.PROBLEM for finding in found)
+        assert any(finding.state is Condition.PROBLEM for finding in found)
         assert {"python", "documents", "leftovers"} <= {finding.what for finding in found}
     workspace.mode.write_text('{"quick"')
     with pytest.raises(InputError, match=r"mode\.json is not JSON"):

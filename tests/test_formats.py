@@ -17,9 +17,12 @@ from data.converter import REFUSED, convert
 from data.documents import OFFICE
 from data.errors import UnreadableError
 from data.extraction import Source, extract_facts
+from data.files import digest_tree
 from data.markup import html_to_markdown, table
 from data.param_stages import IngestParams
 from data.params import load_params
+from flows.estimate import estimate
+from flows.overview import folder_diff
 from tests.office_miniature import (
     ROWS,
     mail_file,
@@ -29,6 +32,7 @@ from tests.office_miniature import (
     word_file,
     workbook_file,
 )
+from tests.test_report_texts import ignorant
 
 SHIPPED = load_params(Path(__file__).parent.parent / "params.yaml")
 INGEST = SHIPPED.ingest
@@ -190,6 +194,19 @@ def test_an_unchanged_file_is_converted_once_and_a_damaged_cache_costs_time_only
         file.write_text("{")
     assert convert_file(FILES["fees.docx"], ".docx", INGEST, tmp_path) == first
     assert len(conversions_run) == 3
+
+
+def test_who_only_looks_takes_from_the_cache_and_adds_nothing_to_it(tmp_path: Path, conversions_run: list[str]) -> None:
+    workspace = ignorant(tmp_path)
+    (workspace.documents / "more.docx").write_bytes(FILES["fees.docx"])
+    before = digest_tree(tmp_path)
+    for kept, runs in ((False, 2), (True, 3)):
+        if kept:  # as stage ingest does
+            assert list(read_folder(workspace.documents, INGEST, workspace.conversions))
+            before = digest_tree(tmp_path)
+        assert "more.docx" in folder_diff(tmp_path)["added"]
+        assert estimate(workspace).statements > 0
+        assert (len(conversions_run), digest_tree(tmp_path)) == (runs, before)
 
 
 def test_a_mail_is_read_in_the_converters_process_too(tmp_path: Path, conversions_run: list[str]) -> None:

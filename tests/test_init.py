@@ -4,15 +4,13 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import yaml
@@ -20,7 +18,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError
 from data.files import digest_tree, read_json, read_record
-from data.findings import State
+from data.findings import Condition
 from data.params import Params, load_params
 from data.params_file import render
 from data.records import Accepted, Snapshot
@@ -34,6 +32,7 @@ from tasks import dvc_sharing, revisions
 from tasks.serving import ask
 from tests import miniature
 from tests.fault_miniature import turn
+from tests.local_server import free_port, served
 from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
 from tests.watched import until
 
@@ -139,19 +138,14 @@ class Refusing(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.send_error(403)
 
-    def log_message(self, *_: object) -> None:
-        """Not on the tests' terminal."""
-
 
 def test_a_remote_that_refuses_is_no_full_disk_here(tmp_path: Path) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as remote:
-        Thread(target=remote.serve_forever, daemon=True).start()
-        workspace = make_workspace(tmp_path / "new", remote=f"http://127.0.0.1:{remote.server_port}/relearn")
+    with served(Refusing) as address:
+        workspace = make_workspace(tmp_path / "new", remote=f"{address}/relearn")
         (workspace.root / "a.txt").write_text("a")
         dvc(workspace.root, "add", "a.txt")
         with pytest.raises(OutsideError, match="remote origin refused"):
             dvc_sharing.push(workspace)
-        remote.shutdown()
     dvc(workspace.root, "remote", "modify", "origin", "url", "s3://bucket/relearn")
     with pytest.raises(InputError, match="dvc-s3"):
         dvc_sharing.push(workspace)
@@ -171,7 +165,7 @@ def test_a_lock_that_a_killed_git_left_is_mended_and_a_commit_asks_for_nothing(t
     os.utime(lock, (0, 0))
     assert revisions.stale_locks(workspace) == [lock]
     states = {finding.what: finding.state for finding in doctor(workspace.root, check=False)}
-    assert states["git"] is State.MENDED
+    assert states["git"] is Condition.MENDED
     assert not lock.exists()
     assert revisions.commit(workspace, "another", tag="v1")
 
@@ -297,9 +291,7 @@ def test_machines_that_share_a_registry_agree_on_the_champion(made: Workspace, t
 def mlflow_server(place: Path) -> Iterator[str]:
     """A real MLflow server that keeps the artifacts too, on loopback."""
     place.mkdir()
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     command = [
         str(RELEARN.with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
         "--backend-store-uri", f"sqlite:///{place}/mlflow.db", "--artifacts-destination", str(place / "artifacts"),

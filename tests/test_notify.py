@@ -3,10 +3,9 @@
 import json
 import re
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from data.workspace import Workspace
 from flows.notices import notify, tell_of_cycle, try_hooks
 from flows.running import run_cycle
 from tasks.notify import name, send, send_all
+from tests.local_server import served
 from tests.miniature import make_workspace
 
 EVENT = Event(
@@ -55,22 +55,13 @@ class Taker(BaseHTTPRequestHandler):
         self.send_response(500 if self.path.startswith("/broken") else 204)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[Any]]]:
     """(address, what was posted there)."""
     taken: list[Any] = []
-    taker = type("FreshTaker", (Taker,), {"taken": taken})
-    with ThreadingHTTPServer(("127.0.0.1", 0), taker) as running:
-        running.daemon_threads = True
-        thread = threading.Thread(target=running.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{running.server_address[1]}", taken
-        running.shutdown()
-        thread.join(timeout=10)
+    with served(Taker, taken=taken) as address:
+        yield address, taken
 
 
 def test_a_command_gets_the_event_as_json_and_runs_without_a_shell(tmp_path: Path) -> None:

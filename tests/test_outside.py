@@ -6,7 +6,6 @@ real one that is killed.
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import pytest
 import yaml
 
 from data.files import read_json
+from data.params import load_params
 from data.workspace import STAGES, Workspace
 from flows.inputs import STAGE_SETTINGS
 from flows.overview import history
@@ -38,6 +38,7 @@ from tests.fault_miniature import (
     sentence,
     turn,
 )
+from tests.local_server import dead_port
 from tests.miniature import NEW, ROOT, write_documents
 from tests.refused import give_up_privilege, refused
 
@@ -113,6 +114,12 @@ def test_every_block_that_dvc_reads_is_watched() -> None:
     assert read <= set(STAGE_SETTINGS)
 
 
+def test_of_the_endpoint_dvc_reads_what_the_key_counts() -> None:
+    read = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["synthesize"]["params"]
+    keys = {name.removeprefix("endpoint.") for name in read if name.startswith("endpoint.")}
+    assert keys == set(load_params(ROOT / "params.yaml").shaping()["endpoint"])
+
+
 # --- DVC's cache -----------------------------------------------------------------------------------
 
 
@@ -169,9 +176,9 @@ def hold(database: Path, seconds: float, *_: object, **__: object) -> None:
 
 
 def hold_for_longer_than_one_waits(database: Path, *_: object, **__: object) -> None:
-    from tasks import ledger, tracking
+    from tasks import places
 
-    ledger.WAIT_SECONDS = tracking.WAIT_SECONDS = 2
+    places.WAIT_SECONDS = 2
     hold(database, 300)
 
 
@@ -203,9 +210,8 @@ def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
 ) -> None:
     workspace = copied(lenient, tmp_path / "workspace")
     reachable = yaml.safe_load(workspace.params_file.read_text())["registry"]
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # bound and not listening: nobody else gets the port, and nobody answers
-        address = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    with dead_port() as port:
+        address = f"http://127.0.0.1:{port}"
         turn(workspace, registry={"mlflow_uri": address, "retries": 1, "retry_seconds": 0.1})
         begun = time.monotonic()
         ended = command(workspace, server, "run", "--quick")

@@ -28,6 +28,7 @@ def test_the_shipped_file_says_of_every_field_what_the_code_says() -> None:
     [
         ("  steps: 1", "  stepps: 1", "train.stepps is not a known key, did you mean steps?"),
         ("  rank: 32\n", "", "train.rank is missing"),
+        ("  keep_checks: 10", "  keep_checks: 51", "gc.keep_checks is 51: input should be less than or equal to 50"),
         ("  rank: 32", "  rank: many", "train.rank is 'many'"),
         ("  rank: 32", "  rank: 32\n  rank: 64", "rank stands twice"),
         ("  rank: 32", "  rank: 9999999999999", "train.rank"),

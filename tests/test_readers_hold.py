@@ -12,14 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from data.blocks import MAX_TABLE_CELLS, SHALLOW_MARKS, check_blocks, count_cells, parse_blocks
+from data.blocks import SHALLOW_MARKS, check_blocks, count_cells, parse_blocks
 from data.collection import read_file
 from data.converter import convert
 from data.documents import OFFICE, decode, is_links_only, parse
 from data.errors import UnreadableError
 from data.injections import find_instruction
 from data.language import find_language
-from data.markup import html_to_markdown, table
+from data.markup import MAX_CELLS, html_to_markdown, table
 from data.params import load_params
 from data.plain_formats import csv_to_markdown, mail_to_markdown
 from data.screening import count_contacts, find_secrets
@@ -199,7 +199,7 @@ def test_cells_are_counted_at_least(rows: list[list[str]]) -> None:
 
 
 def test_a_table_at_the_limit_is_read_and_one_above_it_is_refused() -> None:
-    rows = MAX_TABLE_CELLS // 2 - 2
+    rows = MAX_CELLS // 2 - 2
     parse_blocks("|a|b|\n|-|-|\n" + "|1|2|\n" * rows)
     with pytest.raises(UnreadableError, match="more than 50,000"):
         parse_blocks("|a|b|\n|-|-|\n" + "|1|2|\n" * (rows + 10))

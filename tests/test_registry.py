@@ -17,11 +17,12 @@ from mlflow import MlflowClient
 
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.files import digest_tree, write_text
+from data.param_stages import TRANSPORT
 from data.report_records import Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from tasks import registry, serving, tracking
 from tasks.candidate import DIGESTS, Candidate
-from tasks.places import mlflow_uri, resolve_uri
+from tasks.places import WAIT_SECONDS, connect_args, mlflow_uri, resolve_uri
 from tests.registry_miniature import base_digest, make_candidate, make_weights, make_workspace
 
 QUESTIONS = ["Who may approve it?", "How long is it kept?"]
@@ -158,6 +159,7 @@ def test_an_edit_of_how_the_line_is_run_does_not_stop_a_registration_that_was_ki
     params = yaml.safe_load(content)
     params["gc"]["keep_versions"] += 1
     params["quick"]["steps"] += 1
+    params["endpoint"] |= {"url": "http://elsewhere/v1", "budget": 50.0, "retries": 1, "concurrency": 2}
     params["notify"] = [{"on": ["held"], "command": ["say", "secret"]}]
     try:
         write_text(workspace.params_file, yaml.safe_dump(params))
@@ -166,8 +168,11 @@ def test_an_edit_of_how_the_line_is_run_does_not_stop_a_registration_that_was_ki
         info = registry.get_version(workspace, registry.register_candidate(workspace, again))
     finally:
         write_text(workspace.params_file, content)
-    blocks = {name.partition(".")[0] for name in client.get_run(info.run).data.params}
+    logged = set(client.get_run(info.run).data.params)
+    blocks = {name.partition(".")[0] for name in logged}
     assert not blocks & {"gc", "watch", "notify", "versioning", "registry", "quick"}
+    assert "endpoint.model" in logged
+    assert not logged & {f"endpoint.{name}" for name in TRANSPORT}
 
 
 def test_the_challenger_is_the_newest_that_passed(
@@ -277,6 +282,12 @@ def test_relative_sqlite_paths_are_the_workspaces_and_others_stay(workspace: Wor
     assert resolve_uri(workspace, "sqlite:///.relearn/a.db") == f"sqlite:///{workspace.root}/.relearn/a.db"
     for uri in ("sqlite:////var/a.db", "postgresql://host/base", "http://127.0.0.1:5000"):
         assert resolve_uri(workspace, uri) == uri
+
+
+def test_both_databases_wait_equally_long_for_others(tmp_path: Path) -> None:
+    for uri in (f"sqlite:///{tmp_path}/a.db", f"sqlite+pysqlite:///{tmp_path}/a.db"):
+        assert connect_args(uri) == {"timeout": WAIT_SECONDS}
+    assert connect_args("postgresql://host/base") == {}
 
 
 def _weights(workspace: Workspace, version: int) -> serving.Weights:

@@ -19,7 +19,7 @@ from flows.assess import assess
 from flows.estimate import DryRun, estimate
 from flows.ingest import ingest
 from flows.synthesize import synthesize
-from flows.tables import dry_run_lines
+from flows.terminal import dry_run_table, put
 from flows.train import train
 from tests.miniature import NEW, make_workspace, ready, with_base, write_documents
 from tests.teacher_server import Teacher, teaching
@@ -159,10 +159,13 @@ def test_a_spent_budget_waits_for_a_person_and_then_goes_on(teacher: Teacher, te
     assert len(teacher.requests) > answered > 0
 
 
-def test_rules_alone_send_nothing_and_name_their_recipe(teacher: Teacher, template: Path, tmp_path: Path) -> None:
+def test_rules_alone_send_nothing_and_name_their_recipe(
+    teacher: Teacher, template: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(template, tmp_path / "w")
     workspace = ready(Workspace(tmp_path / "w"))
-    assert "names no recipe for prose" in dry_run_lines(estimate(workspace).model_dump())[-1]
+    put(dry_run_table(estimate(workspace).model_dump()))
+    assert "names no recipe for prose" in capsys.readouterr().out.splitlines()[-1]
     synthesize(workspace)
     assert {(row.recipe, row.teacher) for row in rows_of(workspace)} == {("facts", "template")}
     assert not teacher.requests

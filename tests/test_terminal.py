@@ -16,7 +16,16 @@ from data.report_records import Cycle, CycleResult, Verdict
 from data.workspace import Workspace
 from flows.cli import app
 from flows.overview import Surroundings, overridden, surroundings
-from flows.terminal import history_table, put, status_table
+from flows.terminal import (
+    NARROWEST,
+    dry_run_table,
+    findings_table,
+    freed_table,
+    funnel_table,
+    history_table,
+    put,
+    status_table,
+)
 from tasks import ledger
 from tasks.places import ledger_uri
 from tests.miniature import make_workspace, write_documents
@@ -72,6 +81,39 @@ def test_an_empty_ledger_and_a_version_without_figures_are_said(capsys: pytest.C
     put(status_table(content, Surroundings("none yet", "not read yet")))
     put(history_table([], frozenset()))
     assert "version 1, verdict none" in capsys.readouterr().out
+
+
+FUNNEL = {"recipe": "questions", "proposed": 123456, "kept": 6, "dropped": {"ungrounded": 123449, "-".join("abc"): 1}}
+DRY_RUN = {
+    "statements": 1234, "rows": {"facts": 99, "questions": 1234567, "rephrase": 7654321}, "calls": 9, "cached": 4,
+    "passages": 9, "tokens_in": 10**9, "tokens_out": 10**9, "cost": 1e6, "cost_at_most": 1e7, "budget": 5.0,
+    "fits": False, "seconds": 1e5,
+}  # fmt: skip
+TABLES = {
+    "doctor": (
+        findings_table([{"state": "warning", "what": "dvc cache", "says": LONG, "remedy": HOSTILE}]),
+        ("warning dvc cache The old handbook", "[red]no markup[/red]"),
+    ),
+    "gc": (
+        freed_table({"bytes": {"snapshots": 12, "texts": 10**15}, "kept": range(1, 60), "notes": [LONG]}, dry_run=True),
+        ("12 snapshots", "1,000,000,000,000,012 would be freed; versions kept: 1, 2, 3"),
+    ),
+    "synthesize": (funnel_table([FUNNEL]), ("questions 123,456 6 123,450 ungrounded 123,449, a-b-c 1",)),
+    "dry run": (dry_run_table(DRY_RUN), ("Calls 5 to send, 4 answered before", "may not be enough")),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_fits_and_is_plain_where_no_terminal_is(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    table, says = TABLES[name]
+    put(table)
+    said = capsys.readouterr().out
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= NARROWEST
+    assert all(line == line.rstrip() for line in lines)
+    assert not {"\x1b", "\x07"} & set(said)
+    for words in says:
+        assert words in " ".join(said.split())
 
 
 def test_status_knows_whether_the_folder_differs_from_the_snapshot(tmp_path: Path) -> None:

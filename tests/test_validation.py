@@ -7,11 +7,12 @@ import pytest
 
 from data.errors import InputError, PersonNeededError
 from data.expectations import CollectionShares, DocumentCheck, RowContext, occurs, plain
+from data.param_operation import MOST_CHECKS
 from data.param_stages import IngestParams
 from data.params import load_params
 from data.records import Row
 from data.workspace import Workspace
-from tasks.validation import KEPT_RUNS, check_collection, check_documents, check_rows, data_docs_index
+from tasks.validation import check_collection, check_documents, check_rows, data_docs_index
 
 PARAMS = load_params(Path(__file__).parent.parent / "params.yaml").ingest
 GOOD = [
@@ -99,11 +100,11 @@ def test_a_project_left_half_written_is_made_anew(workspace: Workspace) -> None:
 def test_old_results_make_way_for_new_ones(workspace: Workspace) -> None:
     check_documents(workspace, GOOD, PARAMS)
     kept = workspace.data_docs / "gx" / "uncommitted" / "validations" / "documents" / "__none__"
-    for day in range(KEPT_RUNS + 5):
+    for day in range(MOST_CHECKS + 5):
         (kept / f"20000101T{day:06}.000000Z").mkdir()
     newest = max(kept.iterdir())
     check_documents(workspace, GOOD, PARAMS)
-    assert len(list(kept.iterdir())) == KEPT_RUNS
+    assert len(list(kept.iterdir())) == MOST_CHECKS
     assert newest.is_dir()
 
 
