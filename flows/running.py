@@ -18,7 +18,7 @@ from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
-from flows.notices import failure_told, make_event, notify
+from flows.notices import failure_told, tell_of_switch
 from flows.progress import Lines
 
 if TYPE_CHECKING:
@@ -103,15 +103,16 @@ def run_stage_alone(root: Path, stage: str) -> Record:
 
 
 def promote_version(root: Path, version: int, reason: str, override: bool) -> "Promotion":
-    """Let a registered version serve."""
+    """Let a registered version serve, and tell of it; one that served already is no news."""
     from flows.promote import promote
+    from tasks.serving import pointer
 
     workspace = open_workspace(root)
     with locked(workspace, "a promotion"):
+        served = pointer(workspace)
         promotion = promote(workspace, version, reason, override=override)
-        if promotion.from_version != version:  # else it served already
-            event = make_event(workspace, "promoted", version=version, reasons=(reason,))
-            notify(workspace, event)
+        if served is None or served.version != version:
+            tell_of_switch(workspace, promotion)
         return promotion
 
 
