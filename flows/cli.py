@@ -5,6 +5,7 @@ Heavy libraries are imported inside the commands, so that help and version answe
 
 import json
 import os
+import signal
 import sys
 import tempfile
 import traceback
@@ -34,6 +35,9 @@ for _name, _value in {
 
 INTERRUPTED = 130
 """What typer leaves with after Ctrl-C, as shells do (128 + SIGINT)."""
+TERMINATED = 128 + signal.SIGTERM
+"""What a command leaves with that was ended from outside: systemd, a container's end, kill."""
+STOPPED = {INTERRUPTED: "Interrupted", TERMINATED: "Stopped by SIGTERM"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,13 +61,14 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; it stands in t
 def main() -> None:
     """Run the command line; every failure is one sentence and an exit code, never a traceback."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries among themselves
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         app()
     except RelearnError as error:
         fail(str(error), error.exit_code)
     except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:
-            fail("Interrupted. Run the same command again; it goes on where it stopped.", INTERRUPTED)
+        if leaving.code in STOPPED:
+            fail(f"{STOPPED[leaving.code]}. Run the same command again; it goes on where it stopped.", leaving.code)
         raise
     except Exception as error:  # a traceback shown to a user is a defect, and so is a lost one
         from data.files import refusal
