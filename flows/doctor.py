@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 
-from data.errors import HeldError, OutsideError, RelearnError
+from data.deployments import differences
+from data.errors import HeldError, InputError, OutsideError, RelearnError
 from data.files import remove
 from data.findings import Finding, State
 from data.params import load_params
+from data.plain_yaml import NotYamlError
 from data.snapshots import scan
 from data.workspace import Workspace, open_workspace
 from flows.inputs import last_cycle
@@ -185,6 +187,22 @@ def _prefect(workspace: Workspace, _: bool) -> Iterator[Finding]:
         yield _well("prefect", "The history of runs can be read.")
 
 
+def _deployments(workspace: Workspace, _: bool) -> Iterator[Finding]:
+    """What a Prefect server of one's own is told, where there is a prefect.yaml."""
+    file = workspace.root / "prefect.yaml"
+    if not file.is_file():
+        return
+    try:
+        found = differences(file.read_text(encoding="utf-8"), load_params(workspace.params_file).watch)
+    except (NotYamlError, UnicodeDecodeError) as error:
+        raise InputError(f"{file.name} cannot be read ({error}). Restore it from git or from the project.") from error
+    remedy = "Let prefect.yaml and block watch of params.yaml say the same; where it is deployed: prefect deploy --all."
+    for sentence in found:
+        yield Finding(what="deployments", state=State.WARNING, says=sentence, remedy=remedy)
+    if not found:
+        yield _well("deployments", "prefect.yaml repeats what block watch of params.yaml says.")
+
+
 def _git(workspace: Workspace, mend: bool) -> Iterator[Finding]:
     """Where cycles are commits; any other repository is a person's own."""
     if not load_params(workspace.params_file).versioning.commit:
@@ -254,6 +272,7 @@ CHECKS: dict[str, Check] = {
     "ledger": _ledger,
     "mlflow": _registry,
     "prefect": _prefect,
+    "deployments": _deployments,
     "cycle": _cycle,
     "leftovers": _leftovers,
 }

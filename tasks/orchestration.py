@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from data.deployments import RESOURCE, resource_id
 from data.errors import InputError
 from data.params import WatchParams
 
@@ -41,7 +42,7 @@ class Swept:
 
 def resource(name: str) -> dict[str, str]:
     """The line, as events name it."""
-    return {"prefect.resource.id": f"relearn.line.{name}", "prefect.resource.name": name}
+    return {RESOURCE: resource_id(name), "prefect.resource.name": name}
 
 
 async def deployments(
@@ -56,7 +57,7 @@ async def deployments(
     trigger = DeploymentEventTrigger(
         name=f"{params.name}: documents changed",
         expect={CHANGED},
-        match={"prefect.resource.id": resource(params.name)["prefect.resource.id"]},
+        match={RESOURCE: resource_id(params.name)},
         posture=Posture.Reactive,
         threshold=1,
         parameters={"root": root, "digest": "{{ event.payload.digest }}"},
