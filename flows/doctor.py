@@ -21,7 +21,7 @@ from data.plain_yaml import NotYamlError
 from data.snapshots import scan
 from data.workspace import Workspace, open_workspace
 from flows.inputs import last_cycle
-from flows.leftovers import bytes_of, checkpoints_of_nobody, dead_note, half_built, interrupted_swaps
+from flows.leftovers import bytes_of, checkpoints_of_nobody, dead_note, dead_watch, half_built, interrupted_swaps
 from flows.running import locked
 
 Check = Callable[[Workspace, bool], Iterator[Finding]]
@@ -158,6 +158,19 @@ def _ledger(workspace: Workspace, _: bool) -> Iterator[Finding]:
     yield _well("ledger", f"{len(entries)} entries, the chain is intact.")
 
 
+def _place(workspace: Workspace, mend: bool) -> Iterator[Finding]:
+    """A workspace that was moved; a copy is for a person to settle, and the registry says so."""
+    from tasks import relocation
+
+    former = relocation.former_root(workspace)
+    if former is None or relocation.is_copy(workspace, former):
+        return
+    if mend:
+        relocation.follow(workspace)
+    found = f"The workspace was moved from {former}"
+    yield _mendable("place", f"{found}; MLflow still looks there.", f"{found}; MLflow looks here now.", mend)
+
+
 def _registry(workspace: Workspace, mend: bool) -> Iterator[Finding]:
     from flows.overview import mirrors_that_differ
     from flows.promote import reconcile
@@ -262,6 +275,15 @@ def _lock_note(workspace: Workspace, mend: bool) -> Iterator[Finding]:
     yield _mendable("lock", f"{says}.", f"{says}; it was taken away.", mend)
 
 
+def _watch(workspace: Workspace, _: bool) -> Iterator[Finding]:
+    """Only where one began and did not end by itself; whether one should run is a person's to say."""
+    note = dead_watch(workspace)
+    if note is not None:
+        holder = json.loads(note.read_text())
+        says = f"relearn watch (process {holder['pid']}, since {holder['since']}) was killed; nothing begins cycles."
+        yield Finding(what="watch", state=State.WARNING, says=says, remedy=f"Start it again, or delete {note}.")
+
+
 CHECKS: dict[str, Check] = {
     "machine": _machine,
     "params": _settings,
@@ -270,9 +292,11 @@ CHECKS: dict[str, Check] = {
     "dvc": _dvc,
     "git": _git,
     "ledger": _ledger,
+    "place": _place,
     "mlflow": _registry,
     "prefect": _prefect,
     "deployments": _deployments,
     "cycle": _cycle,
     "leftovers": _leftovers,
+    "watch": _watch,
 }

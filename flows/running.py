@@ -42,8 +42,11 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
     Raises:
         RelearnError: whatever stopped it; the next call goes on from the last finished stage.
     """
+    from tasks.relocation import require_own_place
+
     workspace = open_workspace(root)
     with locked(workspace, "a cycle", wait), failure_told(workspace):
+        require_own_place(workspace)
         key = fix_inputs(workspace, quick)
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
@@ -120,12 +123,14 @@ def watch_workspace(root: Path) -> None:
     """Schedule and data-change triggers, until SIGTERM or Ctrl-C.
 
     Raises:
+        InputError: the settings cannot be read, or the workspace was moved or copied.
         OutsideError: another process watches already, or Prefect's server does not answer.
     """
     from tasks.prefect_server import configured_server, prefect_server
+    from tasks.relocation import require_own_place
 
     workspace = open_workspace(root)
-    workspace.params()
+    require_own_place(workspace)
     shared = configured_server(workspace) is not None
     say = partial(Lines("watch").show, done=True)
     with _held(workspace.watch_lock, "relearn watch", wait=False), prefect_server(workspace, services=True) as url:

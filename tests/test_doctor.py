@@ -142,6 +142,17 @@ def test_what_prefect_is_told_otherwise_than_the_watch_is_a_warning(tmp_path: Pa
             told(workspace)
 
 
+def test_a_watch_that_was_killed_is_a_warning(tmp_path: Path) -> None:
+    workspace = miniature.make_workspace(tmp_path / "workspace")
+    note = workspace.watch_lock.with_suffix(".json")
+    assert list(CHECKS["watch"](workspace, False)) == []
+    write_json(note, {"pid": os.getpid(), "purpose": "relearn watch", "since": "then"})
+    assert list(CHECKS["watch"](workspace, False)) == []
+    write_json(note, {"pid": GONE, "purpose": "relearn watch", "since": "then"})
+    (found,) = CHECKS["watch"](workspace, True)
+    assert (found.state, str(note) in found.remedy, note.is_file()) == (State.WARNING, True, True)
+
+
 def told(workspace: Workspace) -> list[str]:
     """What is wrong with prefect.yaml."""
     return [finding.says for finding in CHECKS["deployments"](workspace, False) if finding.state is not State.OK]
