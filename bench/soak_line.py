@@ -149,7 +149,7 @@ class Line:
             self.wrong.append(f"The watch did not end within 60 seconds of {number.name}.")
             self.watch.kill()
             code = self.watch.wait()
-        if number is signal.SIGTERM and code and (came_up or code != -number):
+        if number is signal.SIGTERM and code and (came_up or code not in (-number, 128 + number)):
             self.wrong.append(f"The watch ended with {code} after SIGTERM.")
         left = psutil.wait_procs(family, DYING)[1]
         for process in left:

@@ -5,6 +5,8 @@ the commands, so that help and version answer at once.
 """
 
 import os
+import signal
+import sys
 import tempfile
 import traceback
 import warnings
@@ -35,18 +37,22 @@ for _name, _value in {
 
 INTERRUPTED = 130
 """What typer leaves with after Ctrl-C, as shells do (128 + SIGINT)."""
+TERMINATED = 128 + signal.SIGTERM
+"""What a command leaves with that was ended from outside: systemd, a container's end, kill."""
+STOPPED = {INTERRUPTED: "Interrupted", TERMINATED: "Stopped by SIGTERM"}
 
 
 def main() -> None:
     """Run the command line; every failure is one sentence and an exit code, never a traceback."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries among themselves
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
         app()
     except RelearnError as error:
         fail(str(error), error.exit_code)
     except SystemExit as leaving:
-        if leaving.code == INTERRUPTED:
-            fail("Interrupted. Run the same command again; it goes on where it stopped.", INTERRUPTED)
+        if leaving.code in STOPPED:
+            fail(f"{STOPPED[leaving.code]}. Run the same command again; it goes on where it stopped.", leaving.code)
         raise
     except Exception as error:  # a traceback shown to a user is a defect, and so is a lost one
         from data.files import refusal

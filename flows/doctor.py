@@ -12,14 +12,16 @@ from pathlib import Path
 
 import psutil
 
-from data.errors import HeldError, OutsideError, RelearnError, quoted
+from data.deployments import differences
+from data.errors import HeldError, InputError, OutsideError, RelearnError, quoted
 from data.files import remove
 from data.findings import Condition, Finding
 from data.params import load_params
+from data.plain_yaml import NotYamlError
 from data.snapshots import scan
 from data.workspace import Workspace, open_workspace
 from flows.inputs import last_cycle
-from flows.leftovers import bytes_of, checkpoints_of_nobody, dead_note, half_built, interrupted_swaps
+from flows.leftovers import bytes_of, checkpoints_of_nobody, dead_note, dead_watch, half_built, interrupted_swaps
 from flows.running import locked
 
 Check = Callable[[Workspace, bool], Iterator[Finding]]
@@ -158,6 +160,19 @@ def _ledger(workspace: Workspace, _: bool) -> Iterator[Finding]:
     yield _well("ledger", f"{len(entries)} entries, the chain is intact.")
 
 
+def _place(workspace: Workspace, mend: bool) -> Iterator[Finding]:
+    """A workspace that was moved; a copy is for a person to settle, and the registry says so."""
+    from tasks import relocation
+
+    former = relocation.former_root(workspace)
+    if former is None or relocation.is_copy(workspace, former):
+        return
+    if mend:
+        relocation.follow(workspace)
+    found = f"The workspace was moved from {former}"
+    yield _mendable("place", f"{found}; MLflow still looks there.", f"{found}; MLflow looks here now.", mend)
+
+
 def _registry(workspace: Workspace, mend: bool) -> Iterator[Finding]:
     from flows.overview import mirrors_that_differ
     from flows.promote import reconcile
@@ -187,6 +202,22 @@ def _prefect(workspace: Workspace, _: bool) -> Iterator[Finding]:
         yield Finding(what="prefect", state=Condition.PROBLEM, says=says, remedy="Delete that folder.")
     else:
         yield _well("prefect", "The history of runs can be read.")
+
+
+def _deployments(workspace: Workspace, _: bool) -> Iterator[Finding]:
+    """What a Prefect server of one's own is told, where there is a prefect.yaml."""
+    file = workspace.root / "prefect.yaml"
+    if not file.is_file():
+        return
+    try:
+        found = differences(file.read_text(encoding="utf-8"), load_params(workspace.params_file).watch)
+    except (NotYamlError, UnicodeDecodeError) as error:
+        raise InputError(f"{file.name} cannot be read ({error}). Restore it from git or from the project.") from error
+    remedy = "Let prefect.yaml and block watch of params.yaml say the same; where it is deployed: prefect deploy --all."
+    for sentence in found:
+        yield Finding(what="deployments", state=Condition.WARNING, says=sentence, remedy=remedy)
+    if not found:
+        yield _well("deployments", "prefect.yaml repeats what block watch of params.yaml says.")
 
 
 def _git(workspace: Workspace, mend: bool) -> Iterator[Finding]:
@@ -248,6 +279,15 @@ def _lock_note(workspace: Workspace, mend: bool) -> Iterator[Finding]:
     yield _mendable("lock", f"{says}.", f"{says}; it was taken away.", mend)
 
 
+def _watch(workspace: Workspace, _: bool) -> Iterator[Finding]:
+    """Only where one began and did not end by itself; whether one should run is a person's to say."""
+    note = dead_watch(workspace)
+    if note is not None:
+        holder = json.loads(note.read_text())
+        says = f"relearn watch (process {holder['pid']}, since {holder['since']}) was killed; nothing begins cycles."
+        yield Finding(what="watch", state=Condition.WARNING, says=says, remedy=f"Start it again, or delete {note}.")
+
+
 CHECKS: dict[str, Check] = {
     "machine": _machine,
     "params": _settings,
@@ -256,8 +296,11 @@ CHECKS: dict[str, Check] = {
     "dvc": _dvc,
     "git": _git,
     "ledger": _ledger,
+    "place": _place,
     "mlflow": _registry,
     "prefect": _prefect,
+    "deployments": _deployments,
     "cycle": _cycle,
     "leftovers": _leftovers,
+    "watch": _watch,
 }

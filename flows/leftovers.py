@@ -67,7 +67,15 @@ def is_held(workspace: Workspace) -> bool:
 
 def dead_note(workspace: Workspace) -> Path | None:
     """The lock's note, if the process that it names is gone."""
-    note = workspace.lock.with_suffix(".json")
+    return _of_the_dead(workspace.lock.with_suffix(".json"))
+
+
+def dead_watch(workspace: Workspace) -> Path | None:
+    """The note of a watch that was killed; one that ended by itself, or was asked to, took its note away."""
+    return _of_the_dead(workspace.watch_lock.with_suffix(".json"))
+
+
+def _of_the_dead(note: Path) -> Path | None:
     try:
         pid = int(json.loads(note.read_text())["pid"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.errors import InputError, OutsideError
 from data.events import Event, EventName
@@ -15,6 +15,9 @@ from data.records import Accepted, Snapshot
 from data.report_records import CycleResult, Verdict
 from data.workspace import Workspace
 from tasks.notify import name, send, send_all
+
+if TYPE_CHECKING:
+    from flows.promote import Promotion
 
 _EVENTS: dict[Verdict | None, EventName] = {Verdict.HOLD: "held", Verdict.REJECT: "rejected"}
 
@@ -58,6 +61,14 @@ def tell_of_cycle(workspace: Workspace, result: CycleResult, served: int | None)
     event = "promoted" if promoted else _EVENTS.get(result.verdict)
     if event is not None:
         notify(workspace, make_event(workspace, event, reasons=result.reasons, **about))
+
+
+def tell_of_switch(workspace: Workspace, promotion: "Promotion") -> None:
+    """A person let another version serve; an older one than before is a rollback."""
+    before, now = promotion.from_version, promotion.to_version
+    event: EventName = "rolled_back" if before is not None and now < before else "promoted"
+    about = {"version": now, "from_version": before, "to_version": now, "actor": promotion.actor}
+    notify(workspace, make_event(workspace, event, reasons=(promotion.reason,), **about))
 
 
 def _newly_quarantined(workspace: Workspace) -> tuple[str, ...]:

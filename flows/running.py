@@ -18,7 +18,7 @@ from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
-from flows.notices import failure_told, make_event, notify
+from flows.notices import failure_told, tell_of_switch
 from flows.progress import Lines
 
 if TYPE_CHECKING:
@@ -42,8 +42,11 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
     Raises:
         RelearnError: whatever stopped it; the next call goes on from the last finished stage.
     """
+    from tasks.relocation import require_own_place
+
     workspace = open_workspace(root)
     with locked(workspace, "a cycle", wait), failure_told(workspace):
+        require_own_place(workspace)
         key = fix_inputs(workspace, quick)
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
@@ -103,15 +106,14 @@ def run_stage_alone(root: Path, stage: str) -> Record:
 
 
 def promote_version(root: Path, version: int, reason: str, override: bool) -> "Promotion":
-    """Let a registered version serve."""
+    """Let a registered version serve, and tell of it; one that served already is no news."""
     from flows.promote import promote
 
     workspace = open_workspace(root)
     with locked(workspace, "a promotion"):
         promotion = promote(workspace, version, reason, override=override)
         if promotion.entered:
-            event = make_event(workspace, "promoted", version=version, reasons=(reason,))
-            notify(workspace, event)
+            tell_of_switch(workspace, promotion)
         return promotion
 
 
@@ -119,12 +121,14 @@ def watch_workspace(root: Path) -> None:
     """Schedule and data-change triggers, until SIGTERM or Ctrl-C.
 
     Raises:
+        InputError: the settings cannot be read, or the workspace was moved or copied.
         OutsideError: another process watches already, or Prefect's server does not answer.
     """
     from tasks.prefect_server import configured_server, prefect_server
+    from tasks.relocation import require_own_place
 
     workspace = open_workspace(root)
-    workspace.params()
+    require_own_place(workspace)
     shared = configured_server(workspace) is not None
     say = partial(Lines("watch").show, done=True)
     with _held(workspace.watch_lock, "relearn watch", wait=False), prefect_server(workspace, services=True) as url:

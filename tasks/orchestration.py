@@ -5,23 +5,27 @@ event that comes while a run is waiting already is not sent: that run will find 
 """
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from data.deployments import RESOURCE, resource_id
 from data.errors import InputError
 from data.param_operation import WatchParams
 
 if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.filters import FlowRunFilterParentFlowRunId, TaskRunFilter
     from prefect.client.schemas.objects import FlowRun, StateType
     from prefect.deployments.runner import RunnerDeployment
 
 CHANGED = "relearn.documents.changed"
 UPDATE, LOOK = "update", "look"
 """The flows (and first halves of the names) of the two deployments: a cycle, and the look that may cause one."""
+NESTED = ("cycle", "conclude")
+"""The flows that an update runs within itself."""
 PAGE = 200
 """Runs asked for at once; servers refuse more."""
 
@@ -31,14 +35,14 @@ class Swept:
     """What a process that was not there left behind."""
 
     crashed: int
-    """Runs that nobody works on any more."""
+    """Runs that nobody works on any more; those within them are not counted."""
     missed: int
     """Scheduled looks whose time has passed."""
 
 
 def resource(name: str) -> dict[str, str]:
     """The line, as events name it."""
-    return {"prefect.resource.id": f"relearn.line.{name}", "prefect.resource.name": name}
+    return {RESOURCE: resource_id(name), "prefect.resource.name": name}
 
 
 async def deployments(
@@ -53,7 +57,7 @@ async def deployments(
     trigger = DeploymentEventTrigger(
         name=f"{params.name}: documents changed",
         expect={CHANGED},
-        match={"prefect.resource.id": resource(params.name)["prefect.resource.id"]},
+        match={RESOURCE: resource_id(params.name)},
         posture=Posture.Reactive,
         threshold=1,
         parameters={"root": root, "digest": "{{ event.payload.digest }}"},
@@ -135,11 +139,15 @@ async def sweep(name: str) -> Swept:
     from prefect.states import Cancelled, Crashed
 
     crashed = missed = 0
+    unfinished = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
+    gone: State[Any] = Crashed(message="The process that ran it is gone.")
     async with get_client() as client:
         for flow in (UPDATE, LOOK):
-            for run in await _runs(client, flow, name, StateType.RUNNING, StateType.PENDING, StateType.CANCELLING):
-                await client.set_flow_run_state(run.id, Crashed(message="The process that ran it is gone."), force=True)
+            for run in await _runs(client, flow, name, *unfinished):
+                await client.set_flow_run_state(run.id, gone, force=True)
                 crashed += 1
+        for run in await _nested(client, name, *unfinished):
+            await client.set_flow_run_state(run.id, gone, force=True)
         for run in await _late(client, name):
             state: State[Any] = Cancelled(name="Missed", message="Nothing ran at that time; one run makes up for all.")
             await client.set_flow_run_state(run.id, state, force=True)
@@ -155,7 +163,32 @@ async def _late(client: "PrefectClient", name: str) -> "list[FlowRun]":
     return [run for run in waiting if run.expected_start_time and run.expected_start_time < now]
 
 
+async def _nested(client: "PrefectClient", name: str, *types: "StateType") -> "list[FlowRun]":
+    """Runs within the line's own updates; those of another line on the same server have other parents."""
+    from prefect.client.schemas.filters import FlowRunFilterParentFlowRunId, TaskRunFilter, TaskRunFilterId
+
+    # within its parent a run stands as a task run
+    places = [run.parent_task_run_id for run in await _read(client, NESTED, types) if run.parent_task_run_id]
+    if not places:
+        return []
+    ours = await _read(client, (UPDATE,), (), name, task_run_filter=TaskRunFilter(id=TaskRunFilterId(any_=places)))
+    parents = FlowRunFilterParentFlowRunId(any_=[run.id for run in ours])
+    return await _read(client, NESTED, types, parent_flow_run_id=parents) if ours else []
+
+
 async def _runs(client: "PrefectClient", flow: str, name: str, *types: "StateType") -> "list[FlowRun]":
+    return await _read(client, (flow,), types, name)
+
+
+async def _read(
+    client: "PrefectClient",
+    flows: Sequence[str],
+    types: "Sequence[StateType]",
+    name: str | None = None,
+    task_run_filter: "TaskRunFilter | None" = None,
+    parent_flow_run_id: "FlowRunFilterParentFlowRunId | None" = None,
+) -> "list[FlowRun]":
+    """Runs of these flows in these states (none: in any), of the deployments of this name (None: of any or none)."""
     from prefect.client.schemas.filters import (
         DeploymentFilter,
         DeploymentFilterName,
@@ -167,10 +200,12 @@ async def _runs(client: "PrefectClient", flow: str, name: str, *types: "StateTyp
     )
     from prefect.client.schemas.sorting import FlowRunSort
 
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))) if types else None
     return await client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])),
-        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])),
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types)))),
+        flow_filter=FlowFilter(name=FlowFilterName(any_=list(flows))),
+        deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=[name])) if name is not None else None,
+        flow_run_filter=FlowRunFilter(state=state, parent_flow_run_id=parent_flow_run_id),
+        task_run_filter=task_run_filter,
         sort=FlowRunSort.EXPECTED_START_TIME_ASC,
         limit=PAGE,
         offset=0,

@@ -3,6 +3,8 @@
 Only the line's own files are committed, whatever else a person has staged there.
 """
 
+import os
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -32,6 +34,8 @@ UNSIGNED = ("-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false")
 """Nobody is there to give a passphrase."""
 SECONDS = 120
 """How long one call of git may take."""
+ENDING_SECONDS = 5
+"""How long it may take to end when it is asked to."""
 STALE_SECONDS = 300
 """From this age on a lock of git's that no git holds is what a kill left; git itself never takes it away."""
 
@@ -101,15 +105,7 @@ def _identity(root: Path) -> Sequence[str]:
 
 def _git(root: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(  # noqa: S603 (arguments are ours)
-            ["git", *UNSIGNED, *arguments],  # noqa: S607 (whichever git the person uses)
-            cwd=root,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        code, printed, complained = _run(["git", *UNSIGNED, *arguments], root)
     except subprocess.TimeoutExpired as error:
         raise OutsideError(
             f"git did not end within {SECONDS} seconds in {root}. See what holds it up there (a hook, a slow disk), "
@@ -117,10 +113,49 @@ def _git(root: Path, *arguments: str) -> str:
         ) from error
     except FileNotFoundError as error:
         raise OutsideError(f"git does not run ({error}). Install it, then run the same command again.") from error
-    if done.returncode:
-        said = quoted(done.stderr or done.stdout)
+    if code:
+        said = quoted(complained or printed)
+        lock = re.search(r"'([^']+\.lock)': File exists", said)
+        if lock is not None:
+            raise OutsideError(
+                f"git is held by {lock[1]}: another git works in {root}, or one that was killed left it. Wait for the "
+                f"one; relearn doctor takes the other away once it is {STALE_SECONDS // 60} minutes old. Then run the "
+                "same command again."
+            )
         raise OutsideError(
-            f"git {arguments[0] if arguments[0] != '-c' else 'commit'} failed in {root} ({said}). Mend what it "
+            f"git {arguments[0] if arguments[0] != '-c' else 'commit'} failed in {root} ({said[:300]}). Mend what it "
             "names, then run the same command again."
         )
-    return done.stdout.strip()
+    return printed.strip()
+
+
+def _run(command: list[str], root: Path) -> tuple[int, str, str]:
+    """Exit code, output and complaints; whatever ends the wait lets git take its own locks away.
+
+    Raises:
+        TimeoutExpired: it took too long.
+    """
+    with subprocess.Popen(  # noqa: S603 (arguments are ours)
+        command,
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LC_ALL": "C.UTF-8"},  # so that it complains in words that are known here
+    ) as git:
+        try:
+            printed, complained = git.communicate(timeout=SECONDS)
+        except BaseException:
+            _end(git)
+            raise
+        return git.returncode, printed, complained
+
+
+def _end(git: "subprocess.Popen[str]") -> None:
+    """Ask it to end, which leaves nothing behind, and insist only then."""
+    git.terminate()
+    try:
+        git.wait(ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        git.kill()

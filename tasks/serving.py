@@ -95,8 +95,11 @@ def fetch_weights(workspace: Workspace, version: int) -> Weights:
     from tasks import registry
 
     config, parts = registry.model_parts(registry.fetch_model(workspace, version))
+    base = parts.get("base", Path(config["base"]))
+    if not base.is_dir():  # a large base is named, not copied, and may have moved with its workspace
+        base = Path(workspace.base())
     weights = Weights(
-        base=_below(workspace, parts.get("base", Path(config["base"]))),
+        base=_below(workspace, base),
         base_digest=config["base_digest"],
         adapter=_below(workspace, parts["adapter"]) if "adapter" in parts else None,
         adapter_digest=config["adapter_digest"],

@@ -20,6 +20,7 @@ from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks.candidate import Candidate
 from tasks.places import connect_args, mlflow_uri, without_passwords
+from tasks.relocation import artifacts, require_own_place
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +42,12 @@ QUIET = {
 
 @contextlib.contextmanager
 def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
-    """A client of the workspace's MLflow; whatever MLflow or its database raises becomes one sentence."""
+    """A client of the workspace's MLflow; whatever MLflow or its database raises becomes one sentence.
+
+    Raises:
+        InputError: the workspace was moved or copied, and MLflow would write elsewhere.
+        OutsideError: MLflow or its database does not answer, or the disk refuses.
+    """
     os.environ.update(QUIET)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the caller tries again
     import mlflow
@@ -56,10 +62,11 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
     uri = mlflow_uri(workspace)
     try:
         _knock(uri)
+        require_own_place(workspace)
         mlflow.set_tracking_uri(uri)
         mlflow.set_registry_uri(uri)
         yield mlflow.MlflowClient(uri, uri)
-    except OutsideError:
+    except (InputError, OutsideError):
         raise
     except (ModuleNotFoundError, sqlalchemy.exc.ArgumentError) as error:
         raise InputError(
@@ -138,7 +145,7 @@ def _experiment(client: "MlflowClient", workspace: Workspace) -> str:
     if found is not None:
         return str(found.experiment_id)
     is_server = mlflow_uri(workspace).startswith("http")
-    place = None if is_server else (workspace.state / "mlartifacts").resolve().as_uri()
+    place = None if is_server else artifacts(workspace)
     return str(client.create_experiment(name, artifact_location=place))
 
 

@@ -74,7 +74,7 @@ def put_back(client: "MlflowClient", workspace: Workspace, version: int, base: s
 
 
 def _is_ours(client: "MlflowClient", workspace: Workspace, source: str) -> bool:
-    """Whether weights lie in this workspace or on a server; a copied workspace still names files of the original."""
+    """Whether weights lie in this workspace or on a server; a shared database names files of other workspaces, too."""
     place = str(client.get_logged_model(source.removeprefix("models:/")).artifact_location)
     if not place.startswith(("file:", "/")):
         return True

@@ -10,13 +10,12 @@ import os
 import resource
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import reduce
 from importlib import import_module
@@ -29,7 +28,7 @@ from data.files import digest_tree
 from data.snapshots import snapshot_digest
 from data.workspace import Workspace
 from flows.overview import history
-from tasks import registry
+from tasks import registry, relocation
 from tasks.tracking import reaching
 from tests.local_server import free_port
 from tests.miniature import ROOT, make_workspace, with_base
@@ -39,13 +38,6 @@ FORKS.set_forkserver_preload(
     ["torch", "transformers", "peft", "mlflow", "great_expectations", "pandas", "dvc.repo", "prefect", "flows.cycle"]
 )
 TIMEOUT = 120
-MLFLOW_PLACES = (
-    ("experiments", "artifact_location"),
-    ("runs", "artifact_uri"),
-    ("logged_models", "artifact_location"),
-    ("model_versions", "storage_location"),
-)
-"""Where MLflow's database holds absolute paths."""
 MORE = {"more.md": "# More\n\nYou must pay within 30 days of the bill.\n"}
 """A document that comes on the second day."""
 LEARNS: dict[str, Any] = {"steps": 250, "width": 64, "tokens_per_step": 1024}
@@ -244,17 +236,8 @@ def sentence(said: str) -> str:
 
 def copied(template: Path, place: Path) -> Workspace:
     """The workspace once more, for a test to spoil; MLflow notes absolute places, which follow the copy."""
-    shutil.copytree(template, place, symlinks=True)
-    workspace = Workspace(place)
-    database = workspace.state / "mlflow.db"
-    if database.is_file():
-        with closing(sqlite3.connect(database)) as connection, connection:
-            for table, column in MLFLOW_PLACES:
-                connection.execute(
-                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(template), str(place))
-                )
-    if workspace.serving.is_file():
-        workspace.serving.write_text(workspace.serving.read_text().replace(str(template), str(place)))
+    workspace = Workspace(Path(shutil.copytree(template, place, symlinks=True)))
+    relocation.follow(workspace)
     return workspace
 
 

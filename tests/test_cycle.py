@@ -43,6 +43,7 @@ from tasks.ledger import entries as ledger_entries
 from tasks.places import ledger_uri
 from tasks.tracking import reaching
 from tasks.versioning import inputs
+from tests.fault_miniature import copied
 from tests.miniature import NEW, OLD, ROOT, make_workspace, with_base, write_documents
 
 RELEARN = Path(sys.executable).with_name("relearn")
@@ -63,11 +64,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copy(ROOT / "dvc.yaml", root)
     shutil.rmtree(root / ".relearn", ignore_errors=True)
     return root
-
-
-def copied(template: Path, place: Path) -> Workspace:
-    shutil.copytree(template, place, symlinks=True)
-    return Workspace(place)
 
 
 @pytest.fixture(scope="module")

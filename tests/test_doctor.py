@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from data.findings import Condition
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace
 from flows.collect_garbage import collect_garbage
-from flows.doctor import doctor
+from flows.doctor import CHECKS, doctor
 from flows.inputs import last_cycle
 from flows.leftovers import checkpoints_of_nobody
 from flows.running import locked
@@ -120,6 +121,41 @@ def test_checkpoints_of_a_training_that_was_interrupted_after_the_cycle_stay(tmp
     assert [folder.name for folder in checkpoints_of_nobody(workspace)] == ["train-old"]
     write_record(workspace.cycle, Cycle(key="k"))
     assert checkpoints_of_nobody(workspace) == []
+
+
+def test_what_prefect_is_told_otherwise_than_the_watch_is_a_warning(tmp_path: Path) -> None:
+    workspace = miniature.make_workspace(tmp_path / "workspace")
+    assert told(workspace) == []  # without a prefect.yaml
+    shutil.copy(miniature.ROOT / "prefect.yaml", workspace.root)
+    assert told(workspace) == []
+    turn(workspace, watch={"cron": "30  * * * *", "timezone": "Europe/Paris", "name": "mine"})
+    assert set(told(workspace)) == {
+        "In prefect.yaml cron is '0 2 * * *', but watch.cron is '30  * * * *'.",
+        "In prefect.yaml timezone is 'UTC', but watch.timezone is 'Europe/Paris'.",
+        "In prefect.yaml name is 'relearn', but watch.name is 'mine'.",
+        "prefect.yaml waits for events of 'relearn.line.relearn', but watch.name makes it 'relearn.line.mine'.",
+    }
+    assert Condition.WARNING in {one.state for one in doctor(workspace.root, check=True) if one.what == "deployments"}
+    for unreadable in ("deployments: [", "deployments: [1]", "name: relearn"):
+        (workspace.root / "prefect.yaml").write_text(unreadable)
+        with pytest.raises(InputError, match=r"prefect\.yaml cannot be read"):
+            told(workspace)
+
+
+def test_a_watch_that_was_killed_is_a_warning(tmp_path: Path) -> None:
+    workspace = miniature.make_workspace(tmp_path / "workspace")
+    note = workspace.watch_lock.with_suffix(".json")
+    assert list(CHECKS["watch"](workspace, False)) == []
+    write_json(note, {"pid": os.getpid(), "purpose": "relearn watch", "since": "then"})
+    assert list(CHECKS["watch"](workspace, False)) == []
+    write_json(note, {"pid": GONE, "purpose": "relearn watch", "since": "then"})
+    (found,) = CHECKS["watch"](workspace, True)
+    assert (found.state, str(note) in found.remedy, note.is_file()) == (Condition.WARNING, True, True)
+
+
+def told(workspace: Workspace) -> list[str]:
+    """What is wrong with prefect.yaml."""
+    return [finding.says for finding in CHECKS["deployments"](workspace, False) if finding.state is not Condition.OK]
 
 
 def test_a_torn_file_is_a_finding_and_the_others_are_looked_at(tmp_path: Path) -> None:

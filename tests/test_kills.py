@@ -1,5 +1,7 @@
 """kill -9 at every instant that matters: the next run finishes, with the same bits, and nothing stands twice."""
 
+import os
+import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from data.workspace import Workspace
 from tasks import registry
 from tasks.tracking import fetched
-from tests.fault_miniature import LENIENT, MORE, At, Fault, assert_whole, command, copied, kill, turn
+from tests.fault_miniature import LENIENT, MORE, At, Fault, assert_whole, command, copied, kill, sentence, turn
 from tests.miniature import NEW, write_documents
 
 ON_THE_WAY = {
@@ -119,6 +121,26 @@ def test_killed_at_the_registry_and_other_documents_come_both_are_whole(
             assert attached is not None
         assert (workspace.reports / f"v{number}.html").is_file()
     assert not workspace.judged.exists()
+
+
+def test_ended_by_sigterm_it_says_so_and_the_same_command_goes_on(
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    ended = command(workspace, server, "run", "--quick", fault=Fault(At("models.training._step", number=8), terminate))
+    assert ended.code == 143, ended.said
+    assert sentence(ended.said) == (
+        "relearn: Stopped by SIGTERM. Run the same command again; it goes on where it stopped."
+    )
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert "synthesize  unchanged" in ended.said
+    assert_whole(workspace, undisturbed)
+
+
+def terminate(*_: object, **__: object) -> None:
+    """As kill does, and systemd."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def half_written(_: object, path: Path, **__: object) -> None:

@@ -1,5 +1,6 @@
 """Imports go one way, and light modules stay light."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,19 @@ def test_a_step_backwards_is_found(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert "Imports go one way" in result.stdout
     assert "models.training -> mlflow" in result.stdout
+
+
+def test_every_module_stands_once_in_the_table_of_layers() -> None:
+    table: dict[str, list[str]] = {}
+    folder = ""
+    for line in (PROJECT_ROOT / "docs" / "architecture.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.split("|")]
+        if len(cells) == 5 and re.fullmatch(r"`\w+/`|", cells[1]):  # one row per file group; an empty cell goes on
+            folder = cells[1].strip("`/") or folder
+            table.setdefault(folder, []).extend(re.findall(r"`(\w+)`", cells[2]))
+    for layer in ("data", "models", "tasks", "flows", "bench"):
+        files = [path.stem for path in (PROJECT_ROOT / layer).glob("*.py") if path.stem != "__init__"]
+        assert sorted(table[layer]) == sorted(files), layer
 
 
 def test_reading_the_contract_loads_nothing_heavy() -> None:

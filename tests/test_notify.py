@@ -22,8 +22,10 @@ from data.records import Accepted, Quarantined, Snapshot
 from data.report_records import CycleResult, Verdict
 from data.workspace import Workspace
 from flows.notices import notify, tell_of_cycle, try_hooks
-from flows.running import run_cycle
+from flows.running import promote_version, run_cycle
+from tasks import registry
 from tasks.notify import name, send, send_all
+from tests import registry_miniature
 from tests.local_server import served
 from tests.miniature import make_workspace
 
@@ -212,6 +214,36 @@ def test_a_finished_cycle_tells_its_verdict_and_what_was_newly_set_aside(
     assert [event.event for event in events] == ["quarantined", *([told] if told else [])]
     assert events[0].quarantined == ("new.md",)
     assert all(event.version == 2 for event in events)
+
+
+def test_an_older_version_that_serves_again_was_rolled_back(tmp_path: Path) -> None:
+    weights = registry_miniature.make_weights(tmp_path / "weights")
+    workspace = registry_miniature.make_workspace(tmp_path / "w", weights)
+    every = ["promoted", "rolled_back"]
+    with_hooks(workspace, {"on": every, "command": program(APPEND, tmp_path / "told")})
+    registry.register_base(workspace, workspace.base(), registry_miniature.base_digest(workspace))
+    for day in ("1", "2"):
+        candidate = registry_miniature.make_candidate(workspace, weights, day, Verdict.PROMOTE)
+        registry.register_candidate(workspace, candidate)
+    for version, reason in (
+        (2, "It passed."),
+        (3, "It is newer."),
+        (1, "Wrong fees."),
+        (1, "Asked twice."),
+        (2, "Now."),
+    ):
+        promote_version(workspace.root, version, reason, override=False)
+    told = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
+    assert [(one["event"], one["from"], one["to"], *one["reasons"]) for one in told] == [
+        ("promoted", None, 2, "It passed."),
+        ("promoted", 2, 3, "It is newer."),
+        ("rolled_back", 3, 1, "Wrong fees."),
+        ("promoted", 1, 2, "Now."),
+    ]
+    assert all(one["actor"] for one in told)
+    event = Event.model_validate(told[2])
+    assert event.subject() == "Relearn: version 3 was rolled back to version 1"
+    assert f"Switched from version 3 to 1 by {event.actor}" in event.body()
 
 
 def test_hooks_can_be_tried(tmp_path: Path) -> None:

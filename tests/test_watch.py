@@ -1,5 +1,6 @@
 """The triggers, with real processes: nothing is missed, nothing is trained twice, nothing is left running."""
 
+import asyncio
 import json
 import os
 import sqlite3
@@ -10,12 +11,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from prefect import Flow, Task
+from prefect.client.orchestration import get_client
+from prefect.states import Running
+from prefect.testing.utilities import prefect_test_harness
 
 from data.files import read_record
 from data.records import Snapshot
 from data.workspace import Workspace
 from flows.init import make_workspace
 from flows.watch import Stillness
+from tasks import orchestration
+from tasks.orchestration import Swept
 from tasks.prefect_server import prefect_server
 from tasks.registry import get_versions
 from tests import miniature
@@ -111,7 +118,7 @@ def test_after_a_kill_and_a_night_off_one_run_makes_up_for_all(workspace: Worksp
     workspace.params_file.write_text(yaml.safe_dump(params))
     watch = Watched(workspace).__enter__()
     until("a run", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api)))
-    until("its lock", workspace.lock.exists)
+    until("its cycle", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api, "cycle")))
     watch.kill()
     document(workspace, 1)
     with sqlite3.connect(workspace.state / "prefect" / "prefect.db") as database:  # ten hours pass
@@ -126,12 +133,40 @@ def test_after_a_kill_and_a_night_off_one_run_makes_up_for_all(workspace: Worksp
     assert waiting >= 3
     with Watched(workspace) as watch:
         assert watch.until_runs(2) == ["Crashed", "Rejected"]
+        assert names(watch.api, "cycle") == ["Crashed", "Rejected"]
         looks = names(watch.api, "look")
         assert "scheduled runs were missed" in watch.said()
         assert json.loads(told.read_text())["event"] == "missed"
         assert looks.count("Missed") >= 3
         assert looks.count("Completed") + looks.count("Nothing to do") + looks.count("Announced") <= 1
     assert trained(workspace) == [snapshot(workspace).digest]
+
+
+def test_a_start_ends_the_runs_within_its_own_updates_and_nobody_elses() -> None:
+    with prefect_test_harness(server_startup_timeout=120):
+        ended, states = asyncio.run(left_by_lines("mine", "theirs"))
+    assert ended == {"mine": Swept(crashed=1, missed=0), "nobody": Swept(crashed=0, missed=0)}
+    assert states == {"mine": ["CRASHED", "CRASHED"], "theirs": ["RUNNING", "RUNNING"]}
+
+
+async def left_by_lines(mine: str, theirs: str) -> tuple[dict[str, Swept], dict[str, list[str]]]:
+    """Two lines whose update and cycle run; what the sweeps of one of them and of a third end, and what became."""
+    left = {}
+    async with get_client() as client:
+        inner = Flow(lambda: None, name="cycle")
+        for name in (mine, theirs):
+            flow = await client.create_flow(Flow(lambda: None, name="update"))
+            deployment = await client.create_deployment(flow, name)
+            update = await client.create_flow_run_from_deployment(deployment, state=Running())
+            place = Task(lambda: None, name="cycle")
+            within = await client.create_task_run(place, update.id, dynamic_key="cycle-0")
+            cycle = await client.create_flow_run(inner, parent_task_run_id=within.id, state=Running())
+            left[name] = (update.id, cycle.id)
+            for run in left[name]:
+                await client.set_flow_run_state(run, Running(), force=True)
+        ended = {name: await orchestration.sweep(name) for name in ("nobody", mine)}
+        states = {name: [(await client.read_flow_run(run)).state_type for run in both] for name, both in left.items()}
+    return ended, {name: [str(one and one.value) for one in both] for name, both in states.items()}
 
 
 def test_a_second_watch_says_who_watches(workspace: Workspace) -> None:
