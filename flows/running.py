@@ -93,8 +93,17 @@ def _require_success(state: "State[Any]") -> None:
 
 
 def run_stage_alone(root: Path, stage: str) -> Record:
-    """One stage, as ``dvc.yaml`` calls it."""
+    """One stage, as ``dvc.yaml`` calls it.
+
+    Raises:
+        InputError: no cycle was ever begun here.
+    """
     workspace = open_workspace(root)
+    if not workspace.accepted.is_file():
+        raise InputError(
+            f"No cycle was begun in {workspace.root}, so that nothing says what a stage follows from. Begin "
+            "with relearn run."
+        )
     from importlib import import_module
 
     lines = Lines(stage)

@@ -62,6 +62,7 @@ def relearn(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["run"], 2, "no params.yaml"),
         (["run", "--workspace", "/nowhere"], 2, "no params.yaml"),
         (["ask", "x", "--workspace", str(ROOT / "tests")], 2, "no params.yaml"),
+        (["ingest", "--workspace", "HERE"], 2, "Begin with relearn run"),
         (["run", "--accept-loss", "--workspace", "HERE"], 2, "needs a reason"),
         (["base", "build", "--until", "yesterday", "--workspace", "HERE", "--out", "/nowhere"], 2, "not a date"),
     ],
