@@ -1,17 +1,37 @@
 """kill -9 at every instant that matters: the next run finishes, with the same bits, and nothing stands twice."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from dvc_objects.fs import local
 
 from data.workspace import Workspace
+from flows import init
 from tasks import registry
 from tasks.tracking import fetched
-from tests.fault_miniature import LENIENT, MORE, At, Fault, assert_whole, command, copied, kill, sentence, turn
+from tests.fault_miniature import (
+    LENIENT,
+    MORE,
+    At,
+    Fault,
+    assert_whole,
+    command,
+    copied,
+    documents_digest,
+    kill,
+    same_bits,
+    sentence,
+    turn,
+)
 from tests.miniature import NEW, write_documents
 
 ON_THE_WAY = {
@@ -121,6 +141,123 @@ def test_killed_at_the_registry_and_other_documents_come_both_are_whole(
             assert attached is not None
         assert (workspace.reports / f"v{number}.html").is_file()
     assert not workspace.judged.exists()
+
+
+def half_pushed(*_: object, **__: object) -> None:
+    """The third file that DVC copies to the remote is half there when the kill comes."""
+    copyfile, begun = vars(local)["copyfile"], []
+
+    def copy(source: str, target: str, **named: Any) -> None:
+        begun.append(target)
+        if len(begun) == 3:
+            Path(target).write_bytes(Path(source).read_bytes()[:10])
+            kill()
+        copyfile(source, target, **named)
+
+    vars(local)["copyfile"] = copy
+
+
+PUBLISHING: dict[str, tuple[At, Callable[..., object]]] = {
+    "nothing is staged": (At("tasks.revisions.commit"), kill),
+    "all is staged": (At("tasks.revisions._git", "commit"), kill),
+    "the commit has no tag": (At("tasks.revisions._git", "commit", after=True), kill),
+    "the tag is made": (At("tasks.revisions._git", "--annotate", after=True), kill),
+    "the push is half done": (At("dvc.repo.Repo.push"), half_pushed),
+    "all is pushed": (At("tasks.dvc_sharing.push", after=True), kill),
+}
+
+
+@pytest.mark.parametrize(
+    "instants",
+    [("the commit has no tag", "the push is half done"), pytest.param(tuple(PUBLISHING), marks=pytest.mark.slow)],
+    ids=len,
+)
+def test_killed_while_it_publishes_commit_and_tag_are_made_once_and_nothing_is_lost(
+    instants: tuple[str, ...], lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = production(lenient, tmp_path)
+    for name in instants:
+        ended = command(workspace, server, "run", "--quick", fault=Fault(*PUBLISHING[name]))
+        assert ended.killed, (name, ended.said)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert_whole(workspace, undisturbed)
+    assert_published(workspace, tmp_path, ["Version 2: promote"])
+
+
+@pytest.mark.slow
+def test_killed_while_it_publishes_and_other_documents_come_both_are_commits(
+    lenient: Path, second_day: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = production(lenient, tmp_path)
+    for instant in ("all is staged", "the commit has no tag"):
+        ended = command(workspace, server, "run", "--quick", fault=Fault(*PUBLISHING[instant]))
+        assert ended.killed, ended.said
+        write_documents(workspace.documents, NEW | MORE)
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 0, ended.said
+    assert_whole(workspace, second_day, candidates=2)
+    assert_published(workspace, tmp_path, ["Version 2: promote", "Version 3: promote"])
+
+
+@pytest.mark.slow
+def test_a_git_that_was_killed_too_is_said_and_mended(
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = production(lenient, tmp_path)
+    turn(workspace, registry={"retries": 0})
+    lock = workspace.root / ".git" / "index.lock"
+    ended = command(
+        workspace, server, "run", "--quick", fault=Fault(PUBLISHING["all is staged"][0], partial(held, lock))
+    )
+    assert ended.killed, ended.said
+    ended = command(workspace, server, "run", "--quick")
+    assert ended.code == 1, ended.said
+    assert sentence(ended.said).startswith(f"relearn: git is held by {lock}: another git works in {workspace.root}")
+    os.utime(lock, (0, 0))  # five minutes pass
+    assert "index.lock was left by a git that is gone" in command(workspace, server, "doctor").said
+    assert command(workspace, server, "run", "--quick").code == 0
+    assert_whole(workspace, undisturbed)
+    assert_published(workspace, tmp_path, ["Version 2: promote"])
+
+
+def production(lenient: Path, place: Path) -> Workspace:
+    """A workspace of ``relearn init`` with a remote, before its first cycle; its gates let every candidate pass."""
+    workspace = init.make_workspace(place / "workspace", str(lenient / "base"), str(place / "remote"))
+    for name in ("base", "stream"):  # the adapter names its base as params.yaml does, and the base its documents
+        shutil.copytree(lenient / name, workspace.root / name)
+    (workspace.root / ".git" / "info" / "exclude").write_text("/base/\n/stream/\n")
+    params = yaml.safe_load((lenient / "params.yaml").read_text())
+    params["versioning"].update(commit=True, push=True)
+    workspace.params_file.write_text(yaml.safe_dump(params))
+    write_documents(workspace.documents, NEW)
+    return workspace
+
+
+def assert_published(workspace: Workspace, place: Path, subjects: list[str]) -> None:
+    """Each version is one commit with one tag, and another machine gets what the last one names."""
+    assert git(workspace, "log", "--reverse", "--format=%s").splitlines() == ["A workspace of Relearn", *subjects]
+    assert git(workspace, "log", "--reverse", "--format=%(describe:tags=true)", f"-{len(subjects)}").splitlines() == [
+        f"v{subject.split(':')[0].split()[1]}" for subject in subjects
+    ]
+    assert len(git(workspace, "tag").splitlines()) == len(subjects)
+    assert git(workspace, "status", "--porcelain") == ""
+    subprocess.run(["git", "clone", "-q", workspace.root, place / "other"], check=True)
+    other = Workspace(place / "other")
+    subprocess.run([sys.executable, "-m", "dvc", "pull", "-q"], cwd=other.root, check=True)
+    assert same_bits(other, workspace)
+    assert documents_digest(other) == documents_digest(workspace)
+
+
+def git(workspace: Workspace, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=workspace.root, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def held(lock: Path, *_: object, **__: object) -> None:
+    """As where git is killed with the process that had called it."""
+    lock.touch()
+    kill()
 
 
 def test_ended_by_sigterm_it_says_so_and_the_same_command_goes_on(
