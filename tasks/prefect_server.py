@@ -28,6 +28,8 @@ HOST = "127.0.0.1"
 START_SECONDS = 180
 """The first start makes the database."""
 STOP_SECONDS = 10
+SEND_SECONDS = 5
+"""For the last of the runs' logs, and of their events."""
 CLIENT_RETRIES = 3
 """A server that restarts is waited for, some 15 seconds per request; one that is gone ends the cycle."""
 SERVER_LOG = "server.log"
@@ -83,7 +85,19 @@ def prefect_server(workspace: Workspace, services: bool = False) -> Iterator[str
         url = f"http://{HOST}:{port}/api"
         _wait_for(url, child)
         with temporary_settings(updates={PREFECT_API_URL: url}):
-            yield url
+            try:
+                yield url
+            finally:
+                _hand_over()
+
+
+def _hand_over() -> None:
+    """Logs and events that Prefect would send by and by; it complains where the server is gone by then."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=SEND_SECONDS, at_exit=False)
 
 
 @contextlib.contextmanager

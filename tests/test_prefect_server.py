@@ -1,5 +1,7 @@
 """Prefect's server is a child that ends with its parent, however that ends."""
 
+import os
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -21,6 +23,16 @@ with prefect_server(Workspace(Path(sys.argv[1]))) as url:
     time.sleep(600)
 """
 
+SPEAKER = """
+import sys
+from pathlib import Path
+from data.workspace import Workspace
+from tasks.prefect_server import prefect_server
+with prefect_server(Workspace(Path(sys.argv[1]))):
+    from prefect import flow, get_run_logger
+    flow(lambda: get_run_logger().info("the last word"), name="speaker")()
+"""
+
 
 def test_killed_or_not_the_parent_leaves_no_server(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
@@ -37,3 +49,11 @@ def test_a_server_that_is_configured_is_used(tmp_path: Path, monkeypatch: pytest
         urllib.request.urlopen(f"{first}/health").close()
         with prefect_server(Workspace(tmp_path / "other")) as second:
             assert second == first
+
+
+def test_what_runs_said_last_is_kept_before_the_server_ends(tmp_path: Path) -> None:
+    program, home = [sys.executable, "-c", SPEAKER, tmp_path], {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    done = subprocess.run(program, env=home, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    with sqlite3.connect(tmp_path / "prefect.db") as database:
+        assert ("the last word",) in database.execute("SELECT message FROM log").fetchall()
