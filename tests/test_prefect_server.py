@@ -52,7 +52,7 @@ def test_a_server_that_is_configured_is_used(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_runs_said_last_is_kept_before_the_server_ends(tmp_path: Path) -> None:
-    program, home = [sys.executable, "-c", SPEAKER, tmp_path], {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    program, home = [sys.executable, "-c", SPEAKER, str(tmp_path)], {**os.environ, "PREFECT_HOME": str(tmp_path)}
     done = subprocess.run(program, env=home, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     with sqlite3.connect(tmp_path / "prefect.db") as database:
