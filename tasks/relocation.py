@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from data.errors import InputError, OutsideError
 from data.files import read_json, write_json
 from data.workspace import Workspace
-from tasks.places import mlflow_uri
+from tasks.places import WAIT_SECONDS, mlflow_uri
 
 ARTIFACTS = "mlartifacts"
 """Folder of MLflow's files, in the state folder."""
@@ -31,8 +31,6 @@ PLACES = (
     ("model_versions", "storage_location"),
 )
 """Where MLflow's database holds absolute places."""
-WAIT_SECONDS = 30
-"""How long another process may hold the database."""
 
 
 def artifacts(workspace: Workspace) -> str:
