@@ -152,7 +152,7 @@ def test_the_champion_promoted_again_is_said_to_serve_already_and_nobody_is_told
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[Event] = []
-    monkeypatch.setattr("flows.running.notify", lambda _, event: told.append(event))
+    monkeypatch.setattr("flows.notices.notify", lambda _, event: told.append(event))
     arguments = ["promote", str(PASSED), "--workspace", str(workspace.root), "--reason"]
     first, again = (CliRunner().invoke(app, [*arguments, reason]).output for reason in ("It passed.", "Once more."))
     assert f"Version {PASSED} serves now (before: None)." in first
