@@ -210,7 +210,7 @@ def _objects(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
     cache = versioning.cache(workspace)
     for file, outputs in cache.runs():
         if not set(outputs) <= kept.objects:
-            yield _file("DVC's cache", file)
+            yield Garbage("DVC's cache", bytes_of(file), partial(cache.forget, file))
     for digest, file in cache.objects():
         if digest not in kept.objects:
             yield _file("DVC's cache", file)

@@ -8,6 +8,7 @@ under the first two and the other digits of its MD5, and a folder is an object e
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,9 +78,24 @@ class Cache:
         for file in (self.root / "runs").glob("??/*/*"):
             yield file, _outputs(read_mapping(file))
 
+    def forget(self, run: Path) -> None:
+        """Let DVC no longer remember a run."""
+        run.unlink(missing_ok=True)
+        _drop_empty(run.parent)
+
+    def drop_empty_runs(self) -> None:
+        """Take away folders of runs that hold none, as a kill or a clean-up leaves them; DVC stumbles over them."""
+        for folder in (self.root / "runs").glob("??/*"):
+            _drop_empty(folder)
+
     def unfinished(self) -> list[Path]:
         """Files that a killed DVC left half-written in the cache."""
         return [file for file in (self.root / "files" / "md5").glob("??/*") if file.name.endswith(".tmp")]
+
+
+def _drop_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds something
+        folder.rmdir()
 
 
 def recorded_outputs(lock: Path) -> dict[str, list[str]]:

@@ -101,6 +101,7 @@ def restore(workspace: Workspace, stage: str) -> bool:
     """
     with opened(workspace) as repo, repository_lock(repo):
         found = load(repo, workspace, stage)
+        cache_of(repo).drop_empty_runs()
         if not _remembers(repo, found):
             return False
         found.remove_outs(force=True)

@@ -188,6 +188,22 @@ def test_nothing_comes_back_from_an_emptied_cache(workspace: Workspace) -> None:
     assert (workspace.root / "length.json").is_file()
 
 
+@pytest.mark.parametrize("by_a_kill", [False, True])
+def test_a_run_that_was_forgotten_does_not_come_back_and_stops_nothing(workspace: Workspace, by_a_kill: bool) -> None:
+    _double(workspace)
+    cache = versioning.cache(workspace)
+    ((run, _),) = cache.runs()
+    (workspace.root / "source.txt").write_text("xyz")
+    _double(workspace)
+    cache.forget(run)
+    assert not run.parent.exists()
+    if by_a_kill:
+        run.parent.mkdir()
+    (workspace.root / "source.txt").write_text("ab")
+    assert not versioning.restore(workspace, "double")
+    assert (workspace.root / "doubled" / "text.txt").read_text() == "xyzxyz"
+
+
 def test_a_torn_lock_file_is_rebuilt(workspace: Workspace) -> None:
     _double(workspace)
     _count(workspace)
