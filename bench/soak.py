@@ -25,6 +25,8 @@ from pathlib import Path
 from bench.soak_checks import Trainings, examine, runs_by_state, trainings_done
 from bench.soak_events import EVENTS, LASTING, Soak, remember
 from bench.soak_line import Line, until
+from data.errors import PersonNeededError
+from flows.attempts import last_attempt
 from flows.inputs import last_cycle, look_at
 
 PAUSE = 5.0
@@ -112,13 +114,23 @@ def is_at_rest(soak: Soak) -> bool:
 
 
 def look_after(soak: Soak, trainings: Trainings) -> None:
-    """Count trainings, and start a watch again that ended by itself, which it must not."""
+    """Count trainings, be the person it waits for, and start a watch again that ended by itself, which it must not."""
     trainings.count_new()
+    _agree(soak)
     soak.line.is_typing()
     watch = soak.line.watch
     if watch is not None and watch.poll() is not None:
         soak.line.wrong.append(f"The watch ended by itself with {watch.returncode}.")
         soak.line.start_watch()
+
+
+def _agree(soak: Soak) -> None:
+    """Where so many documents were lost that a person has to agree, agree once."""
+    line, last = soak.line, last_attempt(soak.line.workspace)
+    if last is None or last.exit_code != PersonNeededError.exit_code or last.key in soak.agreed:
+        return
+    if line.type("run", "--wait", "--accept-loss", "--reason", "The folder is as it should be."):
+        soak.agreed.add(last.key)
 
 
 def _progress(soak: Soak, counts: Counter[str], minutes: float) -> str:

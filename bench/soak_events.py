@@ -39,6 +39,8 @@ class Soak:
     """Seconds for which each database was out of reach."""
     out: set[str] = field(default_factory=set)
     """Databases that are out of reach now."""
+    agreed: set[str] = field(default_factory=set)
+    """Keys of cycles whose loss of documents a person has agreed to."""
 
     @property
     def folder(self) -> Path:

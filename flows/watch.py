@@ -75,7 +75,7 @@ def _state(result: CycleResult) -> State[Any]:
 
 
 @flow(name=orchestration.LOOK, persist_result=False, validate_parameters=False)
-async def look(root: str, due: bool = False) -> State[Any]:
+def look(root: str, due: bool = False) -> State[Any]:
     """Look at the documents folder until it lies still, and send the event if a cycle is wanted.
 
     Args:
@@ -88,9 +88,9 @@ async def look(root: str, due: bool = False) -> State[Any]:
     still = Stillness(params.settle_seconds, params.restless_seconds)
     now = look_at(workspace)
     while not still.lies(now.documents):
-        await asyncio.sleep(params.poll_seconds)
+        time.sleep(params.poll_seconds)
         now = look_at(workspace)
-    sent = await announce(workspace, now, due)
+    sent = asyncio.run(announce(workspace, now, due))
     get_run_logger().info("The documents are %.8s; %s", now.documents, "a cycle was asked for" if sent else "no cycle")
     return Completed(name="Announced" if sent else "Nothing to do")
 
@@ -182,13 +182,13 @@ async def serve(workspace: Workspace, say: Callable[[str], None], shared: bool) 
     if swept.missed:
         missed = make_event(workspace, "missed", reasons=(_told(swept)[-1],))
         await asyncio.to_thread(notify, workspace, missed)
-    runner = Runner(name=params.name, query_seconds=QUERY_SECONDS, limit=1, pause_on_shutdown=False)
+    stopped, leave = _on_signals()
+    runner = Served(leave, name=params.name, query_seconds=QUERY_SECONDS, limit=1, pause_on_shutdown=False)
     for deployment in await orchestration.deployments(params, str(workspace.root), update, look):
         await runner.aadd_deployment(deployment)
     serving = asyncio.create_task(runner.start())
     while not (runner.started or serving.done()):
         await asyncio.sleep(0.05)
-    stopped = _on_signals()
     watching = asyncio.create_task(Eye(workspace, say).watch())
     say(f"{workspace.documents} is watched; a cycle is due at {params.cron!r} ({params.timezone}). Ctrl-C ends it.")
     done, _ = await asyncio.wait({serving, watching, stopped}, return_when=asyncio.FIRST_COMPLETED)
@@ -210,8 +210,20 @@ def _told(swept: orchestration.Swept) -> list[str]:
     return said
 
 
-def _on_signals() -> "asyncio.Task[None]":
-    """Done once SIGTERM or SIGINT came; set after Prefect has set its own handlers, which would block."""
+class Served(Runner):
+    """Prefect's runner, which leaves it to the watch what SIGTERM does: its own way blocks the loop."""
+
+    def __init__(self, leave: Callable[..., None], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.leave = leave
+
+    def handle_sigterm(self, *args: Any, **kwargs: Any) -> None:
+        """What the runner lets SIGTERM do once it starts."""
+        self.leave(*args, **kwargs)
+
+
+def _on_signals() -> tuple["asyncio.Task[None]", Callable[..., None]]:
+    """A task that is done once SIGTERM or SIGINT came, and what they call."""
     loop, came = asyncio.get_running_loop(), asyncio.Event()
 
     def leave(*_: object) -> None:
@@ -224,7 +236,7 @@ def _on_signals() -> "asyncio.Task[None]":
     async def wait() -> None:
         await came.wait()
 
-    return asyncio.create_task(wait())
+    return asyncio.create_task(wait()), leave
 
 
 class Eye:
