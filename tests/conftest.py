@@ -43,6 +43,8 @@ os.environ.update(
         "GIT_COMMITTER_EMAIL": "tests@relearn.invalid",
         # one thread each, so that a seeded run gives the same bits everywhere
         "OMP_NUM_THREADS": "1",
+        # what trains with more sleeps while it waits: spinning beside another worker costs it most of its speed
+        "OMP_WAIT_POLICY": "PASSIVE",
         "TOKENIZERS_PARALLELISM": "false",
     }
 )
