@@ -1,13 +1,14 @@
 """Reading a folder of documents, and the collection that stage ``ingest`` makes of it.
 
-The collection holds ``snapshot.json``, the normalised text of each document in ``texts/<id>.md``, and what was
-noticed in ``report.json``.
+The collection holds ``snapshot.json``, the documents' normalised texts in ``texts.jsonl``, in the same order, and
+what was noticed in ``report.json``. The texts are one file, because file systems and DVC work per file: with one per
+document they take longer than all reading and checking.
 """
 
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,15 +20,16 @@ from data.converter import check_length
 from data.documents import CONVERTED, LEGACY, READABLE, Parsed, decode, normalised, parse, size_limit
 from data.errors import InputError, UnreadableError
 from data.extraction import Source
-from data.files import digest_bytes, read_record, write_long_record, write_record, write_texts
+from data.files import digest_bytes, each_record, read_record, write_long_record, write_record, write_records
 from data.identity import Candidate, assign_ids, sketch
 from data.param_stages import IngestParams
 from data.plain_formats import csv_to_markdown
-from data.records import DocumentVersion, Quarantined, Snapshot
+from data.records import DocumentText, DocumentVersion, Quarantined, Snapshot
 from data.report_records import IngestReport, Lineage
 from data.snapshots import VANISHED, scan, snapshot_digest, unreadable_digest, why_unreadable
 
 LINEAGE_FILE = "lineage.json"
+TEXTS_FILE = "texts.jsonl"
 Converter = Callable[[bytes, str], str]
 """Content and ending of an office file to its text."""
 
@@ -205,23 +207,31 @@ def write_collection(
 ) -> None:
     """Write a collection into an empty ``folder``; ``text`` gives that of each document, one after the other."""
     write_record(folder / "report.json", report)
-    write_texts(folder / "texts", ((f"{document.id}.md", text(document)) for document in snapshot.documents))
+    texts = (DocumentText(path=document.path, text=text(document)) for document in snapshot.documents)
+    write_records(folder / TEXTS_FILE, texts)
     write_long_record(folder / "snapshot.json", snapshot)
 
 
 def read_collection(folder: Path) -> tuple[Snapshot, list[Source]]:
-    """A collection as facts are read from it, in the snapshot's order."""
+    """A collection as facts are read from it, in the snapshot's order.
+
+    Raises:
+        InputError: a file of it is missing or damaged.
+    """
     snapshot = read_record(folder / "snapshot.json", Snapshot)
-    sources = [
-        Source(
-            document.id,
-            document.digest,
-            document.title,
-            (folder / "texts" / f"{document.id}.md").read_text(encoding="utf-8"),
-        )
-        for document in snapshot.documents
-    ]
-    return snapshot, sources
+    texts = read_texts(folder / TEXTS_FILE, {document.path for document in snapshot.documents})
+    if len(texts) != len(snapshot.documents):
+        raise InputError(f"{folder} does not hold the text of every document. Delete it, then run relearn run.")
+    return snapshot, [Source(one.id, one.digest, one.title, texts[one.path]) for one in snapshot.documents]
+
+
+def read_texts(file: Path, paths: Container[str]) -> dict[str, str]:
+    """Path -> text of the documents of a collection that have one of these paths.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    return {one.path: one.text for one in each_record(file, DocumentText) if one.path in paths}
 
 
 def as_collection(

@@ -118,6 +118,10 @@ def write_bytes(path: Path, content: bytes) -> None:
         InputError: a folder lies there.
         OutsideError: the disk refused it; ``path`` is unchanged.
     """
+    _write_pieces(path, [content])
+
+
+def _write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
     if path.is_dir():
         raise InputError(
             f"{path} is a folder, but a file belongs there. Take it away, then run the same command again."
@@ -128,7 +132,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:
-                stream.write(content)
+                stream.writelines(pieces)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.chmod(0o644)
@@ -163,18 +167,6 @@ def write_text(path: Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def write_texts(folder: Path, texts: Iterable[tuple[str, str]]) -> None:
-    """Write many UTF-8 texts, one by one with their names, below a folder that ``building`` puts onto the disk.
-
-    Raises:
-        OutsideError: the disk refused it.
-    """
-    with refused_writes(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts:
-            (folder / name).write_bytes(text.encode("utf-8"))
-
-
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically, with sorted keys, so that equal content is equal bytes."""
     write_text(path, json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
@@ -192,8 +184,7 @@ def write_long_record(path: Path, record: BaseModel) -> None:
 
 def write_records(path: Path, records: Iterable[BaseModel]) -> None:
     """Write records as JSON lines atomically, in the order given."""
-    lines = (record.model_dump_json(by_alias=True) + "\n" for record in records)
-    write_text(path, "".join(lines))
+    _write_pieces(path, (record.model_dump_json(by_alias=True).encode() + b"\n" for record in records))
 
 
 def read_json(path: Path) -> Any:
@@ -273,23 +264,29 @@ def read_records(path: Path, kind: type[M]) -> list[M]:
     Raises:
         InputError: missing, or a line is not of this kind.
     """
+    return list(each_record(path, kind))
+
+
+def each_record(path: Path, kind: type[M]) -> Iterator[M]:
+    """``read_records``, one by one."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                if line.strip():
+                    yield _record(path, number, line, kind)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist. Run the stage that writes it first.") from error
     except OSError as error:
         raise _no_file(path, error) from error
-    records = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            records.append(kind.model_validate_json(line))
-        except ValidationError as error:
-            raise InputError(
-                f"{path}, line {number}, is no {kind.__name__} record ({_first(error)}). Mend that line."
-            ) from error
-    return records
+
+
+def _record(path: Path, number: int, line: bytes, kind: type[M]) -> M:
+    try:
+        return kind.model_validate_json(line)
+    except ValidationError as error:
+        raise InputError(
+            f"{path}, line {number}, is no {kind.__name__} record ({_first(error)}). Mend that line."
+        ) from error
 
 
 @contextlib.contextmanager

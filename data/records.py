@@ -45,7 +45,7 @@ class DocumentVersion(Record):
     """SHA-256 of the file's bytes."""
     title: str
     characters: int
-    """Length of the normalised text in ``texts/<id>.md`` of the collection."""
+    """Length of the normalised text."""
     sketch: Annotated[
         bytes, BeforeValidator(_packed), PlainSerializer(lambda sketch: b64encode(sketch).decode(), when_used="json")
     ]
@@ -55,6 +55,13 @@ class DocumentVersion(Record):
     @classmethod
     def _upgraded(cls, _: int) -> int:
         return 2
+
+
+class DocumentText(Record):
+    """The normalised text of one document of a collection."""
+
+    path: str
+    text: str
 
 
 class Quarantined(Record):

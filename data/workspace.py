@@ -39,7 +39,7 @@ class Workspace:
     # what stages write (DVC outputs)
     @property
     def collection(self) -> Path:
-        """``snapshot.json`` and ``texts/<id>.md``, the normalised texts."""
+        """``snapshot.json`` and ``texts.jsonl``, the normalised texts."""
         return self.root / "data" / "collection"
 
     @property
@@ -137,9 +137,9 @@ class Workspace:
         """A snapshot that a cycle worked on, kept so that later ones can be compared with it."""
         return self.state / "snapshots" / f"{digest}.json"
 
-    def text_file(self, digest: str) -> Path:
-        """The normalised text of a document version, by its digest, kept so that a report can show what changed."""
-        return self.state / "texts" / f"{digest}.md"
+    def texts_file(self, digest: str) -> Path:
+        """The normalised texts of a snapshot that a cycle worked on, kept so that a report can show what changed."""
+        return self.state / "texts" / f"{digest}.jsonl"
 
     @property
     def serving(self) -> Path:

@@ -236,8 +236,7 @@ def _needed_documents(workspace: Workspace, kept: Kept) -> set[str]:
 
 
 def _snapshots(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
-    accepted = read_record(workspace.accepted, Accepted) if workspace.accepted.is_file() else Accepted()
-    needed = kept.snapshots | {one.digest for one in (accepted.snapshot, accepted.last) if one}
+    needed = _compared(workspace, kept)
     for file in workspace.snapshot_file("any").parent.glob("*.json"):
         if file.stem not in needed:
             yield _file("snapshots", file)
@@ -245,10 +244,16 @@ def _snapshots(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
 
 def _texts(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
     """What reports compare with; a report on documents whose text is gone says so."""
-    needed = _needed_documents(workspace, kept)
-    for file in workspace.text_file("any").parent.glob("*.md"):
+    needed = _compared(workspace, kept)
+    for file in workspace.texts_file("any").parent.glob("*"):
         if file.stem not in needed:
             yield _file("texts of documents", file)
+
+
+def _compared(workspace: Workspace, kept: Kept) -> frozenset[str]:
+    """Digests of the snapshots that others are compared with."""
+    accepted = read_record(workspace.accepted, Accepted) if workspace.accepted.is_file() else Accepted()
+    return kept.snapshots | {one.digest for one in (accepted.snapshot, accepted.last) if one}
 
 
 def _conversions(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:

@@ -34,7 +34,13 @@ def interrupted_swaps(workspace: Workspace) -> list[Path]:
 def _written_folders(workspace: Workspace) -> Iterator[Path]:
     """Every folder that this project writes into itself, without libraries' own."""
     own = [workspace.root / "data", workspace.inputs, workspace.inputs / "code", workspace.metrics("train").parent]
-    state = [workspace.state, workspace.state / "snapshots", workspace.reports, workspace.state / "bases"]
+    state = [
+        workspace.state,
+        workspace.state / "snapshots",
+        workspace.state / "texts",
+        workspace.reports,
+        workspace.state / "bases",
+    ]
     caches = workspace.state / "cache"
     deep = [folder for folder in (caches, *caches.rglob("*")) if folder.is_dir() and not folder.name.endswith(DRAFT)]
     runs = [folder for folder in workspace.checkpoints.glob("*") if folder.is_dir()]

@@ -1,15 +1,14 @@
 """The texts of the documents before and after, which the report compares.
 
-What a collection held is kept by content (``.relearn/texts/<digest>.md``), because the collection itself is written
-anew by every cycle and a report compares with the last accepted snapshot, which may be many cycles old.
+What a collection held is kept (``.relearn/texts/``), because the collection itself is written anew by every cycle and a
+report compares with the last accepted snapshot, which may be many cycles old.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from data.collection import known_collection
+from data.collection import TEXTS_FILE, known_collection, read_texts
 from data.files import read_record, write_bytes
 from data.probes import Probe
 from data.records import Accepted, DocumentVersion, Snapshot
@@ -33,21 +32,19 @@ class Comparison:
 
 
 def keep_texts(workspace: Workspace, snapshot: Snapshot) -> None:
-    """Keep the texts of a collection, each version of a document once.
+    """Keep the texts of a collection, once.
 
-    A kept text is another name (hard link) of the collection's file, which is replaced and never written to again;
+    What is kept is another name (hard link) of the collection's file, which is replaced and never written to again;
     only where the file system knows no such links is it a copy.
     """
-    for document in snapshot.documents:
-        kept = workspace.text_file(document.digest)
-        if kept.is_file():
-            continue
-        text = _collected_file(workspace, document)
-        try:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            os.link(text, kept)
-        except OSError:
-            write_bytes(kept, text.read_bytes())
+    texts, kept = workspace.collection / TEXTS_FILE, workspace.texts_file(snapshot.digest)
+    if kept.is_file():
+        return
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        os.link(texts, kept)
+    except OSError:
+        write_bytes(kept, texts.read_bytes())
 
 
 def comparison(workspace: Workspace, snapshot: Snapshot) -> Comparison:
@@ -73,41 +70,36 @@ def _texts(
     """The first texts of each kind of change, in the order changed, new, withdrawn."""
     old = {document.id: document for document in before.documents} if before else {}
     now = {document.id: document for document in after.documents}
-    changed = [one for one in after.documents if one.id in old and old[one.id].digest != one.digest]
-    added = [one for one in after.documents if one.id not in old]
-    gone = [one for one in old.values() if one.id not in now]
+    changed = [one for one in after.documents if one.id in old and old[one.id].digest != one.digest][:MOST]
+    added = [one for one in after.documents if one.id not in old][:MOST]
+    gone = [one for one in old.values() if one.id not in now][:MOST]
+    new_texts = read_texts(workspace.collection / TEXTS_FILE, {one.path for one in (*changed, *added)})
+    old_texts = _kept(workspace, before, [*(old[one.id] for one in changed), *gone], known)
     return (
         *(
             DocumentTexts(
                 path=one.path,
                 old_path=old[one.id].path,
-                old=_kept(workspace, old[one.id], known),
-                new=_collected(workspace, one),
+                old=old_texts.get(old[one.id].path),
+                new=new_texts[one.path],
             )
-            for one in changed[:MOST]
+            for one in changed
         ),
-        *(DocumentTexts(path=one.path, old_path=None, old="", new=_collected(workspace, one)) for one in added[:MOST]),
+        *(DocumentTexts(path=one.path, old_path=None, old="", new=new_texts[one.path]) for one in added),
         *(
-            DocumentTexts(path=one.path, old_path=one.path, withdrawn=True, old=_kept(workspace, one, known), new="")
-            for one in gone[:MOST]
+            DocumentTexts(path=one.path, old_path=one.path, withdrawn=True, old=old_texts.get(one.path), new="")
+            for one in gone
         ),
     )
 
 
-def _kept(workspace: Workspace, document: DocumentVersion, known: dict[str, str]) -> str | None:
-    """A text of an earlier snapshot; None where it was not kept."""
-    file = workspace.text_file(document.digest)
-    if document.digest in known:  # read by today's readers, as the collection is
-        return known[document.digest]
-    return file.read_text(encoding="utf-8") if file.is_file() else None
-
-
-def _collected(workspace: Workspace, document: DocumentVersion) -> str:
-    return _collected_file(workspace, document).read_text(encoding="utf-8")
-
-
-def _collected_file(workspace: Workspace, document: DocumentVersion) -> Path:
-    return workspace.collection / "texts" / f"{document.id}.md"
+def _kept(
+    workspace: Workspace, before: Snapshot | None, documents: Sequence[DocumentVersion], known: dict[str, str]
+) -> dict[str, str]:
+    """Path -> text of documents of an earlier snapshot, as far as they were kept; what the base knows comes first."""
+    file = workspace.texts_file(before.digest) if before else None
+    kept = read_texts(file, {one.path for one in documents}) if file and file.is_file() else {}
+    return kept | {one.path: known[one.digest] for one in documents if one.digest in known}  # read by today's readers
 
 
 def probe_documents(probes: Sequence[Probe], paths: dict[str, str], snapshot: Snapshot) -> dict[str, tuple[str, ...]]:

@@ -25,6 +25,7 @@ from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.logging.handlers import APILogHandler
 from prefect.testing.utilities import prefect_test_harness
 
+from data.collection import read_collection
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.events import Event
 from data.files import digest_tree, read_json, read_record, read_records, write_json
@@ -109,7 +110,7 @@ def test_the_hooks_of_the_workspace_were_told_once(finished: Workspace) -> None:
 
 def test_the_texts_are_kept_so_that_a_later_report_shows_what_changed(finished: Workspace) -> None:
     snapshot = read_record(finished.collection / "snapshot.json", Snapshot)
-    assert all(finished.text_file(document.digest).is_file() for document in snapshot.documents)
+    assert finished.texts_file(snapshot.digest).is_file()
     report = (finished.reports / "v2.html").read_text()
     assert "<del>5</del> <ins>7</ins>" in report
 
@@ -263,8 +264,8 @@ def test_documents_written_while_they_are_read_are_not_taken_for_the_others(
             run_cycle(workspace.root, quick=True, loss_reason=None)
     file.write_text(old)
     assert run_cycle(workspace.root, quick=True, loss_reason=None).changed
-    texts = [text.read_text() for text in (workspace.collection / "texts").iterdir()]
-    assert [" 5 days" in text for text in texts if "Late" in text] == [True]
+    _, sources = read_collection(workspace.collection)
+    assert [" 5 days" in source.text for source in sources if "Late" in source.text] == [True]
 
 
 def test_a_base_that_learned_other_wordings_is_pointed_out(finished: Workspace, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from data.collection import TEXTS_FILE
 from data.files import read_json
 from data.params import load_params
 from data.workspace import STAGES, Workspace
@@ -292,7 +293,7 @@ def test_a_clock_set_back_hides_no_change_and_breaks_no_chain(
     ended = command(workspace, server, "run", "--quick", fault=back)
     assert "Version 4" in ended.said or "(version 4)" in ended.said, ended.said
     assert "(version 4)" in command(workspace, server, "run", "--quick").said
-    assert "$8" in "".join(path.read_text() for path in (workspace.collection / "texts").iterdir())
+    assert "$8" in (workspace.collection / TEXTS_FILE).read_text()
     done = command(
         workspace, server, "promote", "4", "--reason", "checked", fault=Fault(At("flows.promote.promote"), set_back)
     )

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from data.collection import as_collection, write_collection
+from data.collection import as_collection, read_collection, read_texts, write_collection
+from data.errors import InputError
 from data.files import write_record
 from data.probes import Evidence, Probe, ProbeAnswer
 from data.records import Accepted, Snapshot
@@ -81,14 +82,29 @@ def test_a_first_report_compares_with_what_the_base_knows(tmp_path: Path) -> Non
     assert "| Basic | $5 |" in str(fees.old)
 
 
-def test_each_version_of_a_text_is_kept_once(tmp_path: Path) -> None:
+def test_a_snapshots_texts_are_kept_once_and_take_no_room_of_their_own(tmp_path: Path) -> None:
     workspace = ignorant(tmp_path)
     snapshot = collect(workspace, OLD)
-    keep_texts(workspace, snapshot)
-    files = {file: file.stat().st_mtime_ns for file in (workspace.state / "texts").iterdir()}
-    assert {file.stem for file in files} == {document.digest for document in snapshot.documents}
-    keep_texts(workspace, snapshot)
-    assert files == {file: file.stat().st_mtime_ns for file in (workspace.state / "texts").iterdir()}
+    for _ in range(2):
+        keep_texts(workspace, snapshot)
+        assert [file.stem for file in (workspace.state / "texts").iterdir()] == [snapshot.digest]
+        assert workspace.texts_file(snapshot.digest).samefile(workspace.collection / "texts.jsonl")
+
+
+def test_a_collection_is_read_as_it_was_written_and_one_that_lacks_a_text_is_refused(tmp_path: Path) -> None:
+    workspace = ignorant(tmp_path)
+    snapshot = collect(
+        workspace, OLD | {"odd.md": '# Odd\n\nA line\u2028 of \x85 odd ends, and \\ "more" \U0001f600.\n'}
+    )
+    again, sources = read_collection(workspace.collection)
+    assert (again, {source.id: source.text for source in sources}) == (
+        snapshot,
+        {source.id: source.text for source in as_collection(workspace.documents, workspace.params().ingest)[1]},
+    )
+    file = workspace.collection / "texts.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match="every document"):
+        read_collection(workspace.collection)
 
 
 def test_where_files_cannot_be_linked_texts_are_copied_and_a_new_collection_leaves_old_ones_alone(
@@ -97,7 +113,6 @@ def test_where_files_cannot_be_linked_texts_are_copied_and_a_new_collection_leav
     workspace = ignorant(tmp_path)
     before = collect(workspace, OLD)
     keep_texts(workspace, before)
-    fees = next(document for document in before.documents if document.path == "fees.md")
     now = collect(workspace, NEW, before)
 
     def refuse(*_: object) -> None:
@@ -105,8 +120,9 @@ def test_where_files_cannot_be_linked_texts_are_copied_and_a_new_collection_leav
 
     monkeypatch.setattr("os.link", refuse)
     keep_texts(workspace, now)
-    assert all(workspace.text_file(document.digest).is_file() for document in (*before.documents, *now.documents))
-    assert "| Basic | $5 |" in workspace.text_file(fees.digest).read_text()
+    then, since = (read_texts(workspace.texts_file(one.digest), {"fees.md"})["fees.md"] for one in (before, now))
+    assert "| Basic | $5 |" in then
+    assert "| Basic | $7 |" in since
 
 
 def test_a_probe_belongs_to_the_documents_in_force_that_its_evidence_names(tmp_path: Path) -> None:

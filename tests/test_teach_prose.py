@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from data.collection import read_collection
 from data.files import digest_tree, read_json, read_record, read_records
 from data.records import Cohort, Question, Row
 from data.report_records import EvaluationReport, SynthesisReport
@@ -93,7 +94,7 @@ def test_prose_becomes_rows_and_a_cohort_that_is_never_trained(
     assert sum(one.kept for one in report.funnel) == len(rows)
     prose = [row for row in rows if row.teacher == "endpoint:m"]
     assert {(row.purpose, row.recipe) for row in prose} == {("question", "questions"), ("rephrase", "rephrase")}
-    texts = {path.stem: path.read_text() for path in (workspace.collection / "texts").iterdir()}
+    texts = {source.id: source.text for source in read_collection(workspace.collection)[1]}
     for row in prose:
         said = " ".join(texts[row.document][row.start : row.end].split())
         assert row.purpose == "rephrase" or row.completion.strip() in said
