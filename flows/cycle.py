@@ -6,9 +6,7 @@ Registration and promotion are never replayed from a cache.
 """
 
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +21,7 @@ from data.files import read_record, write_bytes, write_record
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, IngestReport, Judgement, StageRun, Verdict
 from data.snapshots import diff
-from data.workspace import Workspace, open_workspace
-from flows import ingest as ingesting
-from flows.assess import assess
-from flows.audit import audit
+from data.workspace import STAGES, Workspace, open_workspace
 from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
 from flows.inputs import accepted_snapshot, base_digest, fix_inputs, require_same_settings
 from flows.judged import Judged, keep, left_by_another
@@ -34,22 +29,14 @@ from flows.notices import tell_of_cycle
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
 from flows.report_texts import keep_texts
-from flows.synthesize import synthesize
-from flows.train import train
+from flows.stages import perform
 from tasks import dvc_sharing, ledger, registry, revisions, versioning
 from tasks.places import ledger_uri
 
-STAGES: dict[str, Callable[[Workspace], object]] = {
-    "synthesize": lambda workspace: synthesize(workspace, Lines("synthesize").asked, Lines("synthesize").warn),
-    "train": lambda workspace: train(workspace, Lines("train").trained),
-    "audit": audit,
-    "assess": lambda workspace: assess(workspace, Lines("assess").answered),
-}
-"""What follows from the snapshot, in order."""
 STATE_NAMES = {Verdict.PROMOTE: "Passed", Verdict.HOLD: "Held", Verdict.REJECT: "Rejected"}
 
 
-def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> StageRun:
+def run_stage(workspace: Workspace, stage: str) -> StageRun:
     """Run a stage unless DVC knows its outputs for these inputs, and record them."""
     if versioning.is_current(workspace, stage) or versioning.restore(workspace, stage):
         require_same_settings(workspace)
@@ -58,7 +45,7 @@ def run_stage(workspace: Workspace, stage: str, work: Callable[[], object]) -> S
     made_from = versioning.inputs(workspace, stage)
     require_same_settings(workspace)
     begun = time.monotonic()
-    work()
+    perform(workspace, stage)
     seconds = round(time.monotonic() - begun, 1)
     versioning.commit(workspace, stage, made_from)
     _say(stage, f"done in {seconds:.1f} s")
@@ -79,7 +66,7 @@ def _outside(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
 @task(task_run_name="ingest {key:.8}", cache_policy=NO_CACHE)
 def ingest(workspace: Workspace, key: str) -> StageRun:
     """Documents to snapshot; the snapshot is kept, so that later ones can be compared with it."""
-    run = run_stage(workspace, "ingest", lambda: ingesting.ingest(workspace))
+    run = run_stage(workspace, "ingest")
     if fix_inputs(workspace, workspace.is_quick()) != key:  # else the result would stand for other documents
         raise OutsideError(
             "The documents or the settings changed while the documents were read. Run the same command again; it "
@@ -98,7 +85,7 @@ def ingest(workspace: Workspace, key: str) -> StageRun:
 @task(task_run_name="{stage} {snapshot}", cache_policy=NO_CACHE)
 def work_on(workspace: Workspace, stage: str, snapshot: str) -> StageRun:
     """One of the stages that follow from the snapshot."""
-    return run_stage(workspace, stage, partial(STAGES[stage], workspace))
+    return run_stage(workspace, stage)
 
 
 @task(task_run_name="judge {snapshot}", cache_policy=NO_CACHE)
@@ -161,7 +148,7 @@ def cycle(root: str, key: str) -> State[Any]:
     prepare_registry.with_options(**_retried(workspace))(workspace)
     runs = [ingest(workspace, key)]
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
-    for stage in STAGES:
+    for stage in STAGES[1:]:
         runs.append(work_on.with_options(name=stage)(workspace, stage, snapshot))
     judgement = judge(workspace, snapshot)
     seconds = {run.stage: run.seconds for run in runs}

@@ -20,6 +20,7 @@ from data.workspace import Workspace, open_workspace
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
 from flows.notices import failure_told, tell_of_switch
 from flows.progress import Lines
+from flows.stages import perform
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
@@ -53,11 +54,22 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
             return known
         from tasks.prefect_server import prefect_server
 
-        with prefect_server(workspace):
+        with prefect_server(workspace, meanwhile=_load):
             finished = _finish(workspace, key, loss_reason)
         if finished.result is None:
             raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
         return finished.result
+
+
+def _load() -> None:
+    """Import what every cycle needs, which takes seconds."""
+    import flows.cycle
+    import flows.ingest  # noqa: F401
+    from tasks.tracking import load_mlflow
+    from tasks.validation import load_expectations
+
+    load_mlflow()
+    load_expectations()
 
 
 def _finish(workspace: Workspace, key: str, loss_reason: str | None) -> Cycle:
@@ -104,14 +116,8 @@ def run_stage_alone(root: Path, stage: str) -> Record:
             f"No cycle was begun in {workspace.root}, so that nothing says what a stage follows from. Begin "
             "with relearn run."
         )
-    from importlib import import_module
-
-    lines = Lines(stage)
-    reports = {"synthesize": (lines.asked, lines.warn), "train": (lines.trained,), "assess": (lines.answered,)}
-    work = getattr(import_module(f"flows.{stage}"), stage)
     with locked(workspace, f"stage {stage}"):
-        record: Record = work(workspace, *reports.get(stage, ()))
-    return record
+        return perform(workspace, stage)
 
 
 def promote_version(root: Path, version: int, reason: str, override: bool) -> "Promotion":

@@ -18,7 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data.errors import OutsideError
@@ -64,12 +64,15 @@ def configured_server(workspace: Workspace) -> str | None:
 
 
 @contextlib.contextmanager
-def prefect_server(workspace: Workspace, services: bool = False) -> Iterator[str]:
+def prefect_server(
+    workspace: Workspace, services: bool = False, meanwhile: Callable[[], None] | None = None
+) -> Iterator[str]:
     """Address of the API to work with: the configured one, or that of a child that ends with this block.
 
     Args:
         workspace: where the child keeps its database.
         services: whether the child also schedules runs, follows events and shows its pages.
+        meanwhile: what can be done while the child comes up, which takes seconds.
 
     Raises:
         OutsideError: the child does not come up.
@@ -78,13 +81,17 @@ def prefect_server(workspace: Workspace, services: bool = False) -> Iterator[str
     if configured is not None:
         yield configured
         return
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     port = _free_port()
     with _child(port, services) as child:
         url = f"http://{HOST}:{port}/api"
+        if meanwhile is not None:
+            meanwhile()
         _wait_for(url, child)
-        with temporary_settings(updates={PREFECT_API_URL: url}):
+        # heartbeats tell a lasting server of a crash; they delay the end of a run by up to a second
+        lone = {} if services else {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+        with temporary_settings(updates={PREFECT_API_URL: url, **lone}):
             try:
                 yield url
             finally:

@@ -40,6 +40,18 @@ QUIET = {
 }
 
 
+def load_mlflow() -> None:
+    """Import MLflow with its voice down, which takes seconds."""
+    os.environ.update(QUIET)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the caller tries again
+    import mlflow  # noqa: F401
+
+    for noisy in ("mlflow", "alembic"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # they log what is raised as well
+
+
 @contextlib.contextmanager
 def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
     """A client of the workspace's MLflow; whatever MLflow or its database raises becomes one sentence.
@@ -48,17 +60,12 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
         InputError: the workspace was moved or copied, and MLflow would write elsewhere.
         OutsideError: MLflow or its database does not answer, or the disk refuses.
     """
-    os.environ.update(QUIET)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the caller tries again
+    load_mlflow()
     import mlflow
     import requests
     import sqlalchemy.exc
     from mlflow.exceptions import MlflowException
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    for noisy in ("mlflow.store.db.utils", "urllib3.connectionpool"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)  # they log what is raised as well
     uri = mlflow_uri(workspace)
     try:
         _knock(uri)

@@ -150,7 +150,7 @@ def _validate(
     Raises:
         OutsideError: the disk refused the results, or an expectation could not be evaluated.
     """
-    _switch_off_telemetry()
+    load_expectations()
 
     def run() -> "ExpectationSuiteValidationResult":
         return _run(_open_project(workspace), name, suite, columns, identity)
@@ -182,8 +182,10 @@ def _run_or_remake(
         return run()
 
 
-def _switch_off_telemetry() -> None:
+def load_expectations() -> None:
+    """Import Great Expectations without its telemetry, which takes seconds."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations  # noqa: F401
 
 
 def _project(workspace: Workspace) -> Path:
