@@ -51,6 +51,9 @@ class UnreadableError(ValueError):
     """No text can be had from a file, which is set aside; the message says why and what to do, in whole sentences."""
 
 
-def quoted(said: str) -> str:
-    """What something outside said, as a part of one of our sentences: one line, and no longer than anybody reads."""
-    return " ".join(said.split())[:LONGEST_QUOTE]
+def quoted(said: str | BaseException) -> str:
+    """What something outside said, as a part of one of our sentences: one line, and no longer than anybody reads.
+
+    An error that says nothing is named by its kind.
+    """
+    return " ".join(str(said).split())[:LONGEST_QUOTE] or type(said).__name__

@@ -355,6 +355,11 @@ def printable(text: str) -> str:
     return "".join(one if one.isprintable() else f"\\u{ord(one):04x}" for one in text)
 
 
+def printable_lines(text: str) -> str:
+    """``printable``, line by line."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def shortened(text: str) -> str:
     """``text`` as in ``printable``, its middle left out where it is long: a name in a sentence or a table."""
     shown = printable(text)

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from data.errors import quoted
+
 
 class NotYamlError(ValueError):
     """The text is not plain YAML; the message says why, in one line."""
@@ -38,4 +40,4 @@ def parse_yaml(text: str) -> Any:
     except RecursionError as error:
         raise NotYamlError("it is nested too deep") from error
     except (yaml.YAMLError, ValueError, LookupError, ArithmeticError, AttributeError, TypeError) as error:
-        raise NotYamlError(" ".join(str(error).split())[:200]) from error
+        raise NotYamlError(quoted(error)) from error

@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from data.errors import RelearnError
+from data.errors import RelearnError, quoted
 from flows import command_line, command_look, command_serve, command_settings
 from flows.command import app, fail
 
@@ -69,8 +69,7 @@ def main() -> None:
                 "the same command again.",
                 1,
             )
-        said = " ".join(str(error).split()) or type(error).__name__
-        fail(f"{said} Run the same command again; if it stays, the details stand in {_keep_details()}.", 1)
+        fail(f"{quoted(error)} Run the same command again; if it stays, the details stand in {_keep_details()}.", 1)
     finally:
         gc.freeze()  # the interpreter would look through all libraries for garbage before it ends, for seconds
 

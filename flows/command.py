@@ -59,9 +59,9 @@ def quiet_output() -> Iterator[None]:
 
 def show(content: dict[str, Any], as_json: bool, lines: list[str]) -> None:
     """Print the result: one JSON object, or lines for people, without what would steer their terminal."""
-    from data.files import printable
+    from data.files import printable_lines
 
-    steady = "\n".join(printable(line) for text in lines for line in text.split("\n"))
+    steady = printable_lines("\n".join(lines))
     typer.echo(json.dumps(content, ensure_ascii=False) if as_json else steady)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from data.files import printable_lines
 from data.findings import Condition
 from flows.overview import Surroundings
 
@@ -111,7 +112,7 @@ def _largest_first(dropped: dict[str, int]) -> list[tuple[str, int]]:
 def dry_run_table(content: dict[str, Any]) -> Table:
     """What a run of stage ``synthesize`` would send, cost and write."""
     table = _named()
-    table.add_row("Changed", f"{content['statements']:,} sentences")
+    table.add_row("Changed", f"{content['statements']:,} sentence{'' if content['statements'] == 1 else 's'}")
     rows = ", ".join(f"{recipe} {count:,}" for recipe, count in content["rows"].items())
     table.add_row("Rows", f"{rows} (before the filters)")
     if not content["calls"]:
@@ -146,7 +147,7 @@ def _named() -> Table:
 
 def plain(text: str) -> Text:
     """Text as it is, without what could steer a terminal."""
-    return Text("".join(sign if sign.isprintable() or sign == "\n" else " " for sign in text))
+    return Text(printable_lines(text))
 
 
 def put(table: Table) -> None:

@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import State
 from prefect.runner import Runner
 from prefect.states import Completed
 
-from data.errors import InputError, OutsideError, RelearnError
+from data.errors import InputError, OutsideError, RelearnError, quoted
 from data.report_records import CycleResult
 from data.workspace import Workspace, open_workspace
 from flows import attempts
@@ -294,7 +294,7 @@ class Eye:
         except RelearnError:
             raise
         except Exception as error:  # whatever Prefect's clients raise where the server is gone
-            self.silent = " ".join(str(error).split()) or type(error).__name__
+            self.silent = quoted(error)
 
     def _just_sent(self, now: Now) -> bool:
         return (

@@ -6,7 +6,7 @@ import queue
 from collections.abc import Iterator
 from typing import Any
 
-from data.errors import OutsideError, RelearnError
+from data.errors import OutsideError, RelearnError, quoted
 
 
 @contextlib.contextmanager
@@ -27,10 +27,9 @@ def outage_said() -> Iterator[None]:
         if cause is None:
             raise
         _forget_what_was_not_sent()
-        said = " ".join(str(cause).split()) or type(cause).__name__
         address = PREFECT_API_URL.value() or "its temporary address"
         raise OutsideError(
-            f"Prefect's server at {address} did not answer ({said}). Start it again, or "
+            f"Prefect's server at {address} did not answer ({quoted(cause)}). Start it again, or "
             "unset PREFECT_API_URL, then run the same command again; it goes on from the last finished stage."
         ) from error
 

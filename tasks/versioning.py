@@ -24,7 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from data.errors import InputError, OutsideError, RelearnError
+from data.errors import InputError, OutsideError, RelearnError, quoted
 from data.files import digest_text, read_value, refusal
 from data.workspace import Workspace
 from tasks.dvc_cache import Cache
@@ -208,7 +208,7 @@ def _misconfigured(workspace: Workspace, error: Exception) -> InputError | None:
     file = workspace.root / ".dvc" / "config"
     if not isinstance(error, ConfigError) and getattr(error, "filename", None) != str(file):
         return None
-    said = getattr(error, "strerror", None) or " ".join(str(error).split()).removeprefix("config file error: ")
+    said = getattr(error, "strerror", None) or quoted(error).removeprefix("config file error: ")
     return InputError(
         f"{file}, or config.local beside it, is not what DVC can read ({said}). Mend it, or restore it from git, then "
         "run the same command again."
@@ -249,7 +249,7 @@ def translated(error: Exception) -> Exception:
     from dvc.output import OutputDoesNotExistError
     from dvc.stage.exceptions import StageNotFound
 
-    said = " ".join(str(error).split()).rstrip(".")
+    said = quoted(error).rstrip(".")
     if isinstance(error, LockError):
         return OutsideError(f"DVC is busy in another process ({said}). Wait for it, then run the same again.")
     if isinstance(error, StageNotFound):

@@ -76,6 +76,7 @@ class Watched:
         family = self.family()
         self.process.terminate()
         assert self.process.wait(60) == 0, self.said()
+        assert "Traceback" not in self.said(), self.said()
         assert not psutil.wait_procs(family, 20)[1]
 
     def said(self) -> str:
