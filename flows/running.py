@@ -1,5 +1,6 @@
 """Running a cycle or one stage: the lock, the environment of the libraries, and whether there is anything to do."""
 
+import asyncio
 import json
 import logging
 import os
@@ -52,10 +53,11 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
             return known
-        from tasks.prefect_server import prefect_server
+        from tasks.prefect_server import configured_server, prefect_server
 
+        own = configured_server(workspace) is None
         with prefect_server(workspace, meanwhile=_load):
-            finished = _finish(workspace, key, loss_reason)
+            finished = _finish(workspace, key, loss_reason, own)
         if finished.result is None:
             raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
         return finished.result
@@ -72,13 +74,14 @@ def _load() -> None:
     load_expectations()
 
 
-def _finish(workspace: Workspace, key: str, loss_reason: str | None) -> Cycle:
+def _finish(workspace: Workspace, key: str, loss_reason: str | None, own_server: bool) -> Cycle:
     """Run the flow and read what it wrote down; first, what a killed cycle with other inputs had left to do.
 
     Once a cycle has written its result down it is finished, even if Prefect's server is gone and never hears of it.
     """
     from flows.cycle import conclude, cycle
     from flows.judged import left_by_another
+    from tasks.orchestration import sweep_alone
     from tasks.prefect_outage import is_news, outage_said
 
     for name in ("prefect.flow_runs", "prefect.task_runs"):
@@ -87,6 +90,8 @@ def _finish(workspace: Workspace, key: str, loss_reason: str | None) -> Cycle:
         logging.getLogger(name).addFilter(is_news)
     try:
         with outage_said():
+            if own_server:
+                asyncio.run(sweep_alone())
             if left_by_another(workspace, key) is not None:
                 _require_success(conclude(str(workspace.root), key, return_state=True))
             fix_accepted(workspace, key, loss_reason)

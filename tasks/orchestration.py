@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prefect import Flow
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.filters import FlowRunFilterParentFlowRunId, TaskRunFilter
-    from prefect.client.schemas.objects import FlowRun, StateType
+    from prefect.client.schemas.objects import FlowRun, State, StateType
     from prefect.deployments.runner import RunnerDeployment
 
 CHANGED = "relearn.documents.changed"
@@ -135,24 +135,47 @@ async def sweep(name: str) -> Swept:
     For the one process that serves the line; nobody else works on its runs.
     """
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.objects import State, StateType
-    from prefect.states import Cancelled, Crashed
+    from prefect.states import Cancelled
 
     crashed = missed = 0
-    unfinished = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
-    gone: State[Any] = Crashed(message="The process that ran it is gone.")
+    unfinished = _unfinished()
     async with get_client() as client:
         for flow in (UPDATE, LOOK):
             for run in await _runs(client, flow, name, *unfinished):
-                await client.set_flow_run_state(run.id, gone, force=True)
+                await client.set_flow_run_state(run.id, _gone(), force=True)
                 crashed += 1
         for run in await _nested(client, name, *unfinished):
-            await client.set_flow_run_state(run.id, gone, force=True)
+            await client.set_flow_run_state(run.id, _gone(), force=True)
         for run in await _late(client, name):
             state: State[Any] = Cancelled(name="Missed", message="Nothing ran at that time; one run makes up for all.")
             await client.set_flow_run_state(run.id, state, force=True)
             missed += 1
     return Swept(crashed, missed)
+
+
+async def sweep_alone() -> None:
+    """End the cycles that a kill left unfinished on a server of the workspace's own.
+
+    For the one process that holds the workspace; those within a watch's updates are the watch's.
+    """
+    from prefect.client.orchestration import get_client
+
+    async with get_client() as client:
+        for run in await _read(client, NESTED, _unfinished()):
+            if run.parent_task_run_id is None:
+                await client.set_flow_run_state(run.id, _gone(), force=True)
+
+
+def _unfinished() -> "tuple[StateType, ...]":
+    from prefect.client.schemas.objects import StateType
+
+    return StateType.RUNNING, StateType.PENDING, StateType.CANCELLING
+
+
+def _gone() -> "State[Any]":
+    from prefect.states import Crashed
+
+    return Crashed(message="The process that ran it is gone.")
 
 
 async def _late(client: "PrefectClient", name: str) -> "list[FlowRun]":

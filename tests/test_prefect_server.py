@@ -1,6 +1,7 @@
 """Prefect's server is a child that ends with its parent, however that ends."""
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -33,6 +34,26 @@ with prefect_server(Workspace(Path(sys.argv[1]))):
     flow(lambda: get_run_logger().info("the last word"), name="speaker")()
 """
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from data.workspace import Workspace
+from tasks.prefect_server import prefect_server
+with prefect_server(Workspace(Path(sys.argv[1]))):
+    from prefect import flow
+    flow(lambda: flow(lambda: os.kill(os.getpid(), signal.SIGKILL), name="cycle")(), name=sys.argv[2])()
+"""
+
+NEXT = """
+import asyncio, sys
+from pathlib import Path
+from data.workspace import Workspace
+from tasks.orchestration import sweep_alone
+from tasks.prefect_server import prefect_server
+with prefect_server(Workspace(Path(sys.argv[1]))):
+    asyncio.run(sweep_alone())
+"""
+
 
 def test_killed_or_not_the_parent_leaves_no_server(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", PARENT, tmp_path], stdout=subprocess.PIPE, text=True) as parent:
@@ -57,3 +78,16 @@ def test_what_runs_said_last_is_kept_before_the_server_ends(tmp_path: Path) -> N
     assert done.stderr == ""
     with sqlite3.connect(tmp_path / "prefect.db") as database:
         assert ("the last word",) in database.execute("SELECT message FROM log").fetchall()
+
+
+def test_a_killed_cycle_is_ended_by_the_next_unless_a_watch_began_it(tmp_path: Path) -> None:
+    home = {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    for program in ((KILLED, "conclude"), (KILLED, "update"), (NEXT,)):
+        done = subprocess.run([sys.executable, "-c", program[0], tmp_path, *program[1:]], env=home, check=False)
+        assert done.returncode == (0 if program == (NEXT,) else -signal.SIGKILL)
+    with sqlite3.connect(tmp_path / "prefect.db") as database:
+        found = database.execute(
+            "SELECT flow.name, flow_run.state_type FROM flow_run JOIN flow ON flow.id = flow_run.flow_id"
+            " ORDER BY flow_run.created"
+        ).fetchall()
+    assert found == [("conclude", "CRASHED"), ("cycle", "RUNNING"), ("update", "RUNNING"), ("cycle", "RUNNING")]
