@@ -269,8 +269,8 @@ class CycleResult(Record):
     """What ``relearn run`` reports."""
 
     changed: bool
-    version: int | None = None
-    verdict: Verdict | None = None
+    version: int
+    verdict: Verdict
     reasons: tuple[str, ...] = ()
     seconds: dict[str, float] = Field(default_factory=dict)
     """Wall-clock seconds of each stage's own work; 0 for a stage whose outputs were already there."""

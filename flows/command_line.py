@@ -58,7 +58,7 @@ def run(
         result = run_cycle(workspace, quick, _loss_reason(accept_loss, reason), wait)
     content = result.model_dump(mode="json", exclude={"schema_", "next_command"})
     show(content, as_json, _run_lines(content, result.next_command))
-    if result.verdict is not None and result.verdict.value != "promote":
+    if result.changed and result.verdict != "promote":
         raise typer.Exit(3)
 
 

@@ -22,7 +22,8 @@ from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, IngestReport, Judgement, StageRun, Verdict
 from data.snapshots import diff
 from data.workspace import STAGES, Workspace, open_workspace
-from flows.decide import candidate, decide, is_champion, is_first_candidate, next_command, publish_report
+from flows.advice import next_command
+from flows.decide import candidate, decide, is_first_candidate, publish_report
 from flows.inputs import accepted_snapshot, base_digest, fix_inputs, require_same_settings
 from flows.judged import Judged, keep, left_by_another
 from flows.notices import tell_of_cycle
@@ -110,7 +111,7 @@ def register(workspace: Workspace, snapshot: str, judged: Judged) -> CycleResult
     wanted = workspace.params().registry.promote_first and judgement.verdict is Verdict.PROMOTE
     if wanted and is_first_candidate(workspace):
         promote(workspace, version, "The first candidate that passed every gate.")
-    command = next_command(workspace, version, judgement.verdict, promoted=is_champion(workspace, version))
+    command = next_command(workspace, version, judgement.verdict)
     report = publish_report(workspace, made, version, seconds, command)
     registry.attach(workspace, version, report, "report")
     return CycleResult(
@@ -130,8 +131,7 @@ def publish(workspace: Workspace, snapshot: str, result: CycleResult) -> None:
     settings = workspace.params().versioning
     if not settings.commit:
         return
-    verdict = result.verdict.value if result.verdict else "no verdict"
-    message = f"Version {result.version}: {verdict}\n\nDocuments {snapshot}. {' '.join(result.reasons)}"
+    message = f"Version {result.version}: {result.verdict}\n\nDocuments {snapshot}. {' '.join(result.reasons)}"
     revisions.commit(workspace, message, tag=f"v{result.version}")
     copied = dvc_sharing.push(workspace) if settings.push else None
     if copied:

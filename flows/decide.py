@@ -1,7 +1,6 @@
 """From the reports of a cycle to a verdict, a registered version and its HTML report."""
 
 import os
-import shlex
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +8,7 @@ from data.collection import read_lineage
 from data.files import read_record, read_records
 from data.probes import read_probes
 from data.proposals import starved
-from data.records import Answer, Cohort, FactChange, Grade, Snapshot
+from data.records import Answer, FactChange, Snapshot
 from data.report_records import (
     EvaluationReport,
     IngestReport,
@@ -22,6 +21,7 @@ from data.report_records import (
 from data.snapshots import diff
 from data.wordings import wordings_digest
 from data.workspace import Workspace
+from flows.advice import override
 from flows.inputs import base_digest, champion_entry, code_digest, promoted_candidate
 from flows.report_texts import comparison, probe_documents
 from models.gates import judge
@@ -61,40 +61,6 @@ def is_first_candidate(workspace: Workspace) -> bool:
     return promoted_candidate(workspace) is None
 
 
-def is_champion(workspace: Workspace, version: int) -> bool:
-    """Whether a version serves."""
-    entry = champion_entry(workspace)
-    return entry is not None and entry.to_version == version
-
-
-def next_command(workspace: Workspace, version: int, verdict: Verdict, promoted: bool) -> str:
-    """What a person would type next."""
-    if promoted:
-        return f"relearn ask {shlex.quote(sample_question(workspace))}"  # headings are untrusted text
-    if verdict is Verdict.PROMOTE:
-        return f'relearn promote {version} --reason "..."'
-    if verdict is Verdict.HOLD:
-        return _override(version)
-    return f"relearn report {version}"
-
-
-def _override(version: int) -> str:
-    return f'relearn promote {version} --override --reason "..."'
-
-
-def sample_question(workspace: Workspace) -> str:
-    """A short question that the base could not answer and the candidate can, from a table if there is one."""
-    learned = [
-        answer.question
-        for answer in read_records(workspace.evaluation / "answers.jsonl", Answer)
-        if answer.question.cohort is Cohort.NEW
-        and answer.candidate_grade is Grade.RIGHT
-        and answer.base_grade is not Grade.RIGHT
-    ]
-    plainest = min(learned, key=lambda question: ("/table/" not in question.id, len(question.question)), default=None)
-    return plainest.question.removeprefix("Question: ").removesuffix("\nAnswer:") if plainest else "..."
-
-
 def publish_report(
     workspace: Workspace, made: Candidate, version: int, seconds: dict[str, float], command: str
 ) -> Path:
@@ -129,7 +95,7 @@ def publish_report(
             warnings=(*ingested.warnings, *starved(synthesis.funnel), *_other_wordings(workspace)),
             seconds=seconds,
             data_docs=Path(os.path.relpath(data_docs_index(workspace), path.parent)).as_posix(),
-            next_command=command if made.judgement.verdict is not Verdict.REJECT else _override(version),
+            next_command=command if made.judgement.verdict is not Verdict.REJECT else override(version),
         ),
     )
 

@@ -19,7 +19,7 @@ from tasks.notify import name, send, send_all
 if TYPE_CHECKING:
     from flows.promote import Promotion
 
-_EVENTS: dict[Verdict | None, EventName] = {Verdict.HOLD: "held", Verdict.REJECT: "rejected"}
+_EVENTS: dict[Verdict, EventName] = {Verdict.HOLD: "held", Verdict.REJECT: "rejected"}
 
 
 def make_event(workspace: Workspace, event: EventName, **what: Any) -> Event:
@@ -50,7 +50,7 @@ def tell_of_cycle(workspace: Workspace, result: CycleResult, served: int | None)
 
     about = {
         "version": result.version,
-        "verdict": result.verdict.value if result.verdict else None,
+        "verdict": result.verdict.value,
         "report": result.report,
     }
     aside = _newly_quarantined(workspace)

@@ -151,8 +151,7 @@ def _last_cycle(workspace: Workspace) -> str:
     if cycle.result is None:
         return "not finished; relearn run goes on with it"
     when = f"{cycle.finished[:16].replace('T', ' ')} UTC: " if cycle.finished else ""
-    verdict = cycle.result.verdict.value if cycle.result.verdict else "no verdict"
-    return f"{when}{verdict}, version {cycle.result.version}"
+    return f"{when}{cycle.result.verdict}, version {cycle.result.version}"
 
 
 def _folder(workspace: Workspace) -> str:

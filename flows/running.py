@@ -18,6 +18,7 @@ from data.files import refused_writes, write_json
 from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
+from flows.advice import next_command
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
 from flows.notices import failure_told, tell_of_switch
 from flows.progress import Lines
@@ -52,7 +53,7 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         key = fix_inputs(workspace, quick)
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
-            return known
+            return known.model_copy(update={"next_command": next_command(workspace, known.version, known.verdict)})
         from tasks.prefect_server import configured_server, prefect_server
 
         own = configured_server(workspace) is None

@@ -68,7 +68,7 @@ def update(root: str, digest: str = "") -> State[Any]:
 def _state(result: CycleResult) -> State[Any]:
     from flows.cycle import STATE_NAMES
 
-    if not result.changed or result.verdict is None:
+    if not result.changed:
         return Completed(name="Unchanged", message="Nothing changed since the last cycle.")
     message = f"Version {result.version}: {' '.join(result.reasons)}"
     return Completed(name=STATE_NAMES[result.verdict], message=message)

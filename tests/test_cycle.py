@@ -89,7 +89,7 @@ def relearn(workspace: Workspace, *arguments: str) -> tuple[int, Any]:
 
 def test_a_first_cycle_registers_a_base_and_a_candidate_and_promotes_no_failure(finished: Workspace) -> None:
     code, result = relearn(finished, "run")
-    assert (code, result["changed"], result["version"], result["verdict"]) == (3, False, 2, "reject")
+    assert (code, result["changed"], result["version"], result["verdict"]) == (0, False, 2, "reject")
     assert set(result) == {"changed", "version", "verdict", "reasons", "seconds", "report"}
     assert any("0.9" in reason or "90" in reason for reason in result["reasons"])
     report = Path(result["report"]).read_text()
@@ -119,6 +119,14 @@ def test_a_rejected_candidate_serves_only_if_a_person_overrides(finished: Worksp
     with pytest.raises(PersonNeededError, match="--override"):
         promote(finished, 2, "I like it")
     assert status(finished.root)["champion"]["version"] == 1
+
+
+def test_what_to_type_next_follows_from_what_serves_now(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished.root, tmp_path / "workspace")
+    assert run_cycle(workspace.root, quick=False, loss_reason=None).next_command == "relearn report 2"
+    promote(workspace, 2, "it answers what we ask", override=True)
+    result = run_cycle(workspace.root, quick=False, loss_reason=None)
+    assert (result.changed, result.next_command) == (False, "relearn ask ..."), "it learned nothing to ask for"
 
 
 def test_the_champion_answers(finished: Workspace) -> None:

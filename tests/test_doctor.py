@@ -13,7 +13,7 @@ import pytest
 from data.errors import InputError, OutsideError
 from data.files import digest_tree, write_json, write_record
 from data.findings import Condition
-from data.report_records import Cycle, CycleResult
+from data.report_records import Cycle, CycleResult, Verdict
 from data.workspace import Workspace
 from flows.collect_garbage import collect_garbage
 from flows.doctor import CHECKS, doctor
@@ -111,7 +111,7 @@ def test_while_another_process_works_here_it_looks_and_touches_nothing(workspace
 
 def test_checkpoints_of_a_training_that_was_interrupted_after_the_cycle_stay(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    result = CycleResult(changed=True, reasons=(), seconds={})
+    result = CycleResult(changed=True, version=2, verdict=Verdict.PROMOTE)
     for name, age in (("train-old", 60), ("train-young", -60), ("base-old", 60)):
         (workspace.checkpoints / name).mkdir(parents=True)
         os.utime(workspace.checkpoints / name, (time.time() - age,) * 2)

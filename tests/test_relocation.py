@@ -51,7 +51,9 @@ def test_a_moved_workspace_says_so_and_doctor_lets_it_follow(
     workspace: Workspace, weights: Path, tmp_path: Path
 ) -> None:
     old, new = workspace.root, moved(workspace, tmp_path / "a new place")
-    result = CycleResult(changed=True, reasons=(), seconds={}, report=str(old / ".relearn" / "reports" / "v2.html"))
+    result = CycleResult(
+        changed=True, version=2, verdict=Verdict.PROMOTE, report=str(old / ".relearn" / "reports" / "v2.html")
+    )
     write_record(new.cycle, Cycle(key="k", result=result))
     for refused in (
         lambda: run_cycle(new.root, quick=False, loss_reason=None),
