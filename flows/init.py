@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import yaml
+
 from data.errors import InputError, OutsideError
 from data.files import building, write_text
 from data.params import Params, load_params
@@ -94,11 +96,20 @@ def _params(name: str, base: str | None) -> Params:
     return params.model_copy(update=changes)
 
 
+_NAMED = ("  - name: {}\n", "      name: {}\n")
+"""Where prefect.yaml gives the line's name to its deployments and to their work pool."""
+_SAID = ('"{}: documents changed"', "relearn.line.{}\n", "work-pool create {} ", "--pool {} ")
+"""Where it stands within a text, a resource or a command."""
+
+
 def _deployments(name: str) -> str:
     """The project's prefect.yaml for a line of this name."""
     text = (PROJECT_ROOT / "prefect.yaml").read_text(encoding="utf-8")
-    for said in ("  - name: {}\n", '"{}: documents changed"', "relearn.line.{}\n"):
-        text = text.replace(said.format(OWN_NAME), said.format(name))
+    written = name if yaml.safe_load(name) == name else f'"{name}"'  # 2024 is a number
+    for place in _NAMED:
+        text = text.replace(place.format(OWN_NAME), place.format(written))
+    for place in _SAID:
+        text = text.replace(place.format(OWN_NAME), place.format(name))
     return text
 
 

@@ -80,13 +80,20 @@ def test_a_new_workspace_is_whole_and_explains_itself(tmp_path: Path) -> None:
     assert ours.watch.name == "new"
     assert ours.model_copy(update={"versioning": theirs.versioning, "watch": theirs.watch}) == theirs
     update, look = yaml.safe_load((workspace.root / "prefect.yaml").read_text())["deployments"]
-    assert (update["name"], look["name"]) == ("new", "new")
+    assert [one["name"] for one in (update, look, update["work_pool"], look["work_pool"])] == ["new"] * 4
     assert update["triggers"][0]["match"] == {"prefect.resource.id": "relearn.line.new"}
     text = workspace.params_file.read_text()
     assert all(field.description and field.description.split()[0] in text for field in Params.model_fields.values())
     assert workspace.documents.is_dir()
     assert "documents/" in (workspace.root / "data" / "README.md").read_text()
     assert dvc(workspace.root, "remote", "list") == ""
+
+
+def test_a_workspace_may_be_named_like_a_number(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "2024")
+    update, look = yaml.safe_load((workspace.root / "prefect.yaml").read_text())["deployments"]
+    names = [one["name"] for one in (update, look, update["work_pool"], look["work_pool"])]
+    assert names == ["2024"] * 4 == [load_params(workspace.params_file).watch.name] * 4
 
 
 def test_an_existing_folder_stays_the_folder_it_is(tmp_path: Path) -> None:

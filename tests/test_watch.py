@@ -199,12 +199,12 @@ def test_prefect_yaml_deploys_the_same_to_a_server(workspace: Workspace) -> None
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
 
-        prefect("work-pool", "create", "relearn", "--type", "process", "--overwrite")
+        prefect("work-pool", "create", "workspace", "--type", "process", "--overwrite")
         prefect("deploy", "--all")
         prefect("deploy", "--all")
         with (workspace.root / "worker.log").open("w") as log:
             worker = subprocess.Popen(
-                [PREFECT, "worker", "start", "--pool", "relearn", "--limit", "1"],
+                [PREFECT, "worker", "start", "--pool", "workspace", "--limit", "1"],
                 cwd=workspace.root, env=environment, stdout=log, stderr=log,
             )  # fmt: skip
         try:
