@@ -65,8 +65,9 @@ def build_base(
         report: called with the progress of the training.
 
     Raises:
-        InputError: no snapshot of that date or before.
+        InputError: no snapshot of that date or before, or something else than a base lies at ``out``.
     """
+    _require_free(workspace, out)
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
     recipe = Recipe(*_snapshot(workspace, params, until or params.tiny.until), params.seed, params)
@@ -95,6 +96,13 @@ def build_base(
         write_text(draft / "README.md", _model_card(recipe, model, card, trained.tokens, trained.losses[-1]))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return out
+
+
+def _require_free(workspace: Workspace, out: Path) -> None:
+    """Nothing but an earlier base is replaced."""
+    taken = not out.is_dir() or (any(out.iterdir()) and not (out / LINEAGE_FILE).is_file())
+    if workspace.root.is_relative_to(out.resolve()) or (out.exists() and taken):
+        raise InputError(f"{out} holds something else than a base, which would be lost. Name a new folder with --out.")
 
 
 def _snapshot(workspace: Workspace, params: Params, until: str) -> tuple[Path, Path]:

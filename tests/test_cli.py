@@ -64,11 +64,17 @@ def relearn(*arguments: str) -> "subprocess.CompletedProcess[str]":
         (["ask", "x", "--workspace", str(ROOT / "tests")], 2, "no params.yaml"),
         (["ingest", "--workspace", "HERE"], 2, "Begin with relearn run"),
         (["run", "--accept-loss", "--workspace", "HERE"], 2, "needs a reason"),
+        (["base", "build", "--workspace", "HERE", "--out", "."], 2, "would be lost"),
+        (["base", "build", "--workspace", "HERE", "--out", "kept"], 2, "would be lost"),
+        (["init", "HERE", "--remote", "http://[x"], 2, "no address"),
         (["base", "build", "--until", "yesterday", "--workspace", "HERE", "--out", "/nowhere"], 2, "not a date"),
     ],
 )
 def test_failures_are_one_sentence_and_an_exit_code(arguments: list[str], code: int, says: str, tmp_path: Path) -> None:
-    shutil.copy(ROOT / "params.yaml", tmp_path)
+    if arguments[0] != "init":
+        shutil.copy(ROOT / "params.yaml", tmp_path)
+        (tmp_path / "kept").mkdir()
+        (tmp_path / "kept" / "letter.md").write_text("mine")
     done = relearn(*(str(tmp_path) if argument == "HERE" else argument for argument in arguments))
     assert (done.returncode, done.stdout) == (code, "")
     assert says in done.stderr
