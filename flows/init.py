@@ -1,6 +1,6 @@
 """A new workspace: a git and DVC repository of its own, in which each cycle becomes a commit.
 
-What it holds is written beside its place and swapped in whole, so that an interrupted call leaves nothing.
+What it holds is written beside its place and swapped in whole; after an interruption the same call goes on.
 """
 
 import re
@@ -11,15 +11,15 @@ from urllib.parse import urlsplit
 import yaml
 
 from data.errors import InputError, OutsideError
-from data.files import building, write_text
+from data.files import building, remove, write_text
 from data.params import Params, load_params
 from data.params_file import render
 from data.workspace import PROJECT_ROOT, Workspace, require_model
 from flows.inputs import PIPELINE_FILES
 from tasks import dvc_sharing, revisions
 
-DRAFT = "workspace"
-"""Built in an existing folder under this name, then unpacked."""
+DRAFT = ".relearn-workspace"
+"""Built in an existing folder under this name, then unpacked; the next call goes on where one was interrupted."""
 OWN_NAME = "relearn"
 """The project's own watch.name, as prefect.yaml repeats it."""
 IGNORED = """\
@@ -64,7 +64,9 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
         OutsideError: git or DVC refuses, or the disk is full.
     """
     target = folder.resolve()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if (target / DRAFT).is_dir():
+        return _unpacked(target)
+    if target.exists() and (not target.is_dir() or any(not _is_left(path) for path in target.iterdir())):
         raise InputError(f"{folder} is not empty. Name a folder that does not exist yet.")
     params = _params(target.name, base)
     address = _address(remote) if remote else None
@@ -77,10 +79,21 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
         dvc_sharing.start(draft, address)
         if not revisions.commit(Workspace(draft), "A workspace of Relearn"):
             raise OutsideError(f"git ignores the files of {folder} by a rule outside of it. Choose another place.")
-    if place != target:
-        for child in sorted(place.iterdir()):
-            child.rename(target / child.name)
-        place.rmdir()
+    return _unpacked(target) if place != target else Workspace(target)
+
+
+def _is_left(path: Path) -> bool:
+    """Whether an interrupted call left this in an existing folder."""
+    return path.name.startswith(f".{DRAFT}.")
+
+
+def _unpacked(target: Path) -> Workspace:
+    """What was built within its own place, moved up."""
+    for left in filter(_is_left, list(target.iterdir())):
+        remove(left)
+    for child in sorted((target / DRAFT).iterdir()):
+        child.rename(target / child.name)
+    (target / DRAFT).rmdir()
     return Workspace(target)
 
 
@@ -126,7 +139,13 @@ def _base(base: str) -> str:
 
 def _address(remote: str) -> str:
     """An address as it is, a folder by its full path: DVC would read it from where its configuration lies."""
-    if urlsplit(remote).password:
+    try:
+        secret = urlsplit(remote).password
+    except ValueError as error:
+        raise InputError(
+            f"The remote {remote!r} is no address ({error}). Name a folder, or an address like s3://bucket/path."
+        ) from error
+    if secret:
         raise InputError(
             "The remote's address holds a password, and .dvc/config stands in git. Give the address without it, then: "
             "dvc remote modify --local origin password ..."

@@ -64,11 +64,11 @@ def commit(workspace: Workspace, message: str, tag: str | None = None) -> bool:
             f"{root} is no git repository of its own, and versioning.commit in params.yaml is set. Make one with "
             "git init, or set it to false."
         )
-    present = [name for name in OURS if _holds_something(root / name)]
-    _git(root, "add", "--", *present)
-    changed = _git(root, "diff", "--cached", "--name-only", "--", *present)
+    present = [name for name in OURS if _holds_something(root / name) or _git(root, "ls-files", "--", name)]
+    _git(root, "add", "--all", "--", *present)
+    changed = [name for name in present if _git(root, "diff", "--cached", "--name-only", "--", name)]
     if changed:
-        _git(root, *_identity(root), "commit", "--quiet", "--message", message, "--only", "--", *present)
+        _git(root, *_identity(root), "commit", "--quiet", "--message", message, "--only", "--", *changed)
     if tag is not None and not _git(root, "tag", "--list", tag):
         _git(root, *_identity(root), "tag", "--annotate", "--message", message, tag)
     return bool(changed)

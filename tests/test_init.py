@@ -35,6 +35,8 @@ from tests.local_server import free_port, served
 from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
 from tests.watched import until
 
+WHOLE = [".dvc", ".dvcignore", ".git", ".gitignore", "data", "dvc.yaml", "params.yaml", "prefect.yaml"]
+
 RELEARN = Path(sys.executable).with_name("relearn")
 DVC = Path(sys.executable).with_name("dvc")
 
@@ -103,7 +105,22 @@ def test_an_existing_folder_stays_the_folder_it_is(tmp_path: Path) -> None:
     make_workspace(folder)
     assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, before.st_mode)
     assert git(folder, "status", "--porcelain") == ""
-    assert not (folder / "workspace").exists()
+    assert sorted(path.name for path in folder.iterdir()) == WHOLE
+
+
+@pytest.mark.parametrize("instant", ["flows.init.dvc_sharing.start", "flows.init.revisions.commit", "Path.rmdir"])
+def test_an_interrupted_call_is_made_again(instant: str, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    killed = (
+        f"import os, sys, flows.init; from pathlib import Path; {instant} = lambda *_: os._exit(9);"
+        "flows.init.make_workspace(Path(sys.argv[1]))"
+    )
+    assert subprocess.run([sys.executable, "-c", killed, folder], cwd=ROOT, check=False).returncode == 9
+    assert any(folder.iterdir())
+    make_workspace(folder)
+    assert sorted(path.name for path in folder.iterdir()) == WHOLE
+    assert git(folder, "status", "--porcelain") == ""
 
 
 def test_a_workspace_follows_the_projects_pipeline(made: Workspace, tmp_path: Path) -> None:
@@ -115,7 +132,8 @@ def test_a_workspace_follows_the_projects_pipeline(made: Workspace, tmp_path: Pa
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "letter.txt").write_text("mine")
+    for name in ("letter.txt", ".letter.tmp"):
+        (tmp_path / name).write_text("mine")
     with pytest.raises(InputError, match="not empty"):
         make_workspace(tmp_path)
     with pytest.raises(InputError, match="neither a folder"):
@@ -124,7 +142,7 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
         make_workspace(tmp_path / "new", base=str(tmp_path))
     with pytest.raises(InputError, match="holds a password"):
         make_workspace(tmp_path / "new", remote="s3://key:word@bucket/place")
-    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".letter.tmp", "letter.txt"]
 
 
 def test_a_remote_that_dvc_cannot_speak_to_is_refused_before_anything_is_made(tmp_path: Path) -> None:
@@ -173,6 +191,23 @@ def test_a_lock_that_a_killed_git_left_is_mended_and_a_commit_asks_for_nothing(t
     assert states["git"] is Condition.MENDED
     assert not lock.exists()
     assert revisions.commit(workspace, "another", tag="v1")
+
+
+def test_probes_are_committed_as_they_are_also_when_none_are_left(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "new")
+    probes = workspace.root / "data" / "probes"
+    (probes / "empty").mkdir(parents=True, exist_ok=True)
+    (workspace.root / ".git" / "info" / "exclude").write_text(".DS_Store\n")
+    (probes / ".DS_Store").write_text("of a file manager")
+    turn(workspace, gates={"min_questions": 3})
+    assert revisions.commit(workspace, "none yet")
+    (probes / "one.jsonl").write_text("{}\n")
+    assert revisions.commit(workspace, "one")
+    assert git(workspace.root, "ls-files", "data/probes") == "data/probes/one.jsonl"
+    (probes / "one.jsonl").unlink()
+    assert revisions.commit(workspace, "none")
+    assert git(workspace.root, "ls-files", "data/probes") == ""
+    assert not revisions.commit(workspace, "nothing")
 
 
 def test_a_git_that_does_not_end_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
