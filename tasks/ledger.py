@@ -19,10 +19,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from data.errors import InputError, OutsideError, PersonNeededError
+from data.errors import InputError, OutsideError, PersonNeededError, quoted
 from data.files import digest_text, refusal
 from data.report_records import LedgerEntry
-from tasks.places import connect_args, without_passwords
+from tasks.places import connect_args, database_url, without_passwords
 
 PROMOTE = "promote"
 """The action that changes which version serves; every other entry leaves the champion as it is."""
@@ -211,12 +211,13 @@ def _as_json(evidence: dict[str, Any]) -> Any:
 
 
 def _is_absent(uri: str) -> bool:
-    url = sa.make_url(uri)
+    url = database_url(uri, "registry.ledger_uri")
     return url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file()
 
 
 def _engine(uri: str) -> Engine:
-    return sa.create_engine(uri, poolclass=sa.NullPool, connect_args=connect_args(uri))
+    url = database_url(uri, "registry.ledger_uri")
+    return sa.create_engine(url, poolclass=sa.NullPool, connect_args=connect_args(uri))
 
 
 @contextlib.contextmanager
@@ -265,8 +266,8 @@ def _clear_errors(uri: str) -> Iterator[None]:
                 f"The ledger at {without_passwords(uri)} could not be written ({said}). Free the disk or mend the "
                 "permissions, then run the same command again."
             ) from error
-        cause = getattr(error, "orig", None) or error
+        cause = quoted(without_passwords(str(getattr(error, "orig", None) or error)))
         raise OutsideError(
-            f"The ledger at {without_passwords(uri)} did not answer ({without_passwords(str(cause))}). Check "
+            f"The ledger at {without_passwords(uri)} did not answer ({cause}). Check "
             "registry.ledger_uri in params.yaml and that its database runs, then run the same command again."
         ) from error

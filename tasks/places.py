@@ -1,12 +1,19 @@
 """Where the databases of a workspace are: MLflow's and the ledger's, from one set of parameters."""
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from data.errors import InputError, quoted
 from data.workspace import Workspace
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 WAIT_SECONDS = 30
 """How long another process may hold an SQLite database before it counts as out of reach."""
+
+_IN_QUERY = re.compile(r"([?&][\w-]*(?:pass|pwd|secret|token|key)[\w-]*=)[^&\s\'\")]+", re.IGNORECASE)
+"""What the query of an address calls a secret."""
 
 
 def resolve_uri(workspace: Workspace, uri: str) -> str:
@@ -28,11 +35,28 @@ def mlflow_uri(workspace: Workspace) -> str:
     return resolve_uri(workspace, workspace.params().registry.mlflow_uri)
 
 
+def database_url(uri: str, setting: str) -> "URL":
+    """The address of a database, taken apart.
+
+    Raises:
+        InputError: it is none; ``setting`` is the parameter that says so.
+    """
+    import sqlalchemy as sa
+
+    try:
+        return sa.make_url(uri)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise InputError(
+            f"{without_passwords(uri)} is no address of a database ({quoted(without_passwords(str(error)))}). Set "
+            f"{setting} in params.yaml to an SQLite file or to postgresql+psycopg://HOST/NAME."
+        ) from error
+
+
 def connect_args(uri: str) -> dict[str, Any]:
     """How long a connection waits for others; servers know that themselves."""
     return {"timeout": WAIT_SECONDS} if uri.startswith("sqlite") else {}
 
 
 def without_passwords(text: str) -> str:
-    """``text`` with every password of an address in it (``scheme://user:password@host``) masked."""
-    return re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text)
+    """``text`` with every password of an address in it masked: ``scheme://user:password@host``, or in its query."""
+    return _IN_QUERY.sub(r"\1***", re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text))

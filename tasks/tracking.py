@@ -19,7 +19,7 @@ from data.files import DRAFT, digest_tree, refusal
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks.candidate import Candidate
-from tasks.places import connect_args, mlflow_uri, without_passwords
+from tasks.places import connect_args, database_url, mlflow_uri, without_passwords
 from tasks.relocation import artifacts, require_own_place
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def _knock(uri: str) -> None:
 
     if uri.startswith("http"):
         return
-    url = sa.make_url(uri)
+    url = database_url(uri, "registry.mlflow_uri")
     is_sqlite = url.get_backend_name() == "sqlite"
     if is_sqlite:
         _make_database(Path(str(url.database)))

@@ -148,6 +148,19 @@ def test_a_password_is_masked_whatever_is_in_it(password: str) -> None:
     assert without_passwords(said) == "no answer from postgresql://bob:***@host:5432/base (see http://host/help)"
 
 
+@pytest.mark.parametrize("name", ["password", "sslpassword", "sslkey", "api_key", "token", "PASSWD"])
+def test_a_secret_in_a_query_is_masked(name: str) -> None:
+    said = f"no answer from postgresql://host/base?user=bob&{name}=hunter2&port=1 (see http://host/help?page=2)"
+    assert without_passwords(said) == said.replace("hunter2", "***")
+
+
+def test_an_address_that_is_none_is_bad_input() -> None:
+    for broken in ("postgresql+psycopg://bob:hunter2@host:port/base", "nothing"):
+        with pytest.raises(InputError, match=r"registry\.ledger_uri") as failed:
+            ledger.entries(broken)
+        assert "hunter2" not in str(failed.value)
+
+
 def test_postgresql_gets_its_triggers() -> None:
     statements: list[str] = []
 
