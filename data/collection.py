@@ -8,10 +8,12 @@ document they take longer than all reading and checking.
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Container, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Container, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from data.blocks import check_blocks
@@ -52,10 +54,10 @@ class Reading:
 
 def read_folder(
     folder: Path, params: IngestParams, conversions: Path | None = None, keep: bool = True
-) -> Iterator[Reading]:
+) -> Generator[Reading]:
     """Read every document below ``folder``, sorted by path; those that are converted several at a time.
 
-    One that vanished since the folder was listed is left out.
+    One that vanished since the folder was listed is left out. Closed early, it begins no further conversion.
 
     Args:
         folder: where the documents lie.
@@ -66,14 +68,27 @@ def read_folder(
     paths = scan(folder, params.extensions)
     convert = partial(convert_file, params=params, cache_folder=conversions, keep=keep)
     load = partial(_load, folder, params=params, convert=convert)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        office = {path: pool.submit(load, path) for path in paths if path.suffix.lower() in CONVERTED}
+    with closing(_loaded(paths, load)) as files:
+        for loaded in files:
+            yield _parsed(loaded, params)
+
+
+def _loaded(paths: Sequence[Path], load: Callable[[Path], Reading]) -> Generator[Reading]:
+    """Every file, in order; office files are converted a few ahead, and no more of them once nobody asks for more."""
+    threads = os.cpu_count() or 1
+    office = (path for path in paths if path.suffix.lower() in CONVERTED)
+    ahead: dict[Path, Future[Reading]] = {}
+    pool = ThreadPoolExecutor(threads)
+    try:
         for path in paths:
+            missing = 2 * threads - len(ahead)
+            ahead.update((other, pool.submit(load, other)) for other in islice(office, missing))
             try:
-                loaded = office.pop(path).result() if path in office else load(path)
+                yield ahead.pop(path).result() if path in ahead else load(path)
             except VANISHED:
                 continue
-            yield _parsed(loaded, params)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def read_file(folder: Path, path: Path, params: IngestParams, conversions: Path | None = None) -> Reading:

@@ -1,6 +1,7 @@
 """Stage ``ingest``: documents to snapshot. Read, check, quarantine, recognise, write the collection."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
@@ -45,8 +46,8 @@ def ingest(workspace: Workspace) -> IngestReport:
         PersonNeededError: too many documents of the last accepted snapshot are gone.
     """
     params = workspace.params().ingest
-    with Spool(workspace.collection.parent) as texts:
-        readings = read_folder(workspace.documents, params, workspace.conversions)
+    reading = closing(read_folder(workspace.documents, params, workspace.conversions))
+    with Spool(workspace.collection.parent) as texts, reading as readings:
         taken = list(take_in(readings, params, texts))
         forget(workspace.looked, _refused(taken))
         quarantined = check_documents(workspace, [one.check for one in taken], params)

@@ -1,5 +1,6 @@
 """Office files, tables and e-mails become the documents that Markdown files are; what breaks a reader costs one."""
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -194,6 +195,19 @@ def test_an_unchanged_file_is_converted_once_and_a_damaged_cache_costs_time_only
         file.write_text("{")
     assert convert_file(FILES["fees.docx"], ".docx", INGEST, tmp_path) == first
     assert len(conversions_run) == 3
+
+
+def test_office_files_are_converted_a_few_ahead_and_no_more_once_nobody_asks(
+    tmp_path: Path, conversions_run: list[str]
+) -> None:
+    few = 2 * (os.cpu_count() or 1)
+    for number in range(few + 6):
+        (tmp_path / f"{number:03}.eml").write_bytes(mail_file())
+    readings = read_folder(tmp_path, INGEST)
+    assert [next(readings).path for _ in range(2)] == ["000.eml", "001.eml"]
+    readings.close()
+    assert 2 <= len(conversions_run) <= few + 2
+    assert len(list(read_folder(tmp_path, INGEST))) == few + 6
 
 
 def test_who_only_looks_takes_from_the_cache_and_adds_nothing_to_it(tmp_path: Path, conversions_run: list[str]) -> None:
