@@ -142,6 +142,9 @@ def needed_objects(workspace: Workspace, cache: Cache, kept: tuple[VersionInfo, 
     Documents are there only where cycles are commits; a list of them that is not there needs nothing.
     """
     outputs, documents = _recorded(workspace, workspace.dvc_lock)
+    cycle = last_cycle(workspace)
+    if cycle is not None and cycle.result is None and not outputs:
+        return None  # a kill or a full disk tore the list in mid-cycle: what finished stages wrote must not go
     documents |= set(added(workspace.kept_documents))
     for info in kept:
         if info.kind == "candidate":

@@ -113,8 +113,8 @@ def restore(workspace: Workspace, stage: str) -> bool:
 
 
 def cache(workspace: Workspace) -> Cache:
-    """The repository's cache, wherever its configuration puts it."""
-    with opened(workspace) as repo:
+    """The repository's cache, wherever its configuration puts it; nothing is mended for who only looks."""
+    with opened(workspace, mend=False) as repo:
         return cache_of(repo)
 
 

@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from data.errors import PersonNeededError
-from data.files import digest_tree
+from data.files import digest_tree, write_record
+from data.report_records import Cycle
 from data.workspace import Workspace
 from flows import init
 from flows.collect_garbage import collect_garbage
@@ -120,6 +121,19 @@ def test_a_cache_elsewhere_is_left_alone(three_readings: tuple[Workspace, list[s
     freed = collect_garbage(workspace.root, dry_run=False)
     assert digest_tree(shared) == before
     assert any(str(shared) in note for note in freed.notes)
+
+
+def test_in_mid_cycle_a_torn_list_frees_nothing_and_who_only_looks_leaves_it(
+    three_readings: tuple[Workspace, list[str]],
+) -> None:
+    workspace, _ = three_readings
+    before = digest_tree(versioning.cache(workspace).root)
+    write_record(workspace.cycle, Cycle(key="under way"))
+    workspace.dvc_lock.write_text("schema: '2.0'\nstages: {ingest: {cmd: relea")
+    for dry_run in (True, False):
+        assert collect_garbage(workspace.root, dry_run=dry_run).notes != ()
+        assert workspace.dvc_lock.is_file()
+    assert digest_tree(versioning.cache(workspace).root) == before
 
 
 def test_what_older_kept_versions_read_is_needed_too(tmp_path: Path) -> None:
