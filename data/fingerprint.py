@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import InputError
-from data.files import digest_file, digest_text, digest_tree, write_json
+from data.files import digest_file, digest_text, digest_tree, read_value, write_json
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
 
 PACKAGES = ("flows", "tasks", "models", "data")
@@ -129,12 +129,9 @@ def read_inputs(workspace: Workspace, root: Path = PROJECT_ROOT) -> Inputs:
         InputError: ``base`` in ``params.yaml`` is neither a folder nor a hub id.
         OutsideError: the disk refused the write.
     """
-    memory = workspace.state / "cache" / "code.json"
-    reader = f"{sys.version_info[:2]} {digest_file(Path(__file__))}"  # the trees differ between versions
-    known = _remembered(memory)
-    sources = _Sources(root, known["files"] if known.get("reader") == reader else None)
+    sources = _sources(workspace, root)
     files = {stage: sources.digests(f"flows.{stage}") for stage in STAGES}
-    _write_if_changed(memory, {"reader": reader, "files": sources.seen})
+    _write_if_changed(_memory(workspace), {"reader": _reader(), "files": sources.seen})
     return Inputs(
         code={stage: {"digest": _digest_of(found), "files": found} for stage, found in files.items()},
         base=_tree_digest(Path(workspace.base()), workspace.state / "cache" / "base.json"),
@@ -153,6 +150,27 @@ def write_inputs(workspace: Workspace, root: Path = PROJECT_ROOT) -> Inputs:
         _write_if_changed(workspace.code(stage), content)
     _write_if_changed(workspace.base_digest, {"digest": inputs.base})
     return inputs
+
+
+def is_as_fixed(workspace: Workspace, stage: str, root: Path = PROJECT_ROOT) -> bool:
+    """Whether the code of a stage is still what ``write_inputs`` fixed."""
+    found = _sources(workspace, root).digests(f"flows.{stage}")
+    return read_value(workspace.code(stage), "digest", str) == _digest_of(found)
+
+
+def _sources(workspace: Workspace, root: Path) -> _Sources:
+    """The code, as far as it is as it was with what the last look found out about it."""
+    known = _remembered(_memory(workspace))
+    return _Sources(root, known["files"] if known.get("reader") == _reader() else None)
+
+
+def _memory(workspace: Workspace) -> Path:
+    return workspace.state / "cache" / "code.json"
+
+
+def _reader() -> str:
+    """Who read the code: its trees differ between versions of Python."""
+    return f"{sys.version_info[:2]} {digest_file(Path(__file__))}"
 
 
 # --- reading code ----------------------------------------------------------------------------------

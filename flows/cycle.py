@@ -24,7 +24,7 @@ from data.snapshots import diff
 from data.workspace import STAGES, Workspace, open_workspace
 from flows.advice import next_command
 from flows.decide import candidate, decide, is_first_candidate, publish_report
-from flows.inputs import accepted_snapshot, base_digest, fix_inputs, require_same_settings
+from flows.inputs import accepted_snapshot, base_digest, fix_inputs, require_same_code, require_same_settings
 from flows.judged import Judged, keep, left_by_another
 from flows.notices import tell_of_cycle
 from flows.progress import Lines
@@ -45,6 +45,7 @@ def run_stage(workspace: Workspace, stage: str) -> StageRun:
         return StageRun(stage=stage, ran=False, seconds=0.0)
     made_from = versioning.inputs(workspace, stage)
     require_same_settings(workspace)
+    require_same_code(workspace, stage)
     begun = time.monotonic()
     perform(workspace, stage)
     seconds = round(time.monotonic() - begun, 1)

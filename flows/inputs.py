@@ -20,7 +20,7 @@ from data.files import (
     write_long_record,
     write_record,
 )
-from data.fingerprint import Inputs, read_inputs, write_inputs
+from data.fingerprint import Inputs, is_as_fixed, read_inputs, write_inputs
 from data.param_stages import Allowance
 from data.params import Params, load_params
 from data.records import Accepted, Snapshot
@@ -104,6 +104,19 @@ def require_same_settings(workspace: Workspace) -> None:
         raise OutsideError(
             f"{', '.join(edited)} in {workspace.params_file} changed while the cycle worked. Nothing was registered; "
             "run the same command again, and it follows the new settings."
+        )
+
+
+def require_same_code(workspace: Workspace, stage: str) -> None:
+    """Refuse to load the code of a stage where it is no longer what the cycle began with.
+
+    Raises:
+        OutsideError: somebody upgraded it meanwhile; the next cycle works with the new code.
+    """
+    if not is_as_fixed(workspace, stage):
+        raise OutsideError(
+            f"The code of stage {stage} changed while the cycle worked. Nothing was registered; run the same command "
+            "again, and it works with the new code."
         )
 
 

@@ -8,7 +8,7 @@ import yaml
 
 from data.errors import InputError
 from data.files import read_json
-from data.fingerprint import READS, code_digest, import_closure, write_inputs
+from data.fingerprint import READS, code_digest, import_closure, is_as_fixed, write_inputs
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
 
 READING = '''"""Read."""
@@ -117,6 +117,14 @@ def test_inputs_are_written_once_and_follow_changes(root: Path) -> None:
     changed = {path for path in files if read_json(path)["digest"] != first[path][1]}
     assert changed == {workspace.code("train"), workspace.base_digest}
     assert read_json(workspace.code("train"))["digest"] == code_digest("flows.train", root)
+
+
+def test_code_that_is_no_longer_what_was_fixed_is_seen(root: Path) -> None:
+    workspace = Workspace(root)
+    write_inputs(workspace, root)
+    assert is_as_fixed(workspace, "train", root)
+    (root / "models/training.py").write_text("RATE = 1\n")
+    assert [stage for stage in STAGES if not is_as_fixed(workspace, stage, root)] == ["train"]
 
 
 def test_a_damaged_memory_costs_time_only(root: Path) -> None:
