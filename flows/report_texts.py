@@ -7,8 +7,10 @@ report compares with the last accepted snapshot, which may be many cycles old.
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from data.collection import TEXTS_FILE, known_collection, read_texts
+from data.errors import InputError
 from data.files import read_record, write_bytes
 from data.probes import Probe
 from data.records import Accepted, DocumentVersion, Snapshot
@@ -73,7 +75,7 @@ def _texts(
     changed = [one for one in after.documents if one.id in old and old[one.id].digest != one.digest][:MOST]
     added = [one for one in after.documents if one.id not in old][:MOST]
     gone = [one for one in old.values() if one.id not in now][:MOST]
-    new_texts = read_texts(workspace.collection / TEXTS_FILE, {one.path for one in (*changed, *added)})
+    new_texts = _read(workspace.collection / TEXTS_FILE, [*changed, *added])
     old_texts = _kept(workspace, before, [*(old[one.id] for one in changed), *gone], known)
     return (
         *(
@@ -81,11 +83,11 @@ def _texts(
                 path=one.path,
                 old_path=old[one.id].path,
                 old=old_texts.get(old[one.id].path),
-                new=new_texts[one.path],
+                new=new_texts.get(one.path),
             )
             for one in changed
         ),
-        *(DocumentTexts(path=one.path, old_path=None, old="", new=new_texts[one.path]) for one in added),
+        *(DocumentTexts(path=one.path, old_path=None, old="", new=new_texts.get(one.path)) for one in added),
         *(
             DocumentTexts(path=one.path, old_path=one.path, withdrawn=True, old=old_texts.get(one.path), new="")
             for one in gone
@@ -97,9 +99,16 @@ def _kept(
     workspace: Workspace, before: Snapshot | None, documents: Sequence[DocumentVersion], known: dict[str, str]
 ) -> dict[str, str]:
     """Path -> text of documents of an earlier snapshot, as far as they were kept; what the base knows comes first."""
-    file = workspace.texts_file(before.digest) if before else None
-    kept = read_texts(file, {one.path for one in documents}) if file and file.is_file() else {}
+    kept = _read(workspace.texts_file(before.digest), documents) if before else {}
     return kept | {one.path: known[one.digest] for one in documents if one.digest in known}  # read by today's readers
+
+
+def _read(file: Path, documents: Sequence[DocumentVersion]) -> dict[str, str]:
+    """Path -> text; nothing where the file is missing or damaged, since a report can do without."""
+    try:
+        return read_texts(file, {one.path for one in documents})
+    except InputError:
+        return {}
 
 
 def probe_documents(probes: Sequence[Probe], paths: dict[str, str], snapshot: Snapshot) -> dict[str, tuple[str, ...]]:

@@ -67,6 +67,18 @@ def test_a_text_that_was_not_kept_is_missing_and_no_failure(tmp_path: Path) -> N
     assert set(found.paths.values()) == set(OLD)
 
 
+def test_damaged_texts_are_missing_and_no_failure(tmp_path: Path) -> None:
+    workspace = ignorant(tmp_path)
+    before = collect(workspace, OLD)
+    keep_texts(workspace, before)
+    now = collect(workspace, NEW, before)
+    write_record(workspace.accepted, Accepted(snapshot=before))
+    for file in (workspace.texts_file(before.digest), workspace.collection / "texts.jsonl"):
+        file.write_text("{")
+    fees = next(one for one in comparison(workspace, now).texts if one.path == "fees.md")
+    assert (fees.old, fees.new) == (None, None)
+
+
 def test_a_first_report_compares_with_what_the_base_knows(tmp_path: Path) -> None:
     workspace = ignorant(tmp_path)
     known, _ = as_collection(tmp_path / "stream" / "2023-01-01", workspace.params().ingest)
