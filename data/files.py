@@ -373,15 +373,3 @@ def remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
-
-
-def inside(root: Path, path: Path) -> Path:
-    """``path`` below ``root``, resolved.
-
-    Raises:
-        InputError: it leads out of ``root``.
-    """
-    resolved = (root / path).resolve()
-    if not resolved.is_relative_to(root.resolve()):
-        raise InputError(f"{path} leads out of {root}. Give a path inside the folder.")
-    return resolved

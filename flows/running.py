@@ -54,9 +54,9 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
             return known.model_copy(update={"next_command": next_command(workspace, known.version, known.verdict)})
-        from tasks.prefect_server import configured_server, prefect_server
+        from tasks.prefect_server import has_own_history, prefect_server
 
-        own = configured_server(workspace) is None
+        own = has_own_history(workspace)
         with prefect_server(workspace, meanwhile=_load):
             finished = _finish(workspace, key, loss_reason, own)
         if finished.result is None:
@@ -75,7 +75,7 @@ def _load() -> None:
     load_expectations()
 
 
-def _finish(workspace: Workspace, key: str, loss_reason: str | None, own_server: bool) -> Cycle:
+def _finish(workspace: Workspace, key: str, loss_reason: str | None, own_history: bool) -> Cycle:
     """Run the flow and read what it wrote down; first, what a killed cycle with other inputs had left to do.
 
     Once a cycle has written its result down it is finished, even if Prefect's server is gone and never hears of it.
@@ -91,7 +91,7 @@ def _finish(workspace: Workspace, key: str, loss_reason: str | None, own_server:
         logging.getLogger(name).addFilter(is_news)
     try:
         with outage_said():
-            if own_server:
+            if own_history:
                 asyncio.run(sweep_alone())
             if left_by_another(workspace, key) is not None:
                 _require_success(conclude(str(workspace.root), key, return_state=True))

@@ -1,7 +1,7 @@
 """Every table that people read, at a terminal of 80 columns or more, or plain in a file or pipe.
 
 Nothing that comes from outside is markup, and none of it can steer a terminal. What is one path or one sentence
-stays a line (``flows.cli.show``): a table would break it in the middle.
+stays a line (``flows.command.show``): a table would break it in the middle.
 """
 
 from collections.abc import Sequence, Set

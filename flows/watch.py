@@ -31,6 +31,7 @@ from flows.inputs import Now, look_at
 from flows.notices import make_event, notify
 from flows.running import run_cycle
 from tasks import orchestration
+from tasks.prefect_server import SERVED_BY
 
 QUERY_SECONDS = 2.0
 """Between two questions to the server whether a run is due."""
@@ -38,8 +39,8 @@ ECHO_SECONDS = 60.0
 """An event becomes a run within seconds; the same one is not sent again before."""
 SILENT_SECONDS = 120.0
 """A server that has not answered for this long is gone."""
-SERVED_BY, SERVED_ROOT = "RELEARN_SERVED_BY", "RELEARN_SERVED_ROOT"
-"""Process id and workspace of the watch, in the environment of the runs it starts."""
+SERVED_ROOT = "RELEARN_SERVED_ROOT"
+"""Workspace of the watch, in the environment of the runs it starts."""
 
 
 # --- what is deployed ------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ async def sweep(name: str) -> Swept:
 
 
 async def sweep_alone() -> None:
-    """End the cycles that a kill left unfinished on a server of the workspace's own.
+    """End the cycles that a kill left unfinished in a history of the workspace's own.
 
     For the one process that holds the workspace; those within a watch's updates are the watch's.
     """

@@ -30,6 +30,8 @@ START_SECONDS = 180
 STOP_SECONDS = 10
 SEND_SECONDS = 5
 """For the last of the runs' logs, and of their events."""
+SERVED_BY = "RELEARN_SERVED_BY"
+"""In the environment of what works for a watch: the watch's process id."""
 CLIENT_RETRIES = 3
 """A server that restarts is waited for, some 15 seconds per request; one that is gone ends the cycle."""
 SERVER_LOG = "server.log"
@@ -39,7 +41,7 @@ SERVER_LOG = "server.log"
 def configure(workspace: Workspace) -> None:
     """Keep Prefect's state in the workspace and its voice down; before Prefect is imported, which reads this once."""
     settings = {
-        "PREFECT_HOME": str(workspace.state / "prefect"),
+        "PREFECT_HOME": str(_home(workspace)),
         "PREFECT_LOGGING_LEVEL": "WARNING",
         # what runs say is kept for Prefect's pages and not repeated on the terminal
         "PREFECT_LOGGING_LOGGERS_PREFECT_FLOW_RUNS_LEVEL": "INFO",
@@ -61,6 +63,16 @@ def configured_server(workspace: Workspace) -> str | None:
     from prefect.settings import PREFECT_API_URL
 
     return PREFECT_API_URL.value() or None
+
+
+def has_own_history(workspace: Workspace) -> bool:
+    """Whether nobody but the workspace's own runs stand in the database that a cycle reports to."""
+    home = os.environ["PREFECT_HOME"] if configured_server(workspace) is None else ""
+    return home == str(_home(workspace))
+
+
+def _home(workspace: Workspace) -> Path:
+    return workspace.state / "prefect"
 
 
 @contextlib.contextmanager
@@ -164,14 +176,29 @@ def damage(workspace: Workspace) -> str | None:
     return None if said == "ok" else str(said)
 
 
+def _end_servants(watch: int) -> None:
+    """End the runs of a watch that is gone; one that was just coming up would look for its server for half a minute."""
+    import psutil
+
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.pid != os.getpid() and process.environ().get(SERVED_BY) == str(watch):
+                process.kill()
+
+
 def _serve(port: int) -> None:
     """The child: serve until the parent lets go of standard input."""
     import uvicorn
 
+    parent = os.getppid()
+
     def leave_with_parent() -> None:
         sys.stdin.buffer.read()
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(STOP_SECONDS)
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline:
+            _end_servants(parent)
+            time.sleep(0.5)
         os._exit(1)
 
     threading.Thread(target=leave_with_parent, daemon=True).start()

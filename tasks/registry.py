@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
+from data.collection import read_lineage
 from data.errors import InputError, OutsideError
 from data.files import digest_text, read_record
 from data.records import Record, Snapshot
-from data.report_records import Lineage, Verdict
+from data.report_records import Verdict
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks import ledger, weights
@@ -58,7 +59,7 @@ def register_base(workspace: Workspace, base: str, base_digest: str) -> int:
     Raises:
         OutsideError: MLflow is out of reach.
     """
-    lineage = _lineage(base)
+    lineage = read_lineage(base)
     tags = {"kind": "base", "key": digest_text("base", base_digest), "verdict": Verdict.PROMOTE.value}
     tags |= {
         "base": base_digest,
@@ -243,8 +244,3 @@ def _info(version: "ModelVersion") -> VersionInfo:
 
 def _model(workspace: Workspace) -> str:
     return workspace.params().registry.model
-
-
-def _lineage(base: str) -> Lineage:
-    path = Path(base) / "lineage.json"
-    return read_record(path, Lineage) if path.is_file() else Lineage()
