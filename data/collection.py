@@ -91,16 +91,6 @@ def _loaded(paths: Sequence[Path], load: Callable[[Path], Reading]) -> Generator
         pool.shutdown(cancel_futures=True)
 
 
-def read_file(folder: Path, path: Path, params: IngestParams, conversions: Path | None = None) -> Reading:
-    """Read one document; a file over the size limit is only hashed.
-
-    Raises:
-        FileNotFoundError: it is not there.
-    """
-    convert = partial(convert_file, params=params, cache_folder=conversions)
-    return _parsed(_load(folder, path, params, convert), params)
-
-
 def _load(folder: Path, path: Path, params: IngestParams, convert: Converter) -> Reading:
     """A file's text, not yet parsed; one that the operating system does not let be read is unreadable."""
     name = path.as_posix()

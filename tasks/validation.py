@@ -7,7 +7,6 @@ results kept are for people to read. Decisions rest on the results of the checkp
 
 import os
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -116,15 +115,6 @@ def _refuse_unusable(workspace: Workspace, shares: CollectionShares, params: Ing
             f"{params.max_quarantined_share:.0%} (ingest.max_quarantined_share). Mend or remove them. "
             f"{reasons}"
         )
-
-
-def check_rows(
-    workspace: Workspace, rows: Sequence[Row], context: RowContext
-) -> tuple[tuple[Row, ...], dict[str, int]]:
-    """Rows kept, in their order, and how many were dropped, by the first rule that each broke."""
-    broken = broken_rows(workspace, rows, context)
-    kept = tuple(row for number, row in enumerate(rows) if number not in broken)
-    return kept, dict(Counter(broken.values()))
 
 
 def broken_rows(workspace: Workspace, rows: Sequence[Row], context: RowContext) -> dict[int, str]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from data import snapshots
-from data.collection import read_file
+from data.collection import read_folder
 from data.errors import HeldError, InputError, OutsideError
 from data.files import read_record, remove, write_record
 from data.injections import find_instruction
@@ -132,12 +132,13 @@ def test_a_disk_that_fails_after_the_look_is_noticed_by_the_next_one(
 def test_a_machine_out_of_room_says_nothing_of_the_documents(workspace: Workspace) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     folder, params = workspace.documents, workspace.params().ingest
-    names = snapshots.scan(folder, params.extensions)
+    readings = read_folder(folder, params)
+    assert next(readings).path == "good-1.md"
     with Path(os.devnull).open() as last:  # no file gets a number beyond this one's
         resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 1, before[1]))
         try:
-            with pytest.raises(OutsideError, match=r"good-1\.md could not be read \(Too many open files\)"):
-                read_file(folder, names[0], params)
+            with pytest.raises(OutsideError, match=r"good-2\.md could not be read \(Too many open files\)"):
+                next(readings)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

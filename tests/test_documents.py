@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.blocks import Shape, parse_blocks
-from data.collection import read_file
+from data.collection import read_folder
 from data.documents import HOLE, MAX_TITLE, decode, is_links_only, parse
 from data.errors import UnreadableError
 from data.params import load_params
@@ -194,7 +194,7 @@ def test_no_text_makes_the_reader_hang(text: str) -> None:
 )
 def test_what_no_reader_takes_is_a_sentence_not_a_traceback(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text, encoding="utf-8")
-    reading = read_file(tmp_path, Path(name), INGEST)
+    (reading,) = read_folder(tmp_path, INGEST)
     assert reading.parsed is None
     assert reading.unreadable is not None
     assert reading.unreadable.startswith("It")

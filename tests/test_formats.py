@@ -12,7 +12,7 @@ import pytest
 
 from data import conversion
 from data.blocks import Shape, parse_blocks
-from data.collection import Reading, read_file, read_folder
+from data.collection import Reading, read_folder
 from data.conversion import convert_file
 from data.converter import REFUSED, convert
 from data.documents import OFFICE
@@ -226,7 +226,7 @@ def test_who_only_looks_takes_from_the_cache_and_adds_nothing_to_it(tmp_path: Pa
 def test_a_mail_is_read_in_the_converters_process_too(tmp_path: Path, conversions_run: list[str]) -> None:
     (tmp_path / "mail.eml").write_bytes(mail_file())
     (tmp_path / "none.eml").write_bytes(b"\n\nno header")
-    mail, none = (read_file(tmp_path, Path(name), INGEST) for name in ("mail.eml", "none.eml"))
+    mail, none = read_folder(tmp_path, INGEST)
     assert (PAID in mail.raw, conversions_run) == (True, [".eml", ".eml"])
     assert none.unreadable == "It is not an e-mail message: it has no header. Export it anew."
 
@@ -261,6 +261,6 @@ def test_every_office_ending_is_read_by_default_and_its_size_is_its_own(tmp_path
     small = INGEST.model_copy(update={"max_bytes": 100})
     for name in ("fees.docx", "fees.csv"):
         (tmp_path / name).write_bytes(FILES[name] * (3 if name.endswith("csv") else 1))
-    word, csv = (read_file(tmp_path, Path(name), small) for name in ("fees.docx", "fees.csv"))
+    csv, word = read_folder(tmp_path, small)
     assert (csv.parsed, csv.unreadable, csv.raw) == (None, None, ""), "too large: hashed and not read"
     assert "more than the 100 of ingest.max_bytes" in str(word.unreadable)

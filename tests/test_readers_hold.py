@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from data.blocks import SHALLOW_MARKS, check_blocks, count_cells, parse_blocks
-from data.collection import read_file
+from data.collection import read_folder
 from data.converter import convert
 from data.documents import OFFICE, decode, is_links_only, parse
 from data.errors import UnreadableError
@@ -238,5 +238,5 @@ def test_the_converter_keeps_its_memory_bound(tmp_path: Path) -> None:
 
 def test_a_file_that_no_reader_takes_is_a_reading_like_others(tmp_path: Path) -> None:
     (tmp_path / "a.html").write_text("<div>" * 5_000)
-    reading = read_file(tmp_path, Path("a.html"), INGEST)
+    (reading,) = read_folder(tmp_path, INGEST)
     assert (reading.parsed, reading.unreadable) == (None, "Its elements are nested too deep. Flatten them.")

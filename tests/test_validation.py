@@ -12,7 +12,7 @@ from data.param_stages import IngestParams
 from data.params import load_params
 from data.records import Row
 from data.workspace import Workspace
-from tasks.validation import check_collection, check_documents, check_rows, data_docs_index
+from tasks.validation import broken_rows, check_collection, check_documents, data_docs_index
 
 PARAMS = load_params(Path(__file__).parent.parent / "params.yaml").ingest
 GOOD = [
@@ -155,16 +155,17 @@ def test_bad_rows_are_dropped_and_counted_and_good_ones_keep_their_order(workspa
         "duplicate": _row(wording="table/question/2"),
     }
     context = RowContext({"fees": TEXT}, 200, frozenset({"kept/1"}), {"fee": "$15 per day", "invented": "$99"})
-    kept, dropped = check_rows(workspace, [bad["held_out"], *good, *bad.values()], context)
-    assert list(kept) == good
-    assert dropped == dict.fromkeys(bad, 1) | {"held_out": 2}
+    rows = [bad["held_out"], *good, *bad.values()]
+    broken = broken_rows(workspace, rows, context)
+    assert [row for number, row in enumerate(rows) if number not in broken] == good
+    assert [broken[number] for number in sorted(broken)] == ["held_out", *bad]
 
 
 def test_what_fails_twice_counts_once_and_no_rows_are_no_failure(workspace: Workspace) -> None:
     context = RowContext({"fees": TEXT}, 200, values={"fee": "$15 per day"})
     wrong = _row(completion="", start=9, end=1)
-    assert check_rows(workspace, [wrong], context) == ((), {"schema": 1})
-    assert check_rows(workspace, [], context) == ((), {})
+    assert broken_rows(workspace, [wrong], context) == {0: "schema"}
+    assert broken_rows(workspace, [], context) == {}
 
 
 @pytest.mark.parametrize(
