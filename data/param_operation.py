@@ -66,7 +66,7 @@ class GcParams(Block):
 
 class WatchParams(Block):
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="Name of this line on a Prefect server.")
-    cron: str = Field(description="When a cycle is due, changes or not, as five cron fields.")
+    cron: str = Field(description="When changed settings and failures are looked at too: five cron fields.")
     timezone: str = Field(description="Time zone of cron, as in the IANA database (Europe/Paris).")
     poll_seconds: float = Field(ge=0.1, le=DAY, description="Pause between two looks at the documents folder.")
     settle_seconds: float = Field(ge=0, le=DAY, description="A change counts once the folder has lain still this long.")
