@@ -27,6 +27,7 @@ from tasks.orchestration import Swept
 from tasks.prefect_server import prefect_server
 from tasks.registry import get_versions
 from tests import miniature
+from tests.fault_miniature import end_group
 from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
 from tests.watched import PATIENCE, Watched, names, runs, until
 
@@ -205,7 +206,7 @@ def test_prefect_yaml_deploys_the_same_to_a_server(workspace: Workspace) -> None
         with (workspace.root / "worker.log").open("w") as log:
             worker = subprocess.Popen(
                 [PREFECT, "worker", "start", "--pool", "workspace", "--limit", "1"],
-                cwd=workspace.root, env=environment, stdout=log, stderr=log,
+                cwd=workspace.root, env=environment, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:
             prefect("deployment", "run", "look/workspace")
@@ -213,7 +214,7 @@ def test_prefect_yaml_deploys_the_same_to_a_server(workspace: Workspace) -> None
             (run,) = runs(api)
             assert run["name"] == f"update {snapshot(workspace).digest[:8]}"
         finally:
-            worker.terminate()
+            end_group(worker.pid)  # Prefect's worker may miss a SIGTERM that comes while a run ends
             worker.wait(60)
 
 
