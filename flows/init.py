@@ -17,6 +17,7 @@ from data.params_file import render
 from data.workspace import PROJECT_ROOT, Workspace, require_model
 from flows.inputs import PIPELINE_FILES
 from tasks import dvc_sharing, revisions
+from tasks.places import without_passwords
 
 DRAFT = ".relearn-workspace"
 """Built in an existing folder under this name, then unpacked; the next call goes on where one was interrupted."""
@@ -143,7 +144,7 @@ def _address(remote: str) -> str:
         secret = urlsplit(remote).password
     except ValueError as error:
         raise InputError(
-            f"The remote {remote!r} is no address ({error}). Name a folder, or an address like s3://bucket/path."
+            f"The remote {without_passwords(remote)!r} is no address ({error}). Name a folder, or an address like s3://bucket/path."
         ) from error
     if secret:
         raise InputError(

@@ -140,6 +140,9 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
         make_workspace(tmp_path / "new", base="nowhere")
     with pytest.raises(InputError, match=r"lacks config.json"):
         make_workspace(tmp_path / "new", base=str(tmp_path))
+    with pytest.raises(InputError, match="is no address") as failed:
+        make_workspace(tmp_path / "new", remote="http://bob:hunter2@[x")
+    assert "hunter2" not in str(failed.value)
     with pytest.raises(InputError, match="holds a password"):
         make_workspace(tmp_path / "new", remote="s3://key:word@bucket/place")
     assert sorted(file.name for file in tmp_path.iterdir()) == [".letter.tmp", "letter.txt"]
