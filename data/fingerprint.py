@@ -92,19 +92,14 @@ class _Sources:
                 yield from self.root.glob(pattern)
 
 
-def import_closure(module: str, root: Path = PROJECT_ROOT) -> frozenset[Path]:
-    """Every project file that ``module`` imports, directly or not, with the data files that code reads.
+def code_digest(module: str, root: Path = PROJECT_ROOT) -> str:
+    """Digest of the meaning of ``module`` and all it imports: comments and docstrings do not count.
 
     Imports inside functions count; libraries do not.
 
     Raises:
         InputError: the project has no such module.
     """
-    return frozenset(root / key for key in _Sources(root).digests(module))
-
-
-def code_digest(module: str, root: Path = PROJECT_ROOT) -> str:
-    """Digest of the meaning of ``module`` and all it imports: comments and docstrings do not count."""
     return _digest_of(_Sources(root).digests(module))
 
 
