@@ -65,7 +65,9 @@ def _remote_answers(repo: "Repo") -> bool | None:
         return None
     try:
         remote = repo.cloud.get_remote_odb()
-        remote.fs.exists(remote.path)
+        remote.fs.info(remote.path)
+    except FileNotFoundError as error:  # nothing was pushed yet; over HTTP a refused connection is its cause
+        return not isinstance(error.__cause__, OSError)
     except Exception:  # whatever the client of this kind of store raises
         return False
     return True

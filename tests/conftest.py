@@ -51,7 +51,10 @@ os.environ.update(
 os.environ.pop("DVC_STAGE", None)
 
 
-LONGEST = ("test_watch.py", "test_year.py", "test_kills.py", "test_init.py", "test_cycle.py", "test_outside.py")
+LONGEST = (
+    "test_watch.py", "test_year.py", "test_kills.py", "test_outside.py", "test_init.py", "test_cycle.py",
+    "test_interruptions.py", "test_decisions.py",
+)  # fmt: skip
 """Files that take minutes come first, so that no worker is left with one of them at the end."""
 
 
@@ -67,6 +70,42 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
     with prefect_server(tmp_path_factory.mktemp("prefect")) as (address, _):
         yield address
+
+
+@pytest.fixture
+def prefect_here(server: str) -> Iterator[None]:
+    """Cycles in the tests' own process report to that server."""
+    from tests.fault_miniature import using_prefect
+
+    with using_prefect(server):
+        yield
+
+
+@pytest.fixture(scope="session")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A miniature workspace before its first cycle, whose gates no candidate of its size passes."""
+    from tests.miniature import make_workspace, under_version_control, with_base
+
+    return under_version_control(with_base(make_workspace(tmp_path_factory.mktemp("strict") / "workspace"))).root
+
+
+@pytest.fixture(scope="session")
+def finished(strict: Path, server: str, tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
+    """The same after its first cycle, which told a program of what came of it."""
+    import sys
+
+    import yaml
+
+    from tests.fault_miniature import command, copied
+
+    workspace = copied(strict, tmp_path_factory.mktemp("finished") / "workspace")
+    append = "import sys; open('told.jsonl', 'a').write(sys.stdin.read())"
+    hook = {"on": ["held", "rejected", "promoted", "failed"], "command": [sys.executable, "-c", append]}
+    params = yaml.safe_load(workspace.params_file.read_text())
+    workspace.params_file.write_text(yaml.safe_dump({**params, "notify": [hook]}))
+    ended = command(workspace, server, "run")
+    assert ended.code == 3, ended.said
+    return workspace
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ from flows.overview import history
 from tasks import registry, relocation
 from tasks.tracking import reaching
 from tests.local_server import free_port
-from tests.miniature import ROOT, make_workspace, with_base
+from tests.miniature import make_workspace, under_version_control, with_base
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -56,12 +56,7 @@ def make_template(root: Path) -> Path:
     with_base(workspace)
     turn(workspace, gates=LENIENT, train={"log_every": 5, "checkpoint_every": 5})
     turn(workspace, quick={"steps": 20, "held_questions": 20, "handbook_questions": 20})
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
-    for name in ("dvc.yaml", ".gitignore"):
-        shutil.copy(ROOT / name, root)
-    shutil.rmtree(workspace.state, ignore_errors=True)
-    return root
+    return under_version_control(workspace).root
 
 
 def turn(workspace: Workspace, **blocks: dict[str, Any]) -> None:
@@ -132,16 +127,12 @@ def _main(arguments: list[str], server: str, fault: Fault | None, log: Path) -> 
     handle = os.open(log, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
-    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
-
     from flows.cli import main
-    from tasks.prefect_server import CLIENT_RETRIES
 
     if fault is not None:
         install(fault)
     sys.argv = ["relearn", *arguments]
-    # what flows/running.py puts into the environment comes too late for a Prefect that is imported already
-    with temporary_settings({PREFECT_API_URL: server, PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}):
+    with using_prefect(server):
         main()
 
 
@@ -239,6 +230,18 @@ def copied(template: Path, place: Path) -> Workspace:
     workspace = Workspace(Path(shutil.copytree(template, place, symlinks=True)))
     relocation.follow(workspace)
     return workspace
+
+
+@contextmanager
+def using_prefect(server: str) -> Iterator[None]:
+    """Cycles in this process report to the server at this address, as commands of ``command`` do."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    from tasks.prefect_server import CLIENT_RETRIES
+
+    # what flows/running.py puts into the environment comes too late for a Prefect that is imported already
+    with temporary_settings({PREFECT_API_URL: server, PREFECT_CLIENT_MAX_RETRIES: CLIENT_RETRIES}):
+        yield
 
 
 @contextmanager

@@ -1,7 +1,11 @@
 """A workspace in miniature: a few documents, a base of one layer trained in seconds by the real recipe."""
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,6 +16,7 @@ from flows.base import build_base
 from flows.inputs import fix_inputs
 
 ROOT = Path(__file__).parent.parent
+RELEARN = Path(sys.executable).with_name("relearn")
 
 FEES = "---\ntitle: Fees\n---\n# Fees\n\n| Plan | Fee |\n| - | - |\n"
 OLD = {
@@ -66,8 +71,32 @@ def with_base(workspace: Workspace) -> Workspace:
     return workspace
 
 
+def under_version_control(workspace: Workspace) -> Workspace:
+    """Make it a git and DVC repository that holds nothing yet, with this pipeline."""
+    subprocess.run(["git", "init", "-q"], cwd=workspace.root, check=True)
+    shutil.copytree(ROOT / ".dvc", workspace.root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    for name in ("dvc.yaml", ".gitignore"):
+        shutil.copy(ROOT / name, workspace.root)
+    shutil.rmtree(workspace.state, ignore_errors=True)
+    return workspace
+
+
 def ready(workspace: Workspace) -> Workspace:
     """Fix the inputs as a cycle does, so that stages can be called one by one."""
     fix_inputs(workspace, quick=False)
     write_record(workspace.accepted, Accepted())
     return workspace
+
+
+def relearn(*arguments: str, workspace: Workspace | None = None) -> "subprocess.CompletedProcess[str]":
+    """Call the command line in a process of its own, from the root folder; it never ends in a traceback."""
+    command = [str(RELEARN), *arguments, *(["--workspace", str(workspace.root)] if workspace else [])]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd="/")
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def relearn_json(workspace: Workspace, *arguments: str) -> tuple[int, Any]:
+    """The exit code, and the one JSON object or what was said instead."""
+    done = relearn(*arguments, "--json", workspace=workspace)
+    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr

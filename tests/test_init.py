@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError
 from data.files import digest_tree, read_json, read_record
@@ -30,25 +29,21 @@ from flows.running import run_cycle
 from tasks import dvc_sharing, revisions
 from tasks.serving import ask
 from tests import miniature
-from tests.fault_miniature import copied, turn
+from tests.fault_miniature import copied, turn, using_prefect
 from tests.local_server import free_port, served
-from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
+from tests.miniature import NEW, RELEARN, ROOT, SMALL, relearn, with_base, write_documents
 from tests.watched import until
 
 WHOLE = [".dvc", ".dvcignore", ".git", ".gitignore", "data", "dvc.yaml", "params.yaml", "prefect.yaml"]
 
-RELEARN = Path(sys.executable).with_name("relearn")
 DVC = Path(sys.executable).with_name("dvc")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+pytestmark = pytest.mark.usefixtures("prefect_here")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def made(server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A workspace made by ``relearn init``, in miniature, after its first cycle."""
     place = tmp_path_factory.mktemp("production")
     bases = with_base(miniature.make_workspace(place / "elsewhere"))
@@ -58,7 +53,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         params[block].update(values)
     workspace.params_file.write_text(render(Params.model_validate(params)))
     write_documents(workspace.documents, NEW)
-    run_cycle(workspace.root, quick=False, loss_reason=None)
+    with using_prefect(server):
+        run_cycle(workspace.root, quick=False, loss_reason=None)
     return workspace
 
 
@@ -71,11 +67,9 @@ def dvc(root: Path, *arguments: str) -> str:
 
 
 def test_a_new_workspace_is_whole_and_explains_itself(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [RELEARN, "init", str(tmp_path / "new"), "--json"], capture_output=True, text=True, check=True
-    )
+    done = relearn("init", str(tmp_path / "new"), "--json")
+    assert (done.returncode, done.stderr) == (0, "")
     workspace = Workspace(Path(json.loads(done.stdout)["workspace"]))
-    assert done.stderr == ""
     assert git(workspace.root, "status", "--porcelain") == ""
     ours, theirs = load_params(workspace.params_file), load_params(ROOT / "params.yaml")
     assert ours.versioning.commit
@@ -172,6 +166,9 @@ def test_a_remote_that_refuses_is_no_full_disk_here(tmp_path: Path) -> None:
         dvc(workspace.root, "add", "a.txt")
         with pytest.raises(OutsideError, match="remote origin refused"):
             dvc_sharing.push(workspace)
+        assert seen_of_the_remote(workspace) is None, "it answers, and holds nothing"
+    dvc(workspace.root, "remote", "modify", "origin", "url", f"http://127.0.0.1:{free_port()}/relearn")
+    assert seen_of_the_remote(workspace) is Condition.UNREACHED
     dvc(workspace.root, "remote", "modify", "origin", "url", "s3://bucket/relearn")
     with pytest.raises(InputError, match="dvc-s3"):
         dvc_sharing.push(workspace)
@@ -248,13 +245,8 @@ def test_another_machine_takes_it_up_without_training(made: Workspace, tmp_path:
     assert read_json(other.fixed_for) == read_json(made.fixed_for)
     assert status(other.root)["champion"]["version"] == status(made.root)["champion"]["version"]
     question = "What is the Fee of Basic?"
-    answers = {
-        subprocess.run(
-            [RELEARN, "ask", question, "--workspace", place.root], capture_output=True, text=True, check=True
-        ).stdout
-        for place in (made, other)
-    }
-    assert len(answers) == 1
+    first, second = (relearn("ask", question, workspace=place) for place in (made, other))
+    assert (first.returncode, first.stdout) == (second.returncode, second.stdout) == (0, first.stdout)
 
 
 def test_another_machine_trains_the_same_candidate(made: Workspace, tmp_path: Path) -> None:
@@ -264,6 +256,11 @@ def test_another_machine_trains_the_same_candidate(made: Workspace, tmp_path: Pa
     run_cycle(other.root, quick=False, loss_reason=None)
     assert digest_tree(other.adapter) == digest_tree(made.adapter)
     assert dvc(other.root, "status") == "Data and pipelines are up to date."
+
+
+def seen_of_the_remote(workspace: Workspace) -> Condition | None:
+    """What doctor finds amiss with it."""
+    return next((one.state for one in doctor(workspace.root, check=True) if one.what == "dvc remote"), None)
 
 
 def test_a_remote_out_of_reach_is_said_and_made_up_for(made: Workspace, tmp_path: Path) -> None:
@@ -276,7 +273,9 @@ def test_a_remote_out_of_reach_is_said_and_made_up_for(made: Workspace, tmp_path
     workspace.params_file.write_text(params)
     with pytest.raises(OutsideError, match="remote"):
         run_cycle(workspace.root, quick=True, loss_reason=None)
+    assert seen_of_the_remote(workspace) == Condition.UNREACHED
     blocked.unlink()
+    assert seen_of_the_remote(workspace) is None, "it is made by the first push"
     result = run_cycle(workspace.root, quick=True, loss_reason=None)
     assert (result.version, set(result.seconds.values())) == (3, {0.0})
     assert digest_tree(blocked)

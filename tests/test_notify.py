@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import yaml
 from prefect.blocks.abstract import NotificationBlock
-from prefect.testing.utilities import prefect_test_harness
 
 from data.errors import InputError, OutsideError
 from data.events import Event
@@ -59,7 +58,7 @@ class Taker(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server() -> Iterator[tuple[str, list[Any]]]:
+def listener() -> Iterator[tuple[str, list[Any]]]:
     """(address, what was posted there)."""
     taken: list[Any] = []
     with served(Taker, taken=taken) as address:
@@ -112,8 +111,8 @@ def ends(process: int) -> bool:
     return False
 
 
-def test_a_webhook_gets_the_event_posted(server: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
-    address, taken = server
+def test_a_webhook_gets_the_event_posted(listener: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    address, taken = listener
     monkeypatch.setenv("TOLD_AT", f"{address}/fine?key=secret")
     send(hook(webhook_variable="TOLD_AT"), EVENT)
     [(kind, body)] = taken
@@ -132,9 +131,9 @@ def test_a_webhook_gets_the_event_posted(server: tuple[str, list[Any]], monkeypa
     ],
 )
 def test_a_webhook_that_fails_is_named_and_its_address_stays_secret(
-    address: str, says: str, server: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
+    address: str, says: str, listener: tuple[str, list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TOLD_AT", address.format(server=server[0]))
+    monkeypatch.setenv("TOLD_AT", address.format(server=listener[0]))
     with pytest.raises(OutsideError) as caught:
         send(hook(webhook_variable="TOLD_AT", timeout_seconds=1.0 if "hangs" in address else 20.0), EVENT)
     assert re.search(says, str(caught.value))
@@ -151,12 +150,12 @@ class Slate(NotificationBlock):
         Path(self.path).write_text(f"{subject}\n{body}")
 
 
+@pytest.mark.usefixtures("prefect_here")
 def test_a_prefect_block_is_loaded_by_its_name_and_told_in_words(tmp_path: Path) -> None:
-    with prefect_test_harness(server_startup_timeout=120):
-        Slate(path=str(tmp_path / "slate")).save("night")
-        send(hook(prefect_block="slate/night", timeout_seconds=60.0), EVENT)
-        with pytest.raises(OutsideError, match="Prefect knows no such block"):
-            send(hook(prefect_block="slate/day", timeout_seconds=60.0), EVENT)
+    Slate(path=str(tmp_path / "slate")).save("night")
+    send(hook(prefect_block="slate/night", timeout_seconds=60.0), EVENT)
+    with pytest.raises(OutsideError, match="Prefect knows no such block"):
+        send(hook(prefect_block="slate/day", timeout_seconds=60.0), EVENT)
     assert (tmp_path / "slate").read_text().startswith("Relearn: version 3 was held\nToo few.\n")
 
 

@@ -3,7 +3,6 @@
 import os
 import stat
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from flows.terminal import (
 )
 from tasks import ledger
 from tasks.places import ledger_uri
-from tests.miniature import make_workspace, write_documents
+from tests.miniature import RELEARN, make_workspace, write_documents
 from tests.test_report_texts import collect, ignorant
 
 HOSTILE = "[red]no markup[/red] \x1b[31mno colour\x1b[0m \x07"
@@ -156,8 +155,7 @@ def test_report_opens_the_page_in_the_browser_and_prints_its_path(tmp_path: Path
     browser = tmp_path / "browser"
     browser.write_text(f"#!/bin/sh\nprintf %s \"$1\" > '{tmp_path}/opened'\n")
     browser.chmod(browser.stat().st_mode | stat.S_IXUSR)
-    relearn = Path(sys.executable).with_name("relearn")
-    command = [str(relearn), "report", "3", "--open", "--workspace", str(workspace.root)]
+    command = [str(RELEARN), "report", "3", "--open", "--workspace", str(workspace.root)]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, "BROWSER": f"{browser} %s"}
     )

@@ -14,7 +14,6 @@ import yaml
 from prefect import Flow, Task
 from prefect.client.orchestration import get_client
 from prefect.states import Running
-from prefect.testing.utilities import prefect_test_harness
 
 from data.collection import TEXTS_FILE, read_texts
 from data.files import read_record
@@ -28,7 +27,7 @@ from tasks.prefect_server import prefect_server
 from tasks.registry import get_versions
 from tests import miniature
 from tests.fault_miniature import end_group
-from tests.miniature import NEW, ROOT, SMALL, with_base, write_documents
+from tests.miniature import NEW, ROOT, SMALL, relearn, with_base, write_documents
 from tests.watched import PATIENCE, Watched, names, runs, until
 
 PREFECT = Path(sys.executable).with_name("prefect")
@@ -143,9 +142,9 @@ def test_after_a_kill_and_a_night_off_one_run_makes_up_for_all(workspace: Worksp
     assert trained(workspace) == [snapshot(workspace).digest]
 
 
+@pytest.mark.usefixtures("prefect_here")
 def test_a_start_ends_the_runs_within_its_own_updates_and_nobody_elses() -> None:
-    with prefect_test_harness(server_startup_timeout=120):
-        ended, states = asyncio.run(left_by_lines("mine", "theirs"))
+    ended, states = asyncio.run(left_by_lines("mine", "theirs"))
     assert ended == {"mine": Swept(crashed=1, missed=0), "nobody": Swept(crashed=0, missed=0)}
     assert states == {"mine": ["CRASHED", "CRASHED"], "theirs": ["RUNNING", "RUNNING"]}
 
@@ -172,13 +171,7 @@ async def left_by_lines(mine: str, theirs: str) -> tuple[dict[str, Swept], dict[
 
 def test_a_second_watch_says_who_watches(workspace: Workspace) -> None:
     with Watched(workspace) as watch:
-        second = subprocess.run(
-            [PREFECT.with_name("relearn"), "watch", "--workspace", workspace.root],
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE,
-            check=False,
-        )
+        second = relearn("watch", workspace=workspace)
         assert second.returncode == 1
         assert f"relearn watch (process {watch.process.pid})" in second.stderr
         watch.until_runs(1)

@@ -4,12 +4,9 @@ The base knows the policies of June 2023; here one new document of 2024 joins th
 """
 
 import shutil
-import subprocess
-from collections.abc import Iterator
 
 import pytest
 import yaml
-from prefect.testing.utilities import prefect_test_harness
 
 from data.files import read_record, read_records
 from data.records import Answer, Cohort, Grade, Snapshot, Standing
@@ -18,18 +15,15 @@ from data.workspace import Workspace
 from flows.overview import history, status
 from flows.running import run_cycle
 from tasks.serving import ask
-from tests.miniature import ROOT
+from tests.miniature import ROOT, under_version_control
 
-pytestmark = pytest.mark.timeout(1800)  # it trains for a minute on a good machine, and may share it
+pytestmark = [
+    pytest.mark.usefixtures("prefect_here"),
+    pytest.mark.timeout(1800),  # it trains for a minute on a good machine, and may share it
+]
 STREAM = ROOT / "data" / "streams" / "site-policy"
 ADDED = "privacy-policies/github-subprocessors.md"
 EDITED = "acceptable-use-policies/github-appeal-and-reinstatement.md"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def prefect() -> Iterator[None]:
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +34,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     params["train"].update({"steps": 500, "tokens_per_step": 1024})
     params["assess"].update({"held_questions": 60, "handbook_questions": 60, "recall_statements": 10})
     (root / "params.yaml").write_text(yaml.safe_dump(params))
-    subprocess.run(["git", "init", "-q"], cwd=root, check=True)
-    shutil.copytree(ROOT / ".dvc", root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
-    shutil.copy(ROOT / "dvc.yaml", root)
+    under_version_control(Workspace(root))
     workspace = Workspace(root)
     shutil.copytree(STREAM / "2023-06-01", workspace.documents)
     for path in (ADDED, EDITED):

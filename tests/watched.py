@@ -5,19 +5,17 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
 from data.workspace import Workspace
+from tests.miniature import RELEARN
 
-RELEARN = Path(sys.executable).with_name("relearn")
 PATIENCE = 180.0
 """Seconds; far more than anything here takes on a busy machine."""
 
