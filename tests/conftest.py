@@ -12,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from data.workspace import Workspace
+    from tests.teacher_server import Teacher
 
 _HOME = tempfile.mkdtemp(prefix="relearn-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)
@@ -73,6 +74,23 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
+def teacher() -> "Iterator[Teacher]":
+    """A language model's endpoint on loopback that answers by rule."""
+    from tests.teacher_server import Teacher, teaching
+
+    with teaching(Teacher()) as served:
+        yield served
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base and an adapter of a few weights, to be registered and never trained."""
+    from tests.registry_miniature import make_weights
+
+    return make_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
 def prefect_here(server: str) -> Iterator[None]:
     """Cycles in the tests' own process report to that server."""
     from tests.fault_miniature import using_prefect
@@ -90,21 +108,14 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(strict: Path, server: str, tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
+def finished(strict: Path, tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
     """The same after its first cycle, which told a program of what came of it."""
-    import sys
+    from tests.fault_miniature import copied, tell_a_file
+    from tests.programs import relearn
 
-    import yaml
-
-    from tests.fault_miniature import command, copied
-
-    workspace = copied(strict, tmp_path_factory.mktemp("finished") / "workspace")
-    append = "import sys; open('told.jsonl', 'a').write(sys.stdin.read())"
-    hook = {"on": ["held", "rejected", "promoted", "failed"], "command": [sys.executable, "-c", append]}
-    params = yaml.safe_load(workspace.params_file.read_text())
-    workspace.params_file.write_text(yaml.safe_dump({**params, "notify": [hook]}))
-    ended = command(workspace, server, "run")
-    assert ended.code == 3, ended.said
+    workspace = tell_a_file(copied(strict, tmp_path_factory.mktemp("finished") / "workspace"))
+    done = relearn("run", workspace=workspace)
+    assert done.returncode == 3, done.stderr
     return workspace
 
 
@@ -118,10 +129,10 @@ def lenient(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def undisturbed(lenient: Path, server: str, tmp_path_factory: pytest.TempPathFactory) -> "Workspace":
-    """The same after a cycle in which nothing went wrong."""
-    from tests.fault_miniature import command, copied
+    """The same after a cycle in which nothing went wrong; it told a program of what came of it."""
+    from tests.fault_miniature import command, copied, tell_a_file
 
-    workspace = copied(lenient, tmp_path_factory.mktemp("undisturbed") / "workspace")
+    workspace = tell_a_file(copied(lenient, tmp_path_factory.mktemp("undisturbed") / "workspace"))
     ended = command(workspace, server, "run", "--quick")
     assert ended.code == 0, ended.said
     return workspace

@@ -24,7 +24,8 @@ from typing import Any
 
 import yaml
 
-from data.files import digest_tree
+from data.events import Event
+from data.files import digest_tree, read_records
 from data.snapshots import snapshot_digest
 from data.workspace import Workspace
 from flows.overview import history
@@ -32,6 +33,7 @@ from tasks import registry, relocation
 from tasks.tracking import reaching
 from tests.local_server import free_port
 from tests.miniature import make_workspace, under_version_control, with_base
+from tests.programs import dvc
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
@@ -65,6 +67,20 @@ def turn(workspace: Workspace, **blocks: dict[str, Any]) -> None:
     for block, values in blocks.items():
         params[block].update(values)
     workspace.params_file.write_text(yaml.safe_dump(params))
+
+
+def tell_a_file(workspace: Workspace) -> Workspace:
+    """Let every event that a cycle can end with be written to ``told.jsonl``."""
+    append = "import sys; open('told.jsonl', 'a').write(sys.stdin.read())"
+    hook = {"on": ["held", "rejected", "promoted", "failed"], "command": [sys.executable, "-c", append]}
+    params = yaml.safe_load(workspace.params_file.read_text())
+    workspace.params_file.write_text(yaml.safe_dump({**params, "notify": [hook]}))
+    return workspace
+
+
+def told(workspace: Workspace) -> list[Event]:
+    """What the workspace's program was told."""
+    return read_records(workspace.root / "told.jsonl", Event)
 
 
 @dataclass(frozen=True)
@@ -209,15 +225,7 @@ def assert_whole(workspace: Workspace, undisturbed: Workspace, candidates: int =
         models = client.search_logged_models([experiment.experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * (1 + candidates)
     assert len(models) == 1 + candidates
-    assert "up to date" in dvc_status(workspace)
-
-
-def dvc_status(workspace: Workspace) -> str:
-    """What DVC itself says."""
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", "status"], cwd=workspace.root, capture_output=True, text=True, check=True
-    )
-    return done.stdout
+    assert "up to date" in dvc(workspace, "status")
 
 
 def sentence(said: str) -> str:
@@ -272,3 +280,22 @@ def end_group(group: int, *_: object, **__: object) -> None:
     """kill -9 for a process and those that it started."""
     with suppress(ProcessLookupError):
         os.killpg(group, signal.SIGKILL)
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    overwrite(file, bytes(content))
+
+
+def truncate(file: Path) -> None:
+    overwrite(file, file.read_bytes()[:-1])
+
+
+def overwrite(file: Path, content: bytes) -> None:
+    """As a failing disk would: write-protected and with the same times."""
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    file.chmod(0o644)
+    file.write_bytes(content)
+    file.chmod(0o444)
+    os.utime(file, ns=times)

@@ -1,22 +1,18 @@
 """A workspace in miniature: a few documents, a base of one layer trained in seconds by the real recipe."""
 
-import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import yaml
 
+from data.collection import as_collection, write_collection
 from data.files import write_record
-from data.records import Accepted
-from data.workspace import Workspace, open_workspace
+from data.records import Accepted, Snapshot
+from data.report_records import IngestReport
+from data.workspace import PROJECT_ROOT, Workspace, open_workspace
 from flows.base import build_base
 from flows.inputs import fix_inputs
-
-ROOT = Path(__file__).parent.parent
-RELEARN = Path(sys.executable).with_name("relearn")
 
 FEES = "---\ntitle: Fees\n---\n# Fees\n\n| Plan | Fee |\n| - | - |\n"
 OLD = {
@@ -53,7 +49,7 @@ def write_documents(folder: Path, texts: dict[str, str]) -> None:
 
 def make_workspace(root: Path) -> Workspace:
     """A workspace with the old documents as the base's stream and the new ones to learn."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text())
     for block, values in SMALL.items():
         params[block].update(values)
     params["base"] = "base"
@@ -74,9 +70,9 @@ def with_base(workspace: Workspace) -> Workspace:
 def under_version_control(workspace: Workspace) -> Workspace:
     """Make it a git and DVC repository that holds nothing yet, with this pipeline."""
     subprocess.run(["git", "init", "-q"], cwd=workspace.root, check=True)
-    shutil.copytree(ROOT / ".dvc", workspace.root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
+    shutil.copytree(PROJECT_ROOT / ".dvc", workspace.root / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache"))
     for name in ("dvc.yaml", ".gitignore"):
-        shutil.copy(ROOT / name, workspace.root)
+        shutil.copy(PROJECT_ROOT / name, workspace.root)
     shutil.rmtree(workspace.state, ignore_errors=True)
     return workspace
 
@@ -88,15 +84,22 @@ def ready(workspace: Workspace) -> Workspace:
     return workspace
 
 
-def relearn(*arguments: str, workspace: Workspace | None = None) -> "subprocess.CompletedProcess[str]":
-    """Call the command line in a process of its own, from the root folder; it never ends in a traceback."""
-    command = [str(RELEARN), *arguments, *(["--workspace", str(workspace.root)] if workspace else [])]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, cwd="/")
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+def collect(workspace: Workspace, texts: dict[str, str], before: Snapshot | None = None) -> Snapshot:
+    """Write a collection of these documents, continuing those of ``before``."""
+    write_documents(workspace.documents, texts)
+    params = workspace.params().ingest
+    snapshot, sources = as_collection(workspace.documents, params, before.documents if before else ())
+    report = IngestReport(
+        snapshot=snapshot.digest, documents=len(sources), quarantined=0, contacts=0, warnings=(), loss_accepted=False
+    )
+    shutil.rmtree(workspace.collection, ignore_errors=True)  # a stage builds it anew, it never writes into the old one
+    by_id = {source.id: source.text for source in sources}
+    write_collection(workspace.collection, snapshot, lambda document: by_id[document.id], report)
+    return snapshot
 
 
-def relearn_json(workspace: Workspace, *arguments: str) -> tuple[int, Any]:
-    """The exit code, and the one JSON object or what was said instead."""
-    done = relearn(*arguments, "--json", workspace=workspace)
-    return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+def ignorant(root: Path) -> Workspace:
+    """A workspace whose base knows no documents."""
+    workspace = make_workspace(root)
+    (root / "base").mkdir()
+    return workspace

@@ -1,6 +1,7 @@
 """Office files in miniature, written by the libraries that people's tools resemble."""
 
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 from io import BytesIO
 from typing import Any
@@ -117,4 +118,13 @@ def mail_file(html: bool = False) -> bytes:
 def _saved(document: Any) -> bytes:
     stream = BytesIO()
     document.save(stream)
+    return stream.getvalue()
+
+
+def repacked(content: bytes, name: str, part: Callable[[bytes], bytes]) -> bytes:
+    """An office file with one of its parts exchanged."""
+    stream = BytesIO()
+    with zipfile.ZipFile(BytesIO(content)) as old, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in old.namelist():
+            new.writestr(member, part(old.read(member)) if member == name else old.read(member))
     return stream.getvalue()

@@ -12,6 +12,12 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
+from data.param_stages import EndpointParams
+from data.params import load_params
+from data.passages import passages
+from data.prompting import Prompt, prompts
+from data.records import Statement
+from data.workspace import PROJECT_ROOT
 from tests.local_server import served
 
 Body = dict[str, Any]
@@ -150,3 +156,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if cut else content)
         self.close_connection = cut
+
+
+SENTENCES = [f"Room number {number} is locked by the porter at {number} past ten." for number in range(6)]
+
+
+def settings(teacher: Teacher, **changes: object) -> EndpointParams:
+    """How this teacher is asked."""
+    usual = {"url": teacher.url, "model": "m", "passage_characters": 10, "retries": 2, "timeout_seconds": 10.0}
+    return load_params(PROJECT_ROOT / "params.yaml").endpoint.model_copy(update={**usual, "concurrency": 2, **changes})
+
+
+def calls(params: EndpointParams, recipe: str = "questions") -> list[Prompt]:
+    """One call for each of ``SENTENCES``."""
+    told = [Statement(document="d", digest="x", start=0, end=9, title="Rooms", text=text) for text in SENTENCES]
+    return prompts([recipe], passages(told, params.passage_characters), params)

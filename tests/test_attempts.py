@@ -10,13 +10,12 @@ from data.files import write_record
 from data.param_stages import Allowance
 from data.params import load_params
 from data.report_records import Cycle
-from data.workspace import Workspace
+from data.workspace import PROJECT_ROOT, Workspace
 from flows import attempts
 from flows.attempts import is_wanted
 from flows.inputs import Now
-from tests.miniature import ROOT
 
-REST = load_params(ROOT / "params.yaml").watch.retry_seconds
+REST = load_params(PROJECT_ROOT / "params.yaml").watch.retry_seconds
 TIGHT = Allowance(budget=5.0, budget_tokens=1000, price_in=1.0, price_out=2.0)
 ONE, OTHER = Now("one", "key", TIGHT), Now("other", "key of other", TIGHT)
 SETTINGS = Now("one", "key with other settings", TIGHT)
@@ -47,7 +46,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "params.yaml").write_text((PROJECT_ROOT / "params.yaml").read_text())
     return Workspace(tmp_path)
 
 

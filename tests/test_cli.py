@@ -1,6 +1,7 @@
 """The command line is an interface: examples, exit codes, one JSON object, nothing heavy for a help text."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,11 @@ from typer.testing import CliRunner
 from data.files import printable, shortened
 from data.params import Params, explain, load_params
 from data.report_records import Verdict
-from data.workspace import with_quick
-from flows.cli import app, main
+from data.workspace import PROJECT_ROOT, with_quick
+from flows.cli import app
 from flows.command import fail, show
 from flows.progress import Lines
-from tests.miniature import ROOT, relearn
+from tests.programs import relearn
 
 HEAVY = {"torch", "transformers", "mlflow", "prefect", "great_expectations", "dvc", "pandas", "sqlalchemy", "rich"}
 
@@ -56,7 +57,7 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     [
         (["run"], 2, "no params.yaml"),
         (["run", "--workspace", "/nowhere"], 2, "no params.yaml"),
-        (["ask", "x", "--workspace", str(ROOT / "tests")], 2, "no params.yaml"),
+        (["ask", "x", "--workspace", str(PROJECT_ROOT / "tests")], 2, "no params.yaml"),
         (["ingest", "--workspace", "HERE"], 2, "Begin with relearn run"),
         (["run", "--accept-loss", "--workspace", "HERE"], 2, "needs a reason"),
         (["base", "build", "--workspace", "HERE", "--out", "."], 2, "would be lost"),
@@ -67,7 +68,7 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
 )
 def test_failures_are_one_sentence_and_an_exit_code(arguments: list[str], code: int, says: str, tmp_path: Path) -> None:
     if arguments[0] != "init":
-        shutil.copy(ROOT / "params.yaml", tmp_path)
+        shutil.copy(PROJECT_ROOT / "params.yaml", tmp_path)
         (tmp_path / "kept").mkdir()
         (tmp_path / "kept" / "letter.md").write_text("mine")
     done = relearn(*(str(tmp_path) if argument == "HERE" else argument for argument in arguments))
@@ -75,18 +76,15 @@ def test_failures_are_one_sentence_and_an_exit_code(arguments: list[str], code: 
     assert says in done.stderr
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("flows.overview.report_path", interrupt)
-    monkeypatch.setattr(sys, "argv", ["relearn", "report"])
-    with pytest.raises(SystemExit) as left:
-        main()
-    assert left.value.code == 130
-    assert "goes on where it stopped" in capsys.readouterr().err
+def test_no_library_reports_home() -> None:
+    names = [
+        "DO_NOT_TRACK", "DVC_NO_ANALYTICS", "GX_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY",
+        "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED",
+    ]  # fmt: skip
+    program = f"import os, flows.cli; print(*(os.environ.get(name) for name in {names!r}))"
+    bare = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, env=bare)
+    assert done.stdout.split() == ["1", "1", "false", "1", "true", "false"]
 
 
 def test_names_of_files_do_not_steer_the_terminal() -> None:
@@ -110,7 +108,7 @@ def test_what_is_printed_does_not_steer_the_terminal(capsys: pytest.CaptureFixtu
 
 
 def test_json_is_one_object_on_standard_output() -> None:
-    done = relearn("config", "check", "--json", "--workspace", str(ROOT))
+    done = relearn("config", "check", "--json", "--workspace", str(PROJECT_ROOT))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["valid"] is True
 
@@ -122,7 +120,7 @@ def test_every_parameter_is_explained() -> None:
 
 
 def test_quick_changes_what_it_names_and_nothing_else() -> None:
-    params = load_params(ROOT / "params.yaml")
+    params = load_params(PROJECT_ROOT / "params.yaml")
     quick = with_quick(params)
     assert quick.train.steps == params.quick.steps
     assert quick.assess.held_questions == params.quick.held_questions

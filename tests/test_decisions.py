@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import StateType
@@ -23,8 +22,9 @@ from flows.running import run_cycle
 from tasks.ledger import entries as ledger_entries
 from tasks.places import ledger_uri
 from tasks.tracking import reaching
-from tests.fault_miniature import copied
-from tests.miniature import NEW, OLD, relearn_json, write_documents
+from tests.fault_miniature import LENIENT, copied, turn
+from tests.miniature import NEW, OLD, write_documents
+from tests.programs import relearn_json
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
 
@@ -45,10 +45,7 @@ def test_what_to_type_next_follows_from_what_serves_now(finished: Workspace, tmp
 
 def test_a_held_candidate_ends_in_a_state_of_its_own(finished: Workspace, tmp_path: Path) -> None:
     workspace = copied(finished.root, tmp_path / "workspace")
-    params = yaml.safe_load(workspace.params_file.read_text())
-    lenient = {"min_new_right": 0.0, "max_stale_share": 1.0, "max_held_drop": 1.0, "max_handbook_drop": 1.0}
-    params["gates"].update(lenient, min_surviving_share=0.0, min_questions=1, min_coverage=1.0)
-    workspace.params_file.write_text(yaml.safe_dump(params))
+    turn(workspace, gates=LENIENT | {"min_coverage": 1.0})
     (workspace.documents / "prose.md").write_text(
         "# Prose\n\nNothing in here reads as a fact, however long one looks.\n"
     )
@@ -125,3 +122,12 @@ def test_documents_that_the_base_knows_teach_nothing(strict: Path, tmp_path: Pat
     write_documents(workspace.documents, OLD)
     with pytest.raises(PersonNeededError, match="nothing to teach"):
         run_cycle(workspace.root, quick=False, loss_reason=None)
+
+
+def test_a_base_that_says_nothing_of_what_it_learned_waits_for_a_person(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished.root, tmp_path / "workspace")
+    (workspace.root / "base" / "lineage.json").unlink()
+    turn(workspace, gates=LENIENT)
+    result = run_cycle(workspace.root, quick=True, loss_reason=None)
+    assert result.verdict is Verdict.HOLD, result.reasons
+    assert status(workspace.root)["champion"]["version"] == 1

@@ -14,7 +14,7 @@ from data.errors import InputError, OutsideError
 from data.files import digest_tree, write_json, write_record
 from data.findings import Condition
 from data.report_records import Cycle, CycleResult, Verdict
-from data.workspace import Workspace
+from data.workspace import PROJECT_ROOT, Workspace
 from flows.collect_garbage import collect_garbage
 from flows.doctor import CHECKS, doctor
 from flows.inputs import last_cycle
@@ -25,11 +25,10 @@ from tasks.dvc_cache import Cache, recorded_outputs
 from tasks.places import ledger_uri
 from tasks.tracking import reaching
 from tests import miniature
-from tests.fault_miniature import command, copied, fill_disk, turn
-from tests.test_outside import flip
+from tests.fault_miniature import command, copied, fill_disk, flip, turn
 
-GONE = 4_194_000
-"""No process has this number: it is above what Linux gives out by default in a container as small as ours."""
+GONE = 2**22
+"""No process has this number: Linux gives out smaller ones only."""
 
 
 @pytest.fixture
@@ -126,7 +125,7 @@ def test_checkpoints_of_a_training_that_was_interrupted_after_the_cycle_stay(tmp
 def test_what_prefect_is_told_otherwise_than_the_watch_is_a_warning(tmp_path: Path) -> None:
     workspace = miniature.make_workspace(tmp_path / "workspace")
     assert told(workspace) == []  # without a prefect.yaml
-    shutil.copy(miniature.ROOT / "prefect.yaml", workspace.root)
+    shutil.copy(PROJECT_ROOT / "prefect.yaml", workspace.root)
     assert told(workspace) == []
     turn(workspace, watch={"cron": "30  * * * *", "timezone": "Europe/Paris", "name": "mine"})
     assert set(told(workspace)) == {

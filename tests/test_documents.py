@@ -10,8 +10,9 @@ from data.documents import HOLE, MAX_TITLE, decode, is_links_only, parse
 from data.errors import UnreadableError
 from data.params import load_params
 from data.sentences import split_sentences
+from data.workspace import PROJECT_ROOT
 
-INGEST = load_params(Path(__file__).parent.parent / "params.yaml").ingest
+INGEST = load_params(PROJECT_ROOT / "params.yaml").ingest
 
 PAGE = """---
 title: Refund policy

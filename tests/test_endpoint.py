@@ -4,40 +4,18 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from data.errors import InputError, OutsideError, RelearnError, SpentError
-from data.param_stages import EndpointParams
-from data.params import load_params
-from data.passages import passages
-from data.prompting import Prompt, UnusableError, prompts, read_questions, read_rephrasings
-from data.records import Statement
+from data.prompting import UnusableError, read_questions, read_rephrasings
+from data.workspace import PROJECT_ROOT
 from tasks.candidate import flat_params
 from tasks.conversation import Spending, converse
 from tasks.replies import Reply, usual_case, worst_case
-from tests.teacher_server import Body, Teacher, teaching
-
-ROOT = Path(__file__).parent.parent
-SENTENCES = [f"Room number {number} is locked by the porter at {number} past ten." for number in range(6)]
-
-
-@pytest.fixture
-def teacher() -> Iterator[Teacher]:
-    with teaching(Teacher()) as served:
-        yield served
-
-
-def settings(teacher: Teacher, **changes: object) -> EndpointParams:
-    usual = {"url": teacher.url, "model": "m", "passage_characters": 10, "retries": 2, "timeout_seconds": 10.0}
-    return load_params(ROOT / "params.yaml").endpoint.model_copy(update={**usual, "concurrency": 2, **changes})
-
-
-def calls(params: EndpointParams, recipe: str = "questions") -> list[Prompt]:
-    told = [Statement(document="d", digest="x", start=0, end=9, title="Rooms", text=text) for text in SENTENCES]
-    return prompts([recipe], passages(told, params.passage_characters), params)
+from tests.teacher_server import SENTENCES, Body, Teacher, calls, settings
 
 
 def once(number: int, how: str) -> Callable[[int, Body], str]:
@@ -237,7 +215,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from tasks.conversation import converse
-from tests.test_endpoint import Teacher, calls, settings
+from tests.teacher_server import Teacher, calls, settings
 params = settings(Teacher(url=sys.argv[1]), concurrency=1)
 print(len(converse(calls(params), params, Path(sys.argv[2]))))
 """
@@ -246,14 +224,14 @@ print(len(converse(calls(params), params, Path(sys.argv[2]))))
 def test_a_killed_run_repeats_no_answered_call(teacher: Teacher, tmp_path: Path) -> None:
     teacher.behave = once(4, "hold")
     run = [sys.executable, "-c", PROGRAM, teacher.url, str(tmp_path)]
-    process = subprocess.Popen(run, cwd=ROOT)
+    process = subprocess.Popen(run, cwd=PROJECT_ROOT)
     try:
         assert teacher.held.wait(60)
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not [file for file in tmp_path.iterdir() if file.suffix != ".json"]
-    done = subprocess.run(run, cwd=ROOT, capture_output=True, check=True)
+    done = subprocess.run(run, cwd=PROJECT_ROOT, capture_output=True, check=True)
     assert done.stdout.split() == [b"6"]
     assert set(teacher.answered.values()) == {1}, "every call was answered, and paid for, exactly once"
     assert len(teacher.requests) == 7, "only the call under way at the kill is sent again"

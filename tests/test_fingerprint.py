@@ -157,5 +157,5 @@ def test_files_that_code_reads_exist() -> None:
 def test_the_second_look_parses_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace = Workspace(root)
     fixed = write_inputs(workspace, PROJECT_ROOT)
-    monkeypatch.setattr("data.fingerprint.ast.parse", None)
+    monkeypatch.setattr("data.fingerprint.ast", None)
     assert write_inputs(workspace, PROJECT_ROOT) == fixed

@@ -3,9 +3,6 @@
 import os
 import subprocess
 import sys
-import zipfile
-from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -22,20 +19,22 @@ from data.files import digest_tree
 from data.markup import html_to_markdown, table
 from data.param_stages import IngestParams
 from data.params import load_params
+from data.workspace import PROJECT_ROOT
 from flows.estimate import estimate
 from flows.overview import folder_diff
+from tests.miniature import ignorant
 from tests.office_miniature import (
     ROWS,
     mail_file,
     pdf_file,
+    repacked,
     scanned_file,
     slides_file,
     word_file,
     workbook_file,
 )
-from tests.test_report_texts import ignorant
 
-SHIPPED = load_params(Path(__file__).parent.parent / "params.yaml")
+SHIPPED = load_params(PROJECT_ROOT / "params.yaml")
 INGEST = SHIPPED.ingest
 CSV = b'Plan;Fee\nBasic;$5\n"Large | huge";$9\n'
 FILES: dict[str, bytes] = {
@@ -110,15 +109,6 @@ def test_merged_cells_say_what_they_say_in_every_place() -> None:
 
 
 # --- what cannot be read ---------------------------------------------------------------------------
-
-
-def repacked(content: bytes, name: str, part: Callable[[bytes], bytes]) -> bytes:
-    """An office file with one of its parts exchanged."""
-    stream = BytesIO()
-    with zipfile.ZipFile(BytesIO(content)) as old, zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as new:
-        for member in old.namelist():
-            new.writestr(member, part(old.read(member)) if member == name else old.read(member))
-    return stream.getvalue()
 
 
 ENTITIES = (

@@ -1,7 +1,5 @@
 """`relearn gc` frees what nothing kept needs; every kept version answers afterwards as it did before."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +15,9 @@ from flows.overview import history
 from flows.promote import promote
 from tasks import registry, serving, versioning
 from tasks.dvc_cache import added, recorded_input
-from tests.fault_miniature import MORE, At, Fault, command, copied, dvc_status, kill, turn
+from tests.fault_miniature import MORE, At, Fault, command, copied, kill, turn
 from tests.miniature import NEW, write_documents
+from tests.programs import dvc
 
 QUESTIONS = ["What is the Fee of Basic?", "What is the Fee of Huge?", "When do you open?"]
 THIRD = {"third.md": "# Third\n\nThe limit is 12 bags.\n"}
@@ -53,7 +52,7 @@ def test_what_is_kept_answers_as_before_and_what_is_not_is_refused(four_days: Wo
     assert sum(collect_garbage(workspace.root, dry_run=True).bytes.values()) == 0
     assert {version: answers(workspace, version) for version in kept} == before
     assert "Nothing changed" in command(workspace, server, "run", "--quick").said
-    assert "up to date" in dvc_status(workspace)
+    assert "up to date" in dvc(workspace, "status")
     with pytest.raises(PersonNeededError, match="freed by relearn gc"):
         promote(workspace, 3, "it was good")
     for version in (5, 4, 1, 2):
@@ -97,10 +96,6 @@ def three_readings(tmp_path: Path) -> tuple[Workspace, list[str]]:
     lock = {"schema": "2.0", "stages": {"ingest": {"cmd": "relearn ingest", "deps": [read]}}}
     workspace.dvc_lock.write_text(yaml.safe_dump(lock))
     return workspace, lists
-
-
-def dvc(workspace: Workspace, *arguments: str) -> None:
-    subprocess.run([sys.executable, "-m", "dvc", *arguments], cwd=workspace.root, capture_output=True, check=True)
 
 
 def test_documents_that_dvc_keeps_stay_and_others_go(three_readings: tuple[Workspace, list[str]]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -20,7 +19,7 @@ from data.findings import Condition
 from data.params import Params, load_params
 from data.params_file import render
 from data.records import Accepted, Snapshot
-from data.workspace import Workspace
+from data.workspace import PROJECT_ROOT, Workspace
 from flows.doctor import doctor
 from flows.init import make_workspace
 from flows.overview import history, status
@@ -29,14 +28,13 @@ from flows.running import run_cycle
 from tasks import dvc_sharing, revisions
 from tasks.serving import ask
 from tests import miniature
-from tests.fault_miniature import copied, turn, using_prefect
+from tests.fault_miniature import copied, end_group, turn, using_prefect
 from tests.local_server import free_port, served
-from tests.miniature import NEW, RELEARN, ROOT, SMALL, relearn, with_base, write_documents
+from tests.miniature import NEW, SMALL, with_base, write_documents
+from tests.programs import RELEARN, dvc, git, relearn
 from tests.watched import until
 
 WHOLE = [".dvc", ".dvcignore", ".git", ".gitignore", "data", "dvc.yaml", "params.yaml", "prefect.yaml"]
-
-DVC = Path(sys.executable).with_name("dvc")
 
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
@@ -58,20 +56,12 @@ def made(server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     return workspace
 
 
-def git(root: Path, *arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-
-def dvc(root: Path, *arguments: str) -> str:
-    return subprocess.run([DVC, *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def test_a_new_workspace_is_whole_and_explains_itself(tmp_path: Path) -> None:
     done = relearn("init", str(tmp_path / "new"), "--json")
     assert (done.returncode, done.stderr) == (0, "")
     workspace = Workspace(Path(json.loads(done.stdout)["workspace"]))
-    assert git(workspace.root, "status", "--porcelain") == ""
-    ours, theirs = load_params(workspace.params_file), load_params(ROOT / "params.yaml")
+    assert git(workspace, "status", "--porcelain") == ""
+    ours, theirs = load_params(workspace.params_file), load_params(PROJECT_ROOT / "params.yaml")
     assert ours.versioning.commit
     assert ours.watch.name == "new"
     assert ours.model_copy(update={"versioning": theirs.versioning, "watch": theirs.watch}) == theirs
@@ -82,7 +72,7 @@ def test_a_new_workspace_is_whole_and_explains_itself(tmp_path: Path) -> None:
     assert all(field.description and field.description.split()[0] in text for field in Params.model_fields.values())
     assert workspace.documents.is_dir()
     assert "documents/" in (workspace.root / "data" / "README.md").read_text()
-    assert dvc(workspace.root, "remote", "list") == ""
+    assert dvc(workspace, "remote", "list") == ""
 
 
 def test_a_workspace_may_be_named_like_a_number(tmp_path: Path) -> None:
@@ -98,7 +88,7 @@ def test_an_existing_folder_stays_the_folder_it_is(tmp_path: Path) -> None:
     before = folder.stat()
     make_workspace(folder)
     assert (folder.stat().st_ino, folder.stat().st_mode) == (before.st_ino, before.st_mode)
-    assert git(folder, "status", "--porcelain") == ""
+    assert git(Workspace(folder), "status", "--porcelain") == ""
     assert sorted(path.name for path in folder.iterdir()) == WHOLE
 
 
@@ -110,11 +100,11 @@ def test_an_interrupted_call_is_made_again(instant: str, tmp_path: Path) -> None
         f"import os, sys, flows.init; from pathlib import Path; {instant} = lambda *_: os._exit(9);"
         "flows.init.make_workspace(Path(sys.argv[1]))"
     )
-    assert subprocess.run([sys.executable, "-c", killed, folder], cwd=ROOT, check=False).returncode == 9
+    assert subprocess.run([sys.executable, "-c", killed, folder], cwd=PROJECT_ROOT, check=False).returncode == 9
     assert any(folder.iterdir())
     make_workspace(folder)
     assert sorted(path.name for path in folder.iterdir()) == WHOLE
-    assert git(folder, "status", "--porcelain") == ""
+    assert git(Workspace(folder), "status", "--porcelain") == ""
 
 
 def test_a_workspace_follows_the_projects_pipeline(made: Workspace, tmp_path: Path) -> None:
@@ -122,7 +112,7 @@ def test_a_workspace_follows_the_projects_pipeline(made: Workspace, tmp_path: Pa
     pipeline = workspace.root / "dvc.yaml"
     pipeline.write_text(pipeline.read_text().replace("      - seed\n", "", 1))
     run_cycle(workspace.root, quick=False, loss_reason=None)
-    assert pipeline.read_bytes() == (ROOT / "dvc.yaml").read_bytes()
+    assert pipeline.read_bytes() == (PROJECT_ROOT / "dvc.yaml").read_bytes()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
@@ -142,7 +132,10 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == [".letter.tmp", "letter.txt"]
 
 
-def test_a_remote_that_dvc_cannot_speak_to_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+def test_a_remote_that_dvc_cannot_speak_to_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dvc_s3", None)  # as where it is not installed
     for remote, named in (("s3://bucket/relearn", "dvc-s3"), ("nowhere://bucket", "no such remote")):
         with pytest.raises(InputError, match=named):
             make_workspace(tmp_path / "new", remote=remote)
@@ -159,26 +152,27 @@ class Refusing(BaseHTTPRequestHandler):
         self.send_error(403)
 
 
-def test_a_remote_that_refuses_is_no_full_disk_here(tmp_path: Path) -> None:
+def test_a_remote_that_refuses_is_no_full_disk_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with served(Refusing) as address:
         workspace = make_workspace(tmp_path / "new", remote=f"{address}/relearn")
         (workspace.root / "a.txt").write_text("a")
-        dvc(workspace.root, "add", "a.txt")
+        dvc(workspace, "add", "a.txt")
         with pytest.raises(OutsideError, match="remote origin refused"):
             dvc_sharing.push(workspace)
         assert seen_of_the_remote(workspace) is None, "it answers, and holds nothing"
-    dvc(workspace.root, "remote", "modify", "origin", "url", f"http://127.0.0.1:{free_port()}/relearn")
+    dvc(workspace, "remote", "modify", "origin", "url", f"http://127.0.0.1:{free_port()}/relearn")
     assert seen_of_the_remote(workspace) is Condition.UNREACHED
-    dvc(workspace.root, "remote", "modify", "origin", "url", "s3://bucket/relearn")
+    dvc(workspace, "remote", "modify", "origin", "url", "s3://bucket/relearn")
+    monkeypatch.setitem(sys.modules, "dvc_s3", None)
     with pytest.raises(InputError, match="dvc-s3"):
         dvc_sharing.push(workspace)
 
 
 def test_a_lock_that_a_killed_git_left_is_mended_and_a_commit_asks_for_nothing(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "new")
-    git(workspace.root, "config", "commit.gpgsign", "true")
-    git(workspace.root, "config", "tag.gpgsign", "true")
-    git(workspace.root, "config", "gpg.program", "false")
+    git(workspace, "config", "commit.gpgsign", "true")
+    git(workspace, "config", "tag.gpgsign", "true")
+    git(workspace, "config", "gpg.program", "false")
     turn(workspace, gates={"min_questions": 3})
     lock = workspace.root / ".git" / "index.lock"
     lock.touch()
@@ -203,10 +197,10 @@ def test_probes_are_committed_as_they_are_also_when_none_are_left(tmp_path: Path
     assert revisions.commit(workspace, "none yet")
     (probes / "one.jsonl").write_text("{}\n")
     assert revisions.commit(workspace, "one")
-    assert git(workspace.root, "ls-files", "data/probes") == "data/probes/one.jsonl"
+    assert git(workspace, "ls-files", "data/probes") == "data/probes/one.jsonl"
     (probes / "one.jsonl").unlink()
     assert revisions.commit(workspace, "none")
-    assert git(workspace.root, "ls-files", "data/probes") == ""
+    assert git(workspace, "ls-files", "data/probes") == ""
     assert not revisions.commit(workspace, "nothing")
 
 
@@ -224,20 +218,20 @@ def test_a_git_that_does_not_end_is_said_so(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_each_cycle_is_a_commit_with_a_tag(made: Workspace) -> None:
-    assert git(made.root, "status", "--porcelain") == ""
-    assert git(made.root, "tag") == "v2"
-    assert git(made.root, "log", "-1", "--format=%s") == "Version 2: reject"
-    held = git(made.root, "ls-tree", "-r", "--name-only", "HEAD").splitlines()
+    assert git(made, "status", "--porcelain") == ""
+    assert git(made, "tag") == "v2"
+    assert git(made, "log", "-1", "--format=%s") == "Version 2: reject"
+    held = git(made, "ls-tree", "-r", "--name-only", "HEAD").splitlines()
     assert {"dvc.lock", "params.yaml", "data/documents.dvc", "data/inputs/accepted.json"} <= set(held)
     assert not [name for name in held if name.startswith(("data/documents/", "data/collection/", ".relearn/"))]
     run_cycle(made.root, quick=False, loss_reason=None)
-    assert len(git(made.root, "log", "--format=%h").splitlines()) == 2
+    assert len(git(made, "log", "--format=%h").splitlines()) == 2
 
 
 def test_another_machine_takes_it_up_without_training(made: Workspace, tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", made.root, tmp_path / "other"], check=True)
     other = Workspace(tmp_path / "other")
-    dvc(other.root, "pull")
+    dvc(other, "pull")
     assert digest_tree(other.documents) == digest_tree(made.documents)
     assert digest_tree(other.adapter) == digest_tree(made.adapter)
     result = run_cycle(other.root, quick=False, loss_reason=None)
@@ -252,10 +246,10 @@ def test_another_machine_takes_it_up_without_training(made: Workspace, tmp_path:
 def test_another_machine_trains_the_same_candidate(made: Workspace, tmp_path: Path) -> None:
     subprocess.run(["git", "clone", "-q", made.root, tmp_path / "other"], check=True)
     other = Workspace(tmp_path / "other")
-    dvc(other.root, "pull", "data/documents")
+    dvc(other, "pull", "data/documents")
     run_cycle(other.root, quick=False, loss_reason=None)
     assert digest_tree(other.adapter) == digest_tree(made.adapter)
-    assert dvc(other.root, "status") == "Data and pipelines are up to date."
+    assert dvc(other, "status") == "Data and pipelines are up to date."
 
 
 def seen_of_the_remote(workspace: Workspace) -> Condition | None:
@@ -267,7 +261,7 @@ def test_a_remote_out_of_reach_is_said_and_made_up_for(made: Workspace, tmp_path
     workspace = copied(made.root, tmp_path / "copy")
     blocked = tmp_path / "blocked"
     blocked.write_text("a file where the remote should be")
-    dvc(workspace.root, "remote", "modify", "origin", "url", str(blocked))
+    dvc(workspace, "remote", "modify", "origin", "url", str(blocked))
     (workspace.documents / "more.md").write_text("# More\n\nYou must pay within 30 days of the bill.\n")
     params = workspace.params_file.read_text().replace("retries: 3 ", "retries: 0 ")
     workspace.params_file.write_text(params)
@@ -299,14 +293,14 @@ def test_documents_that_change_while_they_are_kept_stop_the_cycle(
         with pytest.raises(OutsideError, match="changed while"):
             run_cycle(workspace.root, quick=True, loss_reason=None)
     assert run_cycle(workspace.root, quick=True, loss_reason=None).version == 3
-    assert git(workspace.root, "status", "--porcelain") == ""
+    assert git(workspace, "status", "--porcelain") == ""
 
 
 def test_machines_that_share_a_registry_agree_on_the_champion(made: Workspace, tmp_path: Path) -> None:
     """Ledger and MLflow in one place: what one machine promoted, the other serves, and compares with."""
     workspace = Workspace(tmp_path / "one")
     subprocess.run(["git", "clone", "-q", made.root, workspace.root], check=True)
-    dvc(workspace.root, "pull")
+    dvc(workspace, "pull")
     with mlflow_server(tmp_path / "mlflow") as address:
         params = yaml.safe_load(workspace.params_file.read_text())
         params["registry"].update(mlflow_uri=address, ledger_uri=f"sqlite:///{tmp_path}/ledger.db")
@@ -317,7 +311,7 @@ def test_machines_that_share_a_registry_agree_on_the_champion(made: Workspace, t
 
         other = Workspace(tmp_path / "other")
         subprocess.run(["git", "clone", "-q", workspace.root, other.root], check=True)
-        dvc(other.root, "pull")
+        dvc(other, "pull")
         (other.documents / "more.md").write_text("# More\n\nYou must pay within 30 days of the bill.\n")
         run_cycle(other.root, quick=True, loss_reason=None)
         assert read_record(other.accepted, Accepted).snapshot == read_record(
@@ -343,11 +337,12 @@ def mlflow_server(place: Path) -> Iterator[str]:
             env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
         )  # fmt: skip
     try:
-        until("MLflow", lambda: _answers(port))
+        until("MLflow", lambda: _answers(port) or server.poll() is not None)
+        assert server.poll() is None, (place / "log").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+        end_group(server.pid)
+        server.wait()
 
 
 def _answers(port: int) -> bool:

@@ -10,7 +10,7 @@ from data.errors import OutsideError
 from data.param_stages import TRANSPORT
 from data.workspace import Workspace
 from flows.inputs import look_at, require_same_settings
-from tests.test_report_texts import ignorant
+from tests.miniature import ignorant
 
 OTHER: dict[str, Any] = {
     "url": "https://elsewhere/v1",

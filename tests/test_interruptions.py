@@ -1,9 +1,6 @@
-"""What comes between a cycle and its end: a kill, too little memory, a changed document, new code, another cycle."""
+"""What comes between a cycle and its end: too little memory, a changed document, new code, another cycle."""
 
 import os
-import signal
-import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +12,14 @@ from data.errors import OutsideError
 from data.files import digest_tree, read_json, write_json
 from data.workspace import Workspace
 from flows.ingest import ingest
-from flows.overview import history
 from flows.running import locked, run_cycle
 from flows.synthesize import synthesize
 from flows.train import train
 from models.training import Trained, fit
 from tasks.versioning import inputs
 from tests.fault_miniature import copied
-from tests.miniature import RELEARN
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
-
-
-def test_killed_in_training_it_goes_on_and_ends_in_the_same_bits(
-    strict: Path, finished: Workspace, tmp_path: Path
-) -> None:
-    workspace = copied(strict, tmp_path / "workspace")
-    process = subprocess.Popen(
-        [RELEARN, "run", "--workspace", workspace.root],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,  # so that Prefect's temporary server can be ended with it
-    )
-    deadline = time.monotonic() + 240
-    while not list(workspace.checkpoints.glob("train-*/step-*")) and time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (workspace.adapter / "training.json").exists()
-    assert list(workspace.checkpoints.glob("train-*/step-*"))
-    result = run_cycle(workspace.root, quick=False, loss_reason=None)
-    assert (result.changed, result.seconds["ingest"], result.seconds["synthesize"]) == (True, 0.0, 0.0)
-    assert digest_tree(workspace.adapter) == digest_tree(finished.adapter)
-    assert [e["to"] for e in history(workspace.root, verify=True)["entries"]] == [1]
 
 
 def test_where_memory_runs_out_activations_are_recomputed(

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -30,9 +29,11 @@ from tests.fault_miniature import (
     kill,
     same_bits,
     sentence,
+    told,
     turn,
 )
 from tests.miniature import NEW, write_documents
+from tests.programs import dvc, git
 
 ON_THE_WAY = {
     "the base's run is made": At("tasks.registry.log_pyfunc"),
@@ -72,6 +73,11 @@ NASTIEST = (
     "the candidate has the alias",
     "all but the cycle's record",
 )
+
+
+def test_where_nothing_went_wrong_the_hooks_were_told_once(undisturbed: Workspace) -> None:
+    [event] = told(undisturbed)
+    assert (event.event, event.version, event.verdict) == ("promoted", 2, "promote")
 
 
 @pytest.mark.parametrize("instants", [NASTIEST, pytest.param(tuple(ON_THE_WAY), marks=pytest.mark.slow)], ids=len)
@@ -244,14 +250,9 @@ def assert_published(workspace: Workspace, place: Path, subjects: list[str]) -> 
     assert git(workspace, "status", "--porcelain") == ""
     subprocess.run(["git", "clone", "-q", workspace.root, place / "other"], check=True)
     other = Workspace(place / "other")
-    subprocess.run([sys.executable, "-m", "dvc", "pull", "-q"], cwd=other.root, check=True)
+    dvc(other, "pull", "-q")
     assert same_bits(other, workspace)
     assert documents_digest(other) == documents_digest(workspace)
-
-
-def git(workspace: Workspace, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=workspace.root, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
 
 
 def held(lock: Path, *_: object, **__: object) -> None:
@@ -260,16 +261,19 @@ def held(lock: Path, *_: object, **__: object) -> None:
     kill()
 
 
-def test_ended_by_sigterm_it_says_so_and_the_same_command_goes_on(
+def test_ended_by_a_signal_it_says_so_and_the_same_command_goes_on(
     lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
 ) -> None:
     workspace = copied(lenient, tmp_path / "workspace")
-    ended = command(workspace, server, "run", "--quick", fault=Fault(At("models.training._step", number=8), terminate))
-    assert ended.code == 143, ended.said
-    assert sentence(ended.said) == (
-        "relearn: Stopped by SIGTERM. Run the same command again; it goes on where it stopped."
+    for number, act, code, says in ((8, terminate, 143, "Stopped by SIGTERM"), (4, interrupt, 130, "Interrupted")):
+        fault = Fault(At("models.training._step", number=number), act)
+        ended = command(workspace, server, "run", "--quick", fault=fault)
+        assert ended.code == code, ended.said
+        assert sentence(ended.said) == f"relearn: {says}. Run the same command again; it goes on where it stopped."
+    left = 15  # of twenty steps, since a checkpoint lay at the fifth
+    ended = command(
+        workspace, server, "run", "--quick", fault=Fault(At("models.training._step", number=left + 1), kill)
     )
-    ended = command(workspace, server, "run", "--quick")
     assert ended.code == 0, ended.said
     assert "synthesize  unchanged" in ended.said
     assert_whole(workspace, undisturbed)
@@ -278,6 +282,11 @@ def test_ended_by_sigterm_it_says_so_and_the_same_command_goes_on(
 def terminate(*_: object, **__: object) -> None:
     """As kill does, and systemd."""
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def interrupt(*_: object, **__: object) -> None:
+    """As Ctrl-C does."""
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def half_written(_: object, path: Path, **__: object) -> None:

@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from data.collection import TEXTS_FILE
+from data.errors import OutsideError
 from data.files import read_json
 from data.params import load_params
-from data.workspace import STAGES, Workspace
+from data.workspace import PROJECT_ROOT, STAGES, Workspace
 from flows.inputs import STAGE_SETTINGS
 from flows.overview import history
 from tasks import registry, versioning
@@ -32,15 +33,17 @@ from tests.fault_miniature import (
     assert_whole,
     command,
     copied,
-    dvc_status,
     end_group,
+    flip,
     prefect_server,
     same_bits,
     sentence,
+    truncate,
     turn,
 )
 from tests.local_server import dead_port
-from tests.miniature import NEW, ROOT, write_documents
+from tests.miniature import NEW, write_documents
+from tests.programs import dvc
 from tests.refused import give_up_privilege, refused
 
 HOLD = """
@@ -106,41 +109,22 @@ def test_settings_of_a_stage_edited_in_mid_run_stop_the_cycle_before_anything_is
     assert command(workspace, server, "run", "--quick").code == 0
     assert read_json(workspace.adapter / "adapter_config.json")["r"] == 2
     assert [info.kind for info in registry.get_versions(workspace)] == ["base", "candidate"]
-    assert "up to date" in dvc_status(workspace)
+    assert "up to date" in dvc(workspace, "status")
 
 
 def test_every_block_that_dvc_reads_is_watched() -> None:
-    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    stages = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text())["stages"]
     read = {name.partition(".")[0] for stage in STAGES for name in stages[stage].get("params", ())}
     assert read <= set(STAGE_SETTINGS)
 
 
 def test_of_the_endpoint_dvc_reads_what_the_key_counts() -> None:
-    read = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["synthesize"]["params"]
+    read = yaml.safe_load((PROJECT_ROOT / "dvc.yaml").read_text())["stages"]["synthesize"]["params"]
     keys = {name.removeprefix("endpoint.") for name in read if name.startswith("endpoint.")}
-    assert keys == set(load_params(ROOT / "params.yaml").shaping()["endpoint"])
+    assert keys == set(load_params(PROJECT_ROOT / "params.yaml").shaping()["endpoint"])
 
 
 # --- DVC's cache -----------------------------------------------------------------------------------
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    overwrite(file, bytes(content))
-
-
-def truncate(file: Path) -> None:
-    overwrite(file, file.read_bytes()[:-1])
-
-
-def overwrite(file: Path, content: bytes) -> None:
-    """As a failing disk would: write-protected and with the same times."""
-    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
-    file.chmod(0o644)
-    file.write_bytes(content)
-    file.chmod(0o444)
-    os.utime(file, ns=times)
 
 
 SLOW = pytest.mark.slow
@@ -192,16 +176,29 @@ def test_a_locked_database_is_one_sentence_and_a_brief_lock_is_waited_out(
     database, judged = workspace.state / name, At("flows.cycle.candidate")
     if name == "ledger.db":
         judged = At("flows.decide.promoted_candidate")
-    begun = time.monotonic()
     ended = command(
         workspace, server, "run", "--quick", fault=Fault(judged, partial(hold_for_longer_than_one_waits, database))
     )
     assert ended.code == 1, ended.said
     assert "database is locked" in sentence(ended.said)
-    assert time.monotonic() - begun < 60
     ended = command(workspace, server, "run", "--quick", fault=Fault(judged, partial(hold, database, 3)))
     assert ended.code == 0, ended.said
     assert "train       unchanged" in ended.said
+    assert_whole(workspace, undisturbed)
+
+
+def away(*_: object, **__: object) -> None:
+    """As where the registry restarts."""
+    raise OutsideError("The registry is gone for a moment.")
+
+
+def test_a_registry_that_is_gone_for_a_moment_is_tried_again(
+    lenient: Path, undisturbed: Workspace, server: str, tmp_path: Path
+) -> None:
+    workspace = copied(lenient, tmp_path / "workspace")
+    turn(workspace, registry={"retries": 1, "retry_seconds": 0.1})
+    ended = command(workspace, server, "run", "--quick", fault=Fault(At("tasks.registry.register_candidate"), away))
+    assert ended.code == 0, ended.said
     assert_whole(workspace, undisturbed)
 
 
@@ -214,11 +211,9 @@ def test_a_registry_out_of_reach_is_one_sentence_before_anything_is_trained(
     with dead_port() as port:
         address = f"http://127.0.0.1:{port}"
         turn(workspace, registry={"mlflow_uri": address, "retries": 1, "retry_seconds": 0.1})
-        begun = time.monotonic()
         ended = command(workspace, server, "run", "--quick")
     assert ended.code == 1, ended.said
     assert address in sentence(ended.said)
-    assert time.monotonic() - begun < 60
     assert not workspace.adapter.exists()
     turn(workspace, registry=reachable)
     assert command(workspace, server, "run", "--quick").code == 0
@@ -235,10 +230,8 @@ def test_prefects_server_gone_in_mid_run_costs_nothing_that_was_made(
     workspace = copied(lenient, tmp_path / "workspace")
     with prefect_server(tmp_path / "prefect") as (address, process):
         gone = Fault(At("models.training._step", number=8), partial(end_group, process))
-        begun = time.monotonic()
         ended = command(workspace, address, "run", "--quick", fault=gone)
     assert ended.code == 0, ended.said  # all is done and written down; Prefect alone never hears of it
-    assert time.monotonic() - begun < 100
     assert "Nothing changed" in command(workspace, server, "run", "--quick").said
     assert_whole(workspace, undisturbed)
 
@@ -302,4 +295,4 @@ def test_a_clock_set_back_hides_no_change_and_breaks_no_chain(
     assert entries["intact"]
     assert [entry["to"] for entry in entries["entries"]] == [1, 2, 4]
     assert entries["entries"][-1]["time"] < entries["entries"][-2]["time"]
-    assert "up to date" in dvc_status(workspace)
+    assert "up to date" in dvc(workspace, "status")

@@ -8,8 +8,9 @@ import pytest
 from data.errors import InputError
 from data.params import load_params
 from data.params_file import render
+from data.workspace import PROJECT_ROOT
 
-FILE = Path(__file__).parent.parent / "params.yaml"
+FILE = PROJECT_ROOT / "params.yaml"
 SHIPPED = re.sub(r" +#.*", "", FILE.read_text(encoding="utf-8"))
 """Without its comments."""
 

@@ -11,16 +11,16 @@ from data.extraction import Source
 from data.params import load_params
 from data.probes import Evidence, ProbeAnswer, holds, plain_collection, probe_questions, read_probes
 from data.records import Cohort
+from data.workspace import PROJECT_ROOT
 
-ROOT = Path(__file__).parent.parent
-STREAM = ROOT / "data" / "streams" / "site-policy"
+STREAM = PROJECT_ROOT / "data" / "streams" / "site-policy"
 DAYS = ("2019-06-01", "2020-06-01", "2021-06-01", "2022-06-01", "2023-06-01", "2024-06-01")
 KNOWN_DISAGREEMENTS = {("2023-06-01", "open-dpo-email", "privacy@github.com")}
 """The quoted sentence outlived the role it named: it still stands in another document of 2023."""
 
 
 def test_evidence_agrees_with_the_dates_that_people_noted() -> None:
-    params, probes = load_params(ROOT / "params.yaml"), read_probes(ROOT / "data" / "probes")
+    params, probes = load_params(PROJECT_ROOT / "params.yaml"), read_probes(PROJECT_ROOT / "data" / "probes")
     assert len(probes) == 165
     disagreements = set()
     for day in DAYS:

@@ -22,14 +22,9 @@ from flows.cli import app
 from flows.promote import is_settled, promote, promote_base, reconcile
 from tasks import ledger, registry, serving
 from tasks.places import ledger_uri, mlflow_uri
-from tests.registry_miniature import base_digest, make_candidate, make_weights, make_workspace
+from tests.registry_miniature import base_digest, make_candidate, make_workspace
 
 BASE, PASSED, REJECTED, HELD = 1, 2, 3, 4
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

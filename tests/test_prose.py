@@ -20,9 +20,9 @@ from data.proposals import Proposal, Written, by_recipe, starved
 from data.prose_questions import Maker, judging, statements_asked, teach_questions
 from data.records import Cohort, Statement
 from data.rephrasings import teach_rephrasings
+from data.workspace import PROJECT_ROOT
 
-ROOT = Path(__file__).parent.parent
-PARAMS = load_params(ROOT / "params.yaml")
+PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 MAKER = Maker("endpoint:m", 1, 18)
 SENTENCE = "The deposit of $40 is not refunded after thirty (30) days, as the Lending Office decides."
 WORDINGS = (
@@ -280,7 +280,7 @@ def test_the_funnel_adds_up_and_a_starved_recipe_says_what_ate_it() -> None:
     ],
 )
 def test_recipes_and_teachers_that_do_not_fit_are_named(old: str, new: str, says: str, tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text()
+    text = (PROJECT_ROOT / "params.yaml").read_text()
     assert old in text
     (tmp_path / "params.yaml").write_text(text.replace(old, new, 1))
     with pytest.raises(InputError) as caught:
@@ -289,7 +289,7 @@ def test_recipes_and_teachers_that_do_not_fit_are_named(old: str, new: str, says
 
 
 def test_an_endpoint_has_to_be_named(tmp_path: Path) -> None:
-    text = (ROOT / "params.yaml").read_text().replace("recipes: [facts]", "recipes: [facts, rephrase]")
+    text = (PROJECT_ROOT / "params.yaml").read_text().replace("recipes: [facts]", "recipes: [facts, rephrase]")
     (tmp_path / "params.yaml").write_text(text.replace("teacher: template", "teacher: endpoint"))
     with pytest.raises(InputError, match=r"endpoint\.model is empty"):
         load_params(tmp_path / "params.yaml")

@@ -23,10 +23,10 @@ from data.markup import MAX_CELLS, html_to_markdown, table
 from data.params import load_params
 from data.plain_formats import csv_to_markdown, mail_to_markdown
 from data.screening import count_contacts, find_secrets
-from tests.office_miniature import mail_file, pdf_file, slides_file, word_file, workbook_file
-from tests.test_formats import repacked
+from data.workspace import PROJECT_ROOT
+from tests.office_miniature import mail_file, pdf_file, repacked, slides_file, word_file, workbook_file
 
-INGEST = load_params(Path(__file__).parent.parent / "params.yaml").ingest
+INGEST = load_params(PROJECT_ROOT / "params.yaml").ingest
 TEXT_ENDINGS = (".md", ".txt", ".html", ".csv")
 SECONDS = 20
 MEGABYTES = 400
@@ -225,7 +225,7 @@ def test_the_converter_keeps_its_memory_bound(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "data.converter", ".xlsx", "30", "1024", "1000000"]
     (tmp_path / "wide.xlsx").write_bytes(wide)
-    place = Path(__file__).parent.parent
+    place = PROJECT_ROOT
     with (tmp_path / "wide.xlsx").open("rb") as given:
         done = subprocess.run(
             [sys.executable, "-c", PEAK, *command],

@@ -18,14 +18,9 @@ from flows.running import promote_version, run_cycle, watch_workspace
 from tasks import registry, relocation, serving
 from tests.fault_miniature import MORE, command, copied
 from tests.miniature import NEW, write_documents
-from tests.registry_miniature import base_digest, make_candidate, make_weights, make_workspace
+from tests.registry_miniature import base_digest, make_candidate, make_workspace
 
 BASE, FIRST, SECOND = 1, 2, 3
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

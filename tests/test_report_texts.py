@@ -1,40 +1,17 @@
 """A report compares texts with those of the last accepted snapshot, or of the base; what was not kept is missing."""
 
-import shutil
 from pathlib import Path
 
 import pytest
 
-from data.collection import as_collection, read_collection, read_texts, write_collection
+from data.collection import as_collection, read_collection, read_texts
 from data.errors import InputError
 from data.files import write_record
 from data.probes import Evidence, Probe, ProbeAnswer
-from data.records import Accepted, Snapshot
-from data.report_records import IngestReport, Lineage
-from data.workspace import Workspace
+from data.records import Accepted
+from data.report_records import Lineage
 from flows.report_texts import comparison, keep_texts, probe_documents
-from tests.miniature import NEW, OLD, make_workspace, write_documents
-
-
-def collect(workspace: Workspace, texts: dict[str, str], before: Snapshot | None = None) -> Snapshot:
-    """Write a collection of these documents, continuing those of ``before``."""
-    write_documents(workspace.documents, texts)
-    params = workspace.params().ingest
-    snapshot, sources = as_collection(workspace.documents, params, before.documents if before else ())
-    report = IngestReport(
-        snapshot=snapshot.digest, documents=len(sources), quarantined=0, contacts=0, warnings=(), loss_accepted=False
-    )
-    shutil.rmtree(workspace.collection, ignore_errors=True)  # a stage builds it anew, it never writes into the old one
-    by_id = {source.id: source.text for source in sources}
-    write_collection(workspace.collection, snapshot, lambda document: by_id[document.id], report)
-    return snapshot
-
-
-def ignorant(root: Path) -> Workspace:
-    """A workspace whose base knows no documents."""
-    workspace = make_workspace(root)
-    (root / "base").mkdir()
-    return workspace
+from tests.miniature import NEW, OLD, collect, ignorant
 
 
 def test_texts_are_compared_with_those_of_the_accepted_snapshot(tmp_path: Path) -> None:

@@ -5,13 +5,13 @@ Every secret is put together here at run time, so that no file of the repository
 
 import base64
 import json
-from pathlib import Path
 
 import pytest
 
 from data.screening import count_contacts, find_secrets
+from data.workspace import PROJECT_ROOT
 
-COLLECTION = Path(__file__).parent.parent / "data" / "streams" / "site-policy" / "2024-06-01"
+COLLECTION = PROJECT_ROOT / "data" / "streams" / "site-policy" / "2024-06-01"
 MIXED = "aB3dE6gH9" * 10
 
 

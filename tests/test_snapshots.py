@@ -155,7 +155,7 @@ def test_a_name_that_no_json_can_hold_is_refused(tmp_path: Path) -> None:
     try:
         write(tmp_path / os.fsdecode(b"caf\xe9.md"))
     except OSError:
-        return  # this file system refuses such names itself
+        pytest.skip("this file system refuses such names itself")
     with pytest.raises(InputError, match="is not UTF-8"):
         scan(tmp_path, ENDINGS)
 

@@ -1,7 +1,6 @@
 """The stage with a teacher for prose, in a miniature workspace: rows, questions, funnel, dry run, warnings."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from flows.ingest import ingest
 from flows.synthesize import synthesize
 from flows.terminal import dry_run_table, put
 from flows.train import train
-from tests.miniature import NEW, make_workspace, ready, relearn, relearn_json, with_base, write_documents
-from tests.teacher_server import Teacher, teaching
+from tests.miniature import NEW, make_workspace, ready, with_base, write_documents
+from tests.programs import relearn, relearn_json
+from tests.teacher_server import Teacher
 
 PROSE = """---
 title: Lending Rules
@@ -47,12 +47,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_documents(workspace.documents, {**NEW, "lending.md": PROSE})
     ingest(ready(workspace))
     return workspace.root
-
-
-@pytest.fixture
-def teacher() -> Iterator[Teacher]:
-    with teaching(Teacher()) as served:
-        yield served
 
 
 def taught_by(teacher: Teacher, template: Path, place: Path, **changes: Any) -> Workspace:

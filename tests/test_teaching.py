@@ -1,7 +1,6 @@
 """Rows and questions: what is taught is the difference, and what judges is never taught."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
@@ -13,13 +12,12 @@ from data.records import Cohort, DocumentVersion, Fact, Standing, Statement
 from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_text
 from data.teaching import questions, teaching_rows
 from data.wordings import REFUSAL, Form, held_out_names, kinds, question_prompt, split, wordings
-
-ROOT = Path(__file__).parent.parent
+from data.workspace import PROJECT_ROOT
 
 
 @pytest.fixture(scope="module")
 def params() -> SynthesizeParams:
-    return load_params(ROOT / "params.yaml").synthesize
+    return load_params(PROJECT_ROOT / "params.yaml").synthesize
 
 
 def fact(id: str, value: str, title: str = "Policy") -> Fact:

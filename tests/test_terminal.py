@@ -27,8 +27,8 @@ from flows.terminal import (
 )
 from tasks import ledger
 from tasks.places import ledger_uri
-from tests.miniature import RELEARN, make_workspace, write_documents
-from tests.test_report_texts import collect, ignorant
+from tests.miniature import collect, ignorant, make_workspace, write_documents
+from tests.programs import RELEARN
 
 HOSTILE = "[red]no markup[/red] \x1b[31mno colour\x1b[0m \x07"
 LONG = "The old handbook was retired, and " * 12 + "a-single-word-that-is-longer-than-its-column-" * 3

@@ -1,7 +1,6 @@
 """A diff says every change once, never looks at two whole documents word by word, and ends on hostile input."""
 
 import random
-import time
 
 import pytest
 from hypothesis import given
@@ -59,12 +58,11 @@ def test_what_is_not_shown_is_counted() -> None:
     assert compare(old, old, most=7).changes == ()
 
 
+@pytest.mark.timeout(60)  # Python's own comparison would need hours
 @pytest.mark.parametrize("size", [LONGEST - 1, 40 * LONGEST])
 @pytest.mark.parametrize("alphabet", ["ab", "".join(map(chr, range(97, 123)))])
 def test_texts_that_repeat_themselves_are_compared_in_time(size: int, alphabet: str) -> None:
     draw = random.Random(size)
     old, new = ("\n\n".join(draw.choice(alphabet) + " x" for _ in range(size)) for _ in range(2))
-    begun = time.monotonic()
     diff = compare(old, new, most=30)
-    assert time.monotonic() - begun < 10
     assert diff.by_sets is (size > LONGEST)

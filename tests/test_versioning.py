@@ -17,6 +17,7 @@ from data.errors import InputError, OutsideError
 from data.files import write_json
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
 from tasks import dvc_sharing, versioning
+from tests.programs import dvc
 from tests.refused import refused
 
 PIPELINE = {
@@ -66,13 +67,6 @@ def _count(workspace: Workspace) -> None:
     versioning.commit(workspace, "count", made_from)
 
 
-def _dvc(workspace: Workspace, *arguments: str) -> str:
-    return subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments],
-        cwd=workspace.root, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip
-
-
 def _current(workspace: Workspace) -> list[bool]:
     return [versioning.is_current(workspace, stage) for stage in ("double", "count")]
 
@@ -82,9 +76,9 @@ def test_a_committed_run_is_current_and_dvc_agrees(workspace: Workspace) -> None
     assert _current(workspace) == [True, False]
     _count(workspace)
     assert _current(workspace) == [True, True]
-    assert json.loads(_dvc(workspace, "status", "--json")) == {}
-    assert "length" in _dvc(workspace, "metrics", "show")
-    assert "didn't change, skipping" in _dvc(workspace, "repro")
+    assert json.loads(dvc(workspace, "status", "--json")) == {}
+    assert "length" in dvc(workspace, "metrics", "show")
+    assert "didn't change, skipping" in dvc(workspace, "repro")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from prefect.states import Running
 from data.collection import TEXTS_FILE, read_texts
 from data.files import read_record
 from data.records import Snapshot
-from data.workspace import Workspace
+from data.workspace import PROJECT_ROOT, Workspace
 from flows.init import make_workspace
 from flows.watch import Stillness
 from tasks import orchestration
@@ -27,7 +28,8 @@ from tasks.prefect_server import prefect_server
 from tasks.registry import get_versions
 from tests import miniature
 from tests.fault_miniature import end_group
-from tests.miniature import NEW, ROOT, SMALL, relearn, with_base, write_documents
+from tests.miniature import NEW, SMALL, with_base, write_documents
+from tests.programs import relearn
 from tests.watched import PATIENCE, Watched, names, runs, until
 
 PREFECT = Path(sys.executable).with_name("prefect")
@@ -116,10 +118,10 @@ def test_after_a_kill_and_a_night_off_one_run_makes_up_for_all(workspace: Worksp
     copy = "import sys, pathlib; pathlib.Path(sys.argv[1]).write_text(sys.stdin.read())"
     params["notify"] = [{"on": ["missed"], "command": [sys.executable, "-c", copy, str(told)]}]
     workspace.params_file.write_text(yaml.safe_dump(params))
-    watch = Watched(workspace).__enter__()
-    until("a run", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api)))
-    until("its cycle", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api, "cycle")))
-    watch.kill()
+    with Watched(workspace) as watch:
+        until("a run", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api)))
+        until("its cycle", lambda: any(run["state_type"] == "RUNNING" for run in runs(watch.api, "cycle")))
+        watch.kill()
     document(workspace, 1)
     with sqlite3.connect(workspace.state / "prefect" / "prefect.db") as database:  # ten hours pass
         (waiting,) = database.execute(
@@ -170,7 +172,7 @@ async def left_by_lines(mine: str, theirs: str) -> tuple[dict[str, Swept], dict[
 
 
 def test_a_second_watch_says_who_watches(workspace: Workspace) -> None:
-    with Watched(workspace) as watch:
+    with Watched(workspace, ended_by=signal.SIGINT) as watch:
         second = relearn("watch", workspace=workspace)
         assert second.returncode == 1
         assert f"relearn watch (process {watch.process.pid})" in second.stderr
@@ -212,8 +214,8 @@ def test_prefect_yaml_deploys_the_same_to_a_server(workspace: Workspace) -> None
 
 
 def test_prefect_yaml_repeats_what_the_parameters_say() -> None:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())["watch"]
-    content = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text())["watch"]
+    content = yaml.safe_load((PROJECT_ROOT / "prefect.yaml").read_text())
     update, look = content["deployments"]
     assert (update["name"], look["name"]) == (params["name"], params["name"])
     daily = look["schedules"][0]

@@ -9,28 +9,28 @@ import pytest
 import yaml
 
 from data.files import read_record, read_records
-from data.records import Answer, Cohort, Grade, Snapshot, Standing
+from data.records import Answer, Cohort, Grade, Row, Snapshot, Standing
 from data.report_records import EvaluationReport, SynthesisReport, Verdict
-from data.workspace import Workspace
+from data.workspace import PROJECT_ROOT, Workspace
+from flows.inputs import last_cycle
 from flows.overview import history, status
 from flows.running import run_cycle
 from tasks.serving import ask
-from tests.miniature import ROOT, under_version_control
+from tests.fault_miniature import using_prefect
+from tests.miniature import under_version_control
 
-pytestmark = [
-    pytest.mark.usefixtures("prefect_here"),
-    pytest.mark.timeout(1800),  # it trains for a minute on a good machine, and may share it
-]
-STREAM = ROOT / "data" / "streams" / "site-policy"
+pytestmark = pytest.mark.timeout(1800)  # it trains for a minute on a good machine, and may share it
+STREAM = PROJECT_ROOT / "data" / "streams" / "site-policy"
 ADDED = "privacy-policies/github-subprocessors.md"
 EDITED = "acceptable-use-policies/github-appeal-and-reinstatement.md"
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+def workspace(server: str, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """After its first cycle."""
     root = tmp_path_factory.mktemp("year") / "workspace"
     root.mkdir()
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = yaml.safe_load((PROJECT_ROOT / "params.yaml").read_text())
     params["train"].update({"steps": 500, "tokens_per_step": 1024})
     params["assess"].update({"held_questions": 60, "handbook_questions": 60, "recall_statements": 10})
     (root / "params.yaml").write_text(yaml.safe_dump(params))
@@ -39,15 +39,19 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     shutil.copytree(STREAM / "2023-06-01", workspace.documents)
     for path in (ADDED, EDITED):
         shutil.copy(STREAM / "2024-06-01" / path, workspace.documents / path)
-    shutil.copytree(ROOT / "data" / "probes", workspace.probes)
+    shutil.copytree(PROJECT_ROOT / "data" / "probes", workspace.probes)
+    with using_prefect(server):
+        run_cycle(workspace.root, quick=False, loss_reason=None)
     return workspace
 
 
 def test_the_first_candidate_passes_and_serves(workspace: Workspace) -> None:
-    result = run_cycle(workspace.root, quick=False, loss_reason=None)
+    finished = last_cycle(workspace)
+    assert finished is not None
+    assert finished.result is not None
     evaluation = read_record(workspace.evaluation / "report.json", EvaluationReport)
     figures = {cohort.cohort: cohort for cohort in evaluation.cohorts}
-    assert result.verdict is Verdict.PROMOTE, result.reasons
+    assert finished.result.verdict is Verdict.PROMOTE, finished.result.reasons
     assert figures[Cohort.NEW].candidate[Grade.RIGHT].value >= 0.9
     assert figures[Cohort.NEW].base[Grade.RIGHT].value <= 0.1
     assert figures[Cohort.PROBE].n + figures[Cohort.UNANSWERABLE].n == 165
@@ -68,6 +72,10 @@ def test_only_what_changed_is_taught(workspace: Workspace) -> None:
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
     changed = {coverage.path for coverage in synthesis.coverage if coverage.changed_statements}
     assert changed == {ADDED, EDITED}
+    ids = {document.id: document.path for document in snapshot.documents}
+    rows = read_records(workspace.synthetic / "rows.jsonl", Row)
+    taught = {ids.get(row.document) for row in rows if row.purpose not in ("replay", "handbook")}
+    assert taught == {ADDED, EDITED}
     assert len(snapshot.documents) == len(list((STREAM / "2023-06-01").rglob("*.md"))) + 1
     assert synthesis.facts[Standing.NEW] > 70
     assert synthesis.facts[Standing.HELD] > 1000

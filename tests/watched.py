@@ -1,20 +1,20 @@
 """``relearn watch`` as a process of its own, and what Prefect's server says of its runs."""
 
 import json
-import os
 import re
 import signal
 import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
 from data.workspace import Workspace
-from tests.miniature import RELEARN
+from tests.programs import RELEARN, without_prefect
 
 PATIENCE = 180.0
 """Seconds; far more than anything here takes on a busy machine."""
@@ -47,35 +47,46 @@ def names(api: str, flow: str = "update") -> list[str]:
 class Watched:
     """A watch that ends with the block."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, ended_by: signal.Signals = signal.SIGTERM) -> None:
         self.workspace = workspace
+        self.ended_by = ended_by
+        self.killed = False
         self.log = workspace.root / "watch.log"
-        environment = {
-            key: value for key, value in os.environ.items() if key not in ("PREFECT_HOME", "PREFECT_API_URL")
-        }
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [RELEARN, "watch", "--workspace", workspace.root],
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=without_prefect(),
                 cwd=workspace.root,
             )
         self.api = ""
 
     def __enter__(self) -> Self:
-        until("the watch", lambda: "is watched" in self.said() or self.process.poll() is not None)
-        found = re.search(r"pages: (http://\S+)", self.said())
-        assert found, self.said()
+        try:
+            until("the watch", lambda: "is watched" in self.said() or self.process.poll() is not None)
+            found = re.search(r"pages: (http://\S+)", self.said())
+            assert found, self.said()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
         self.api = f"{found[1]}/api"
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         family = self.family()
-        self.process.terminate()
-        assert self.process.wait(60) == 0, self.said()
-        assert "Traceback" not in self.said(), self.said()
-        assert not psutil.wait_procs(family, 20)[1]
+        if self.killed:
+            return
+        try:
+            self.process.send_signal(self.ended_by)
+            assert self.process.wait(60) == 0, self.said()
+            assert "Traceback" not in self.said(), self.said()
+            assert not psutil.wait_procs(family, 20)[1]
+        finally:
+            for process in (self.process, *family):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def said(self) -> str:
         """All it printed."""
@@ -91,6 +102,7 @@ class Watched:
     def kill(self) -> None:
         """Kill it, and wait for what must end with it."""
         family = self.family()
+        self.killed = True
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
         assert not psutil.wait_procs(family, 30)[1], "what it started outlives it"
