@@ -10,6 +10,7 @@ to comments, docstrings and the help texts of fields.
 import ast
 import json
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ READS: dict[str, tuple[str, ...]] = {
 """Files that a module reads as if they were code, as patterns from the root."""
 
 _Stat = tuple[int, int, int]
+_PARSING = threading.Lock()
+"""Python 3.11 fails with a SystemError where two threads make syntax trees at once (CPython issue 106905)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class _Sources:
         key, stat = self.key(path), list(_stat(path))
         entry = self.seen.get(key) or self._remembered.get(key)
         if entry is None or entry["stat"] != stat:
-            tree = ast.parse(path.read_bytes(), filename=key)
+            with _PARSING:
+                tree = ast.parse(path.read_bytes(), filename=key)
             package = name if path.stem == "__init__" else name.rpartition(".")[0]
             imports = sorted(set(_imported_names(tree, package)))
             entry = {"stat": stat, "digest": _meaning(tree), "imports": imports}

@@ -1,5 +1,8 @@
 """A stage's code digest changes with what the code means, in any file it imports, and with nothing else."""
 
+import gc
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -125,6 +128,23 @@ def test_code_that_is_no_longer_what_was_fixed_is_seen(root: Path) -> None:
     assert is_as_fixed(workspace, "train", root)
     (root / "models/training.py").write_text("RATE = 1\n")
     assert [stage for stage in STAGES if not is_as_fixed(workspace, stage, root)] == ["train"]
+
+
+def test_threads_may_ask_at_once() -> None:
+    """Collecting garbage lets another thread in, in the middle of a syntax tree."""
+
+    def let_others_in(*_: object) -> None:
+        time.sleep(0)
+
+    usual = gc.get_threshold()
+    gc.callbacks.append(let_others_in)
+    gc.set_threshold(50)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert len({*pool.map(code_digest, ["data.conversion"] * 4)}) == 1
+    finally:
+        gc.set_threshold(*usual)
+        gc.callbacks.remove(let_others_in)
 
 
 def test_a_damaged_memory_costs_time_only(root: Path) -> None:
