@@ -11,12 +11,13 @@ from typing import Any
 
 from pydantic import Field
 
+from data.addresses import without_passwords
 from data.errors import InputError, PersonNeededError
 from data.records import Record
 from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace
 from tasks import ledger, registry, serving, weights
-from tasks.places import ledger_uri, without_passwords
+from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
 
 
@@ -46,12 +47,13 @@ def promote(
     """
     begun = time.monotonic()
     _require_reason(reason)
-    reconcile(workspace)
+    before = ledger.last_promotion(ledger_uri(workspace))
+    if before is None:
+        _require_no_pointer(workspace, serving.pointer(workspace))
     info = registry.get_version(workspace, version)
     _require_verdict(info, override)
     weights.require(info)
     serving.fetch_weights(workspace, version)  # what cannot serve is refused before it stands in the ledger
-    before = ledger.last_promotion(ledger_uri(workspace))
     entry = _enter(workspace, info, reason, actor, override)
     _mirror(workspace, version)
     return Promotion(

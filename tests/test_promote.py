@@ -188,6 +188,22 @@ def test_an_exchanged_adapter_is_neither_promoted_nor_asked(workspace: Workspace
         shutil.copytree(tmp_path / "kept", folder, dirs_exist_ok=True)
 
 
+def test_another_version_is_promoted_though_the_champion_cannot_serve_any_more(workspace: Workspace) -> None:
+    promote_base(workspace, BASE)
+    promote(workspace, PASSED, "passed every gate")
+    broken = Path(str(serving.absolute(workspace, serving.fetch_weights(workspace, PASSED)).adapter)) / "training.json"
+    content = broken.read_bytes()
+    try:
+        workspace.serving.unlink()
+        broken.write_bytes(b"{}")
+        with pytest.raises(InputError, match="promote another version"):
+            reconcile(workspace)
+        promote(workspace, BASE, "the adapter is damaged")
+        assert serving_state(workspace) == (BASE, BASE, 3)
+    finally:
+        broken.write_bytes(content)
+
+
 def test_a_moved_workspace_still_answers(workspace: Workspace, tmp_path: Path) -> None:
     promote(workspace, PASSED, "passed every gate")
     moved = Workspace(Path(shutil.copytree(workspace.root, tmp_path / "moved")))
