@@ -19,15 +19,18 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from data.addresses import without_passwords
 from data.errors import InputError, OutsideError, PersonNeededError, quoted
 from data.files import digest_text, refusal
 from data.report_records import LedgerEntry
-from tasks.places import connect_args, database_url, without_passwords
+from tasks.places import connect_args, database_url
 
 PROMOTE = "promote"
 """The action that changes which version serves; every other entry leaves the champion as it is."""
 ACCEPT_LOSS = "accept-loss"
 """A person agreed to a snapshot although it lacks much of the one accepted before."""
+DAMAGED = ("malformed", "file is not a database")
+"""What SQLite says of a file that only a backup can mend."""
 ADVISORY_LOCK = 0x72656C6561726E
 """PostgreSQL advisory lock of the ledger's writers: the letters of the project's name."""
 
@@ -59,6 +62,15 @@ TRIGGERS = {
     "postgresql": (
         """CREATE FUNCTION ledger_refuse() RETURNS trigger LANGUAGE plpgsql AS
         $$ BEGIN RAISE EXCEPTION 'the ledger is append-only'; END $$""",
+        # two appends are kept apart by the writers' lock, one by hand is not
+        """CREATE FUNCTION ledger_next() RETURNS trigger LANGUAGE plpgsql AS
+        $$ BEGIN
+            IF NEW.number <> (SELECT COALESCE(MAX(number), 0) + 1 FROM ledger) THEN
+                RAISE EXCEPTION 'the ledger is append-only';
+            END IF;
+            RETURN NEW;
+        END $$""",
+        "CREATE TRIGGER ledger_insert BEFORE INSERT ON ledger FOR EACH ROW EXECUTE FUNCTION ledger_next()",
         """CREATE TRIGGER ledger_change BEFORE UPDATE OR DELETE ON ledger
         FOR EACH ROW EXECUTE FUNCTION ledger_refuse()""",
         """CREATE TRIGGER ledger_truncate BEFORE TRUNCATE ON ledger
@@ -113,20 +125,19 @@ def entries(uri: str) -> list[LedgerEntry]:
     """All entries in order; none where the ledger was never written to.
 
     Raises:
+        PersonNeededError: an entry cannot be read.
         OutsideError: the database does not answer.
     """
-    if _is_absent(uri):
-        return []
-    with _reading(uri) as connection:
-        if not sa.inspect(connection).has_table(LEDGER.name):
-            return []
-        rows = connection.execute(sa.select(LEDGER).order_by(LEDGER.c.number)).mappings().all()
-    return [LedgerEntry.model_validate(dict(row)) for row in rows]
+    found, torn = _read(uri)
+    if torn is not None:
+        raise _tampered(torn)
+    return found
 
 
 def broken_at(uri: str) -> int | None:
     """Number of the first entry that does not follow from the ones before; None: the ledger is intact."""
-    return _first_broken(entries(uri))
+    found, torn = _read(uri)
+    return _first_broken(found) or torn
 
 
 def intact_entries(uri: str) -> list[LedgerEntry]:
@@ -138,11 +149,34 @@ def intact_entries(uri: str) -> list[LedgerEntry]:
     found = entries(uri)
     broken = _first_broken(found)
     if broken is not None:
-        raise PersonNeededError(
-            f"Ledger entry {broken} does not follow from the entries before it: somebody changed the "
-            "ledger's database. Restore its backup, then run the same command again."
-        )
+        raise _tampered(broken)
     return found
+
+
+def _tampered(number: int) -> PersonNeededError:
+    return PersonNeededError(
+        f"Ledger entry {number} does not follow from the entries before it: somebody changed the "
+        "ledger's database. Restore its backup, then run the same command again."
+    )
+
+
+def _read(uri: str) -> tuple[list[LedgerEntry], int | None]:
+    """The entries in order up to the first that cannot be read, and the number of that one."""
+    if _is_absent(uri):
+        return [], None
+    columns = [column for column in LEDGER.c if column is not LEDGER.c.evidence]
+    evidence = sa.cast(LEDGER.c.evidence, sa.Text).label("evidence")  # read by us: the driver would fail for all rows
+    with _reading(uri) as connection:
+        if not sa.inspect(connection).has_table(LEDGER.name):
+            return [], None
+        rows = connection.execute(sa.select(*columns, evidence).order_by(LEDGER.c.number)).mappings().all()
+    found = list[LedgerEntry]()
+    for number, row in enumerate(rows, start=1):
+        try:
+            found.append(LedgerEntry.model_validate({**row, "evidence": json.loads(row["evidence"])}))
+        except (ValueError, TypeError):
+            return found, number
+    return found, None
 
 
 def last_promotion(uri: str) -> LedgerEntry | None:
@@ -265,6 +299,11 @@ def _clear_errors(uri: str) -> Iterator[None]:
             raise OutsideError(
                 f"The ledger at {without_passwords(uri)} could not be written ({said}). Free the disk or mend the "
                 "permissions, then run the same command again."
+            ) from error
+        if any(sign in str(error) for sign in DAMAGED):
+            raise PersonNeededError(
+                f"The ledger at {without_passwords(uri)} is damaged ({quoted(getattr(error, 'orig', None) or error)}). "
+                "Restore its backup, then run the same command again."
             ) from error
         cause = quoted(without_passwords(str(getattr(error, "orig", None) or error)))
         raise OutsideError(

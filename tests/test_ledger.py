@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from data.addresses import without_passwords
 from data.errors import InputError, OutsideError, PersonNeededError
 from data.workspace import PROJECT_ROOT
 from tasks import ledger
-from tasks.places import without_passwords
 
 COPY = (
     "INSERT {} INTO ledger SELECT {}, time, 'other', action, from_version, to_version, reason, evidence, "
@@ -121,6 +121,23 @@ def test_an_entry_needs_a_reason_and_plain_evidence(uri: str) -> None:
     with pytest.raises(InputError, match="finite"):
         ledger.append(uri, action="promote", reason="why", evidence={"share": float("nan")})
     assert ledger.entries(uri) == []
+
+
+def test_an_entry_that_cannot_be_read_is_broken(uri: str, database: sqlite3.Connection) -> None:
+    for trigger in ("update", "delete", "insert"):
+        database.execute(f"DROP TRIGGER ledger_{trigger}")
+    database.execute("""UPDATE ledger SET evidence = '{"share": ' WHERE number = 2""")
+    assert ledger.broken_at(uri) == 2
+    with pytest.raises(PersonNeededError, match="entry 2 does not follow"):
+        ledger.last_promotion(uri)
+
+
+def test_a_damaged_file_wants_its_backup(uri: str, database: sqlite3.Connection) -> None:
+    database.close()
+    file = Path(uri.removeprefix("sqlite:///"))
+    file.write_bytes(b"no database at all" * 100)
+    with pytest.raises(PersonNeededError, match=r"is damaged .*Restore its backup"):
+        ledger.entries(uri)
 
 
 def test_a_database_that_cannot_be_opened_is_an_outside_failure(tmp_path: Path) -> None:
