@@ -9,7 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from data.cron import check_cron
 from data.events import EventName
 from data.param_stages import TRANSPORT
-from data.param_types import DAY, Block, Count, Many
+from data.param_types import DAY, Block, Count, Many, VariableName
 
 MOST_CHECKS = 50
 """Results of checks that a suite ever has, so that the index of a workspace that runs every day stays quick."""
@@ -19,12 +19,16 @@ OPERATION: dict[str, bool | set[str]] = {
     "versioning": True,
     "notify": True,
     "endpoint": TRANSPORT,
+    "registry": {"retries", "retry_seconds"},
 }
 """Blocks, or keys of a block, that say how the line is run; no cycle's result follows from them."""
 
 _SERVER = re.compile(r"https?://[^\s/:@]\S*")
-_DATABASE = re.compile(r"sqlite:///\S.*|(?:postgresql|mysql|mssql)(?:\+\w+)?://\S+")
-"""The databases that MLflow takes."""
+_DATABASES = {
+    "mlflow_uri": re.compile(r"sqlite:///\S.*|(?:postgresql|mysql|mssql)(?:\+\w+)?://\S+"),
+    "ledger_uri": re.compile(r"sqlite:///\S.*|postgresql(?:\+\w+)?://\S+"),
+}
+"""Those that MLflow takes, and those in which the ledger can refuse what is not the next entry."""
 
 
 class RegistryParams(Block):
@@ -40,7 +44,7 @@ class RegistryParams(Block):
     @classmethod
     def _is_an_address(cls, uri: str, field: ValidationInfo) -> str:
         is_server = field.field_name == "mlflow_uri" and _SERVER.fullmatch(uri) is not None
-        if not (is_server or _DATABASE.fullmatch(uri)):
+        if not (is_server or _DATABASES[str(field.field_name)].fullmatch(uri)):
             scheme = uri.partition(":")[0][:20]  # never more of it: an address may hold a password
             kinds = "a database (sqlite:///FILE, postgresql+psycopg://HOST/NAME)"
             kinds += " or a server (https://HOST)" if field.field_name == "mlflow_uri" else ""
@@ -104,7 +108,7 @@ class HookParams(Block):
 
     on: list[EventName] = Field(min_length=1, description="Events that call it.")
     command: list[str] = Field(default=[], description="Program and arguments; the event comes as JSON on its input.")
-    webhook_variable: str = Field(default="", description="Name of the environment variable with the address.")
+    webhook_variable: VariableName = Field(default="", description="Name of the environment variable with the address.")
     prefect_block: str = Field(default="", description="Prefect notification block, as type/name.")
     timeout_seconds: float = Field(default=10.0, gt=0, le=600, description="A hook that takes longer is left.")
 
@@ -124,8 +128,6 @@ class HookParams(Block):
             raise ValueError("a hook has exactly one of command, webhook_variable and prefect_block")
         if self.command and not self.command[0].strip():
             raise ValueError("command begins with the name of a program")
-        if self.webhook_variable and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.webhook_variable):
-            raise ValueError("webhook_variable is the name of an environment variable, never the address itself")
         if self.prefect_block and not re.fullmatch(r"[^/\s]+/[^/\s]+", self.prefect_block):
             raise ValueError("prefect_block is written type/name")
         return self

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from data.param_types import DAY, Block, Count, Few, Many, Place, Share, Steps
+from data.param_types import DAY, Block, Count, Few, Many, Place, Share, Steps, VariableName
 
 
 class IngestParams(Block):
@@ -99,7 +99,7 @@ TRANSPORT = {
 class EndpointParams(Block):
     url: str = Field(description="Address of an OpenAI-compatible server, up to and with /v1.")
     model: str = Field(description="Name of the model there.")
-    key_variable: str = Field(description="Environment variable that holds the key; empty: no key is sent.")
+    key_variable: VariableName = Field(description="Environment variable that holds the key; empty: no key is sent.")
     concurrency: Count = Field(le=1024, description="Calls under way at once.")
     retries: int = Field(
         ge=0, le=100, description="Tries again after 408, 409, 429, 5xx, a timeout or a cut connection."

@@ -1,5 +1,6 @@
 """What a parameter may be: shares, counts, seconds and places; a block of them refuses unknown keys."""
 
+import re
 from pathlib import PurePath
 from typing import Annotated
 
@@ -20,6 +21,14 @@ def _below(path: str) -> str:
     return path
 
 
+def _variable(name: str) -> str:
+    if name and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("this is the name of an environment variable, never what it holds")
+    return name
+
+
+VariableName = Annotated[str, AfterValidator(_variable)]
+"""Where a secret is read from; empty: there is none."""
 Place = Annotated[str, AfterValidator(_below)]
 
 

@@ -6,6 +6,7 @@ from typing import Any, Self, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from data.addresses import without_passwords
 from data.errors import InputError
 from data.files import shortened
 from data.param_operation import OPERATION, GcParams, HookParams, RegistryParams, VersioningParams, WatchParams
@@ -62,6 +63,22 @@ class Params(Block):
         for name, steps in (("quick", self.quick.steps), ("tiny", self.tiny.steps)):
             if steps < self.train.log_every:
                 raise ValueError(f"{name}.steps must be at least train.log_every ({self.train.log_every})")
+        return self
+
+    @model_validator(mode="after")
+    def _git_keeps_no_secret(self) -> Self:
+        addresses = {
+            "registry.mlflow_uri": self.registry.mlflow_uri,
+            "registry.ledger_uri": self.registry.ledger_uri,
+            "endpoint.url": self.endpoint.url,
+        }
+        for name, address in addresses.items():
+            if self.versioning.commit and without_passwords(address) != address:
+                raise ValueError(
+                    f"{name} holds a password, and versioning.commit puts this file into git; leave the password to "
+                    "the environment (MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, PGPASSFILE, "
+                    "endpoint.key_variable)"
+                )
         return self
 
     def shaping(self, *unrelated: str) -> dict[str, Any]:

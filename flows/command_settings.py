@@ -11,9 +11,13 @@ from flows.command import JsonOption, WorkspaceOption, config_app, notify_app, q
 @config_app.command("show", epilog="Example: relearn config show --json")
 def config_show(workspace: WorkspaceOption = Path(), as_json: JsonOption = False) -> None:
     """The parameters in force."""
+    from data.addresses import without_passwords
     from data.workspace import open_workspace
 
     content = open_workspace(workspace).params().model_dump(mode="json")
+    for name in ("mlflow_uri", "ledger_uri"):
+        content["registry"][name] = without_passwords(content["registry"][name])
+    content["endpoint"]["url"] = without_passwords(content["endpoint"]["url"])
     show(content, as_json, [json.dumps(content, indent=2)])
 
 

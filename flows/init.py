@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from data.addresses import without_passwords
 from data.errors import InputError, OutsideError
 from data.files import building, remove, write_text
 from data.params import Params, load_params
@@ -17,7 +18,6 @@ from data.params_file import render
 from data.workspace import PROJECT_ROOT, Workspace, require_model
 from flows.inputs import PIPELINE_FILES
 from tasks import dvc_sharing, revisions
-from tasks.places import without_passwords
 
 DRAFT = ".relearn-workspace"
 """Built in an existing folder under this name, then unpacked; the next call goes on where one was interrupted."""

@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import Field
 
+from data.addresses import without_passwords
 from data.errors import InputError
 from data.files import digest_text, digest_tree, read_record
 from data.records import Cohort, Grade, Record, Snapshot
 from data.report_records import EvaluationReport, Judgement, SynthesisReport, TrainingReport, Verdict
 from data.workspace import Workspace
-from tasks.places import without_passwords
 
 
 class Digests(Record):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from data.addresses import without_passwords
 from data.errors import InputError, quoted
 from data.param_stages import EndpointParams
 from data.prompting import Prompt
-from tasks.places import without_passwords
 from tasks.purse import NOTHING, Attempts, Purse, Tokens
 from tasks.replies import CHARACTERS_PER_TOKEN, Reply, usual_case, worst_case
 

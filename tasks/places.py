@@ -1,8 +1,8 @@
 """Where the databases of a workspace are: MLflow's and the ledger's, from one set of parameters."""
 
-import re
 from typing import TYPE_CHECKING, Any
 
+from data.addresses import without_passwords
 from data.errors import InputError, quoted
 from data.workspace import Workspace
 
@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
 WAIT_SECONDS = 30
 """How long another process may hold an SQLite database before it counts as out of reach."""
-
-_IN_QUERY = re.compile(r"([?&][\w-]*(?:pass|pwd|secret|token|key)[\w-]*=)[^&\s\'\")]+", re.IGNORECASE)
-"""What the query of an address calls a secret."""
 
 
 def resolve_uri(workspace: Workspace, uri: str) -> str:
@@ -55,8 +52,3 @@ def database_url(uri: str, setting: str) -> "URL":
 def connect_args(uri: str) -> dict[str, Any]:
     """How long a connection waits for others; servers know that themselves."""
     return {"timeout": WAIT_SECONDS} if uri.startswith("sqlite") else {}
-
-
-def without_passwords(text: str) -> str:
-    """``text`` with every password of an address in it masked: ``scheme://user:password@host``, or in its query."""
-    return _IN_QUERY.sub(r"\1***", re.sub(r"(://[^:/@\s]*):\S*@", r"\1:***@", text))

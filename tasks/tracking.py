@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data.addresses import without_passwords
 from data.errors import InputError, OutsideError, quoted
 from data.files import DRAFT, digest_tree, refusal
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks.candidate import Candidate
-from tasks.places import connect_args, database_url, mlflow_uri, without_passwords
+from tasks.places import connect_args, database_url, mlflow_uri
 from tasks.relocation import artifacts, require_own_place
 
 if TYPE_CHECKING:

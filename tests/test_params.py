@@ -9,6 +9,7 @@ from data.errors import InputError
 from data.params import load_params
 from data.params_file import render
 from data.workspace import PROJECT_ROOT
+from tests.programs import relearn
 
 FILE = PROJECT_ROOT / "params.yaml"
 SHIPPED = re.sub(r" +#.*", "", FILE.read_text(encoding="utf-8"))
@@ -66,6 +67,16 @@ def test_the_shipped_file_says_of_every_field_what_the_code_says() -> None:
         ("mlflow_uri: sqlite:///.relearn/mlflow.db", "mlflow_uri: 'http://'", "registry.mlflow_uri"),
         ("ledger_uri: sqlite:///.relearn/ledger.db", "ledger_uri: https://ledger.example", "registry.ledger_uri"),
         ("  model: relearn\n", "  model: a/b\n", "registry.model"),
+        (
+            "ledger_uri: sqlite:///.relearn/ledger.db",
+            "ledger_uri: 'mysql+pymysql://h/x'",
+            "begins with 'mysql+pymysql'",
+        ),
+        (
+            "  key_variable: ''",
+            "  key_variable: sk-secret",
+            "endpoint.key_variable: this is the name of",
+        ),
         ("  timezone: UTC\n", "  timezone: Mars/Olympus\n", "is no time zone"),
         (
             "notify: []",
@@ -74,7 +85,7 @@ def test_the_shipped_file_says_of_every_field_what_the_code_says() -> None:
         ),
         ("notify: []", "notify: [{on: [helt], command: [x]}]", "notify.0.on.0 is 'helt'"),
         ("notify: []", "notify: [{on: [held]}]", "exactly one of command, webhook_variable and prefect_block"),
-        ("notify: []", "notify: [{on: [held], webhook_variable: 'https://x.y/z'}]", "never the address itself"),
+        ("notify: []", "notify: [{on: [held], webhook_variable: 'https://x.y/z'}]", "never what it holds"),
     ],
 )
 def test_a_mistake_is_named(old: str, new: str, says: str, tmp_path: Path) -> None:
@@ -104,6 +115,20 @@ def test_addresses_of_registries_are_taken(uri: str, tmp_path: Path) -> None:
     text = SHIPPED.replace("mlflow_uri: sqlite:///.relearn/mlflow.db", f"mlflow_uri: '{uri}'")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     assert load_params(tmp_path / "params.yaml").registry.mlflow_uri == uri
+
+
+@pytest.mark.parametrize("name", ["mlflow_uri", "ledger_uri"])
+def test_git_gets_no_password(name: str, tmp_path: Path) -> None:
+    text = re.sub(rf"{name}: sqlite:\S+", f"{name}: 'postgresql+psycopg://bob:secret@h/db'", SHIPPED)
+    (tmp_path / "params.yaml").write_text(text.replace("commit: false", "commit: true"), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"registry\.{name} holds a password.*PGPASSFILE") as caught:
+        load_params(tmp_path / "params.yaml")
+    assert "secret" not in str(caught.value)
+    (tmp_path / "params.yaml").write_text(text.replace("commit: true", "commit: false"), encoding="utf-8")
+    done = relearn("config", "show", "--workspace", str(tmp_path))
+    assert done.returncode == 0
+    assert "bob:***@h" in done.stdout
+    assert "secret" not in done.stdout
 
 
 def test_a_folder_or_bytes_in_its_place_are_named(tmp_path: Path) -> None:
