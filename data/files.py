@@ -46,6 +46,9 @@ SQLITE_REFUSALS = frozenset(
     }
 )
 """How SQLite passes such a refusal on."""
+_UMASK = os.umask(0o022)
+"""What new files are kept from letting others do; it can only be read by setting it."""
+os.umask(_UMASK)
 
 
 def digest_bytes(content: bytes) -> str:
@@ -135,7 +138,7 @@ def _write_pieces(path: Path, pieces: Iterable[bytes]) -> None:
                 stream.writelines(pieces)
                 stream.flush()
                 os.fsync(stream.fileno())
-            temporary.chmod(0o644)
+            temporary.chmod(0o666 & ~_UMASK)
             temporary.replace(path)
             _sync(path.parent)
         finally:
@@ -303,7 +306,7 @@ def building(target: Path) -> Iterator[Path]:
         try:
             with _named_after(draft, target):
                 yield draft
-            draft.chmod(0o755)
+            draft.chmod(0o777 & ~_UMASK)
             _sync_below(draft)
             shutil.rmtree(old, ignore_errors=True)
             if target.exists():

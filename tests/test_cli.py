@@ -113,6 +113,16 @@ def test_json_is_one_object_on_standard_output() -> None:
     assert json.loads(done.stdout)["valid"] is True
 
 
+def test_files_are_as_open_as_whoever_runs_it_wants(tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from data.files import write_text; write_text(Path(sys.argv[1]), '')"
+    )
+    for umask in (0o077, 0o022):
+        file = tmp_path / f"{umask:o}"
+        subprocess.run([sys.executable, "-c", program, file], check=True, umask=umask, cwd=PROJECT_ROOT)
+        assert file.stat().st_mode & 0o777 == 0o666 & ~umask
+
+
 def test_every_parameter_is_explained() -> None:
     lines = explain(Params)
     assert len(lines) > 50
