@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from data.errors import InputError, OutsideError
+from data.errors import InputError, OutsideError, quoted
 from data.events import Event, EventName
 from data.files import read_record
 from data.param_operation import HookParams
@@ -85,9 +85,13 @@ def failure_told(workspace: Workspace) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = " ".join(str(error).split())[:500] or type(error).__name__
-        notify(workspace, make_event(workspace, "failed", reasons=(reason,)))
+        tell_of_failure(workspace, error)
         raise
+
+
+def tell_of_failure(workspace: Workspace, error: Exception) -> None:
+    """What ended a cycle, or keeps one from beginning."""
+    notify(workspace, make_event(workspace, "failed", reasons=(quoted(error),)))
 
 
 def try_hooks(workspace: Workspace) -> list[dict[str, Any]]:

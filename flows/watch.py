@@ -15,6 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from data.report_records import CycleResult
 from data.workspace import Workspace, open_workspace
 from flows import attempts
 from flows.inputs import Now, look_at
-from flows.notices import make_event, notify
+from flows.notices import failure_told, make_event, notify, tell_of_failure
 from flows.running import run_cycle
 from tasks import orchestration
+from tasks.prefect_outage import outage_said
 from tasks.prefect_server import SERVED_BY
 
 QUERY_SECONDS = 2.0
@@ -56,7 +58,8 @@ def update(root: str, digest: str = "") -> State[Any]:
     """
     _end_with_the_watch()
     workspace = _served(root)
-    attempt = attempts.begin(workspace, look_at(workspace))
+    with failure_told(workspace):
+        attempt = attempts.begin(workspace, look_at(workspace))
     try:
         result = run_cycle(workspace.root, quick=False, loss_reason=None, wait=True)
     except Exception as error:
@@ -85,6 +88,11 @@ def look(root: str, due: bool = False) -> State[Any]:
     """
     _end_with_the_watch()
     workspace = _served(root)
+    with failure_told(workspace) if due else contextlib.nullcontext():  # once a day, not every few minutes
+        return _looked(workspace, due)
+
+
+def _looked(workspace: Workspace, due: bool) -> State[Any]:
     params = workspace.params().watch
     still = Stillness(params.settle_seconds, params.restless_seconds)
     now = look_at(workspace)
@@ -175,9 +183,10 @@ async def serve(workspace: Workspace, say: Callable[[str], None], shared: bool) 
     params = workspace.params().watch
     os.environ[SERVED_BY], os.environ[SERVED_ROOT] = str(os.getpid()), str(workspace.root)
     os.environ.setdefault("PYTHONWARNINGS", "ignore::FutureWarning")  # of libraries among themselves
-    if shared:
-        await orchestration.require_own(params.name, str(workspace.root))
-    swept = await orchestration.sweep(params.name)
+    with outage_said():
+        if shared:
+            await orchestration.require_own(params.name, str(workspace.root))
+        swept = await orchestration.sweep(params.name)
     for said in _told(swept):
         say(said)
     if swept.missed:
@@ -185,8 +194,9 @@ async def serve(workspace: Workspace, say: Callable[[str], None], shared: bool) 
         await asyncio.to_thread(notify, workspace, missed)
     stopped, leave = _on_signals()
     runner = Served(leave, name=params.name, query_seconds=QUERY_SECONDS, limit=1, pause_on_shutdown=False)
-    for deployment in await orchestration.deployments(params, str(workspace.root), update, look):
-        await runner.aadd_deployment(deployment)
+    with outage_said():
+        for deployment in await orchestration.deployments(params, str(workspace.root), update, look):
+            await runner.aadd_deployment(deployment)
     serving = asyncio.create_task(runner.start())
     while not (runner.started or serving.done()):
         await asyncio.sleep(0.05)
@@ -240,6 +250,17 @@ def _on_signals() -> tuple["asyncio.Task[None]", Callable[..., None]]:
     return asyncio.create_task(wait()), leave
 
 
+@dataclass(frozen=True)
+class Trouble:
+    """What keeps the eye from looking."""
+
+    said: str
+    since: float
+    """On the monotonic clock."""
+    told: bool = False
+    """To the hooks."""
+
+
 class Eye:
     """Looks at the documents folder every few seconds."""
 
@@ -252,7 +273,7 @@ class Eye:
         """Once, at the start: whatever happened while nobody watched counts."""
         self.still = Stillness(self.params.settle_seconds, self.params.restless_seconds)
         self.sent: tuple[str, float] | None = None
-        self.trouble = ""
+        self.trouble: Trouble | None = None
         self.silent = ""
         """Why Prefect's server did not answer the last time; empty: it did."""
         self.answered = time.monotonic()
@@ -274,16 +295,23 @@ class Eye:
             now = look_at(self.workspace)
             if self.still.lies(now.documents) and not self._just_sent(now):
                 await self._announce(now)
-            self.trouble = ""
+            self.trouble = None
         except (RelearnError, OSError) as error:  # a file may vanish while it is looked at
-            if str(error) != self.trouble:
-                self.say(str(error))
-            self.trouble = str(error)
+            await self._say_once(error)
         if self.silent and time.monotonic() - self.answered > SILENT_SECONDS:
             raise OutsideError(
                 f"Prefect's server has not answered for {SILENT_SECONDS:.0f} seconds ({self.silent}). Start it "
                 "again, then run the same command."
             )
+
+    async def _say_once(self, error: Exception) -> None:
+        """On the terminal at once; to the hooks, as a cycle would tell of it, if it stays."""
+        if self.trouble is None or self.trouble.said != str(error):
+            self.say(str(error))
+            self.trouble = Trouble(str(error), time.monotonic())
+        elif not self.trouble.told and time.monotonic() - self.trouble.since >= self.params.settle_seconds:
+            self.trouble = replace(self.trouble, told=True)
+            await asyncio.to_thread(tell_of_failure, self.workspace, error)
 
     async def _announce(self, now: Now) -> None:
         try:

@@ -243,6 +243,9 @@ def test_without_prefects_server_a_cycle_does_not_begin_and_says_so(
     ended = command(workspace, "http://127.0.0.1:9/api", "run", "--quick")
     assert ended.code == 1, ended.said
     assert re.search(r"Prefect's server at http://127.0.0.1:9/api did not answer", sentence(ended.said))
+    ended = command(workspace, "http://127.0.0.1:9/api", "watch")
+    assert ended.code == 1, ended.said
+    assert re.search(r"Prefect's server at http://127.0.0.1:9/api did not answer", sentence(ended.said))
     assert command(workspace, server, "run", "--quick").code == 0
     assert_whole(workspace, undisturbed)
 

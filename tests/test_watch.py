@@ -21,13 +21,13 @@ from data.files import read_record
 from data.records import Snapshot
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.init import make_workspace
-from flows.watch import Stillness
+from flows.watch import Eye, Stillness
 from tasks import orchestration
 from tasks.orchestration import Swept
 from tasks.prefect_server import prefect_server
 from tasks.registry import get_versions
 from tests import miniature
-from tests.fault_miniature import end_group
+from tests.fault_miniature import end_group, tell_a_file, told
 from tests.miniature import NEW, SMALL, with_base, write_documents
 from tests.programs import relearn
 from tests.watched import PATIENCE, Watched, names, runs, until
@@ -77,6 +77,23 @@ def test_a_folder_that_never_lies_still_is_taken_as_it_is_once_in_a_while() -> N
     still = Stillness(10.0, 100.0, iter(range(1000)).__next__)
     taken = [second for second in range(1, 400) if still.lies(str(second))]
     assert taken == [100, 200, 300]
+
+
+def test_what_keeps_the_eye_from_looking_is_told_once_if_it_stays(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell_a_file(workspace)
+    said, now = list[str](), [0.0]
+    monkeypatch.setattr("flows.watch.time.monotonic", lambda: now[0])
+    eye = Eye(workspace, said.append)
+    (workspace.documents / "gone.md").symlink_to("nowhere.md")
+    for seconds in (0.0, eye.params.settle_seconds / 2, eye.params.settle_seconds, 1000.0, 5000.0):
+        now[0] = seconds
+        asyncio.run(eye.look_once())
+    assert len(said) == 1
+    [event] = told(workspace)
+    assert (event.event, event.reasons) == ("failed", (said[0],))
+    assert "gone.md" in said[0]
 
 
 @pytest.mark.timeout(600)
