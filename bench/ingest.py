@@ -21,7 +21,7 @@ from pathlib import Path
 
 from data.files import read_record, write_long_record, write_record
 from data.records import Accepted, Snapshot
-from data.snapshots import diff, quick_digest
+from data.snapshots import diff, look_through
 from data.workspace import PROJECT_ROOT, Workspace, open_workspace
 
 SEED = 20240601
@@ -121,8 +121,8 @@ def _look(workspace: Workspace) -> float:
     cache = workspace.looked
     extensions = workspace.params().ingest.extensions
     time.sleep(2.5)  # files touched just before the look are read again
-    quick_digest(workspace.documents, extensions, cache)
-    return _seconds(lambda: quick_digest(workspace.documents, extensions, cache))
+    look_through(workspace.documents, extensions, cache)
+    return _seconds(lambda: look_through(workspace.documents, extensions, cache))
 
 
 def _rates(work: Callable[[], object], documents: int) -> str:

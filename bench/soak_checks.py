@@ -17,9 +17,8 @@ import yaml
 from bench.soak_line import RELEARN, Line
 from data.files import read_record
 from data.records import Snapshot
-from data.snapshots import quick_digest, snapshot_digest
 from data.workspace import Workspace
-from flows.inputs import last_cycle, look_at
+from flows.inputs import is_of_folder, last_cycle, look_at
 from flows.leftovers import half_built
 from flows.overview import mirrors_that_differ
 from tasks import ledger, registry, serving, weights
@@ -82,11 +81,7 @@ def _no_change_missed(line: Line, _: Trainings) -> Iterator[str]:
     elif cycle.key != look_at(workspace).key:
         yield "The last finished cycle followed from other documents or settings than lie there."
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot)
-    files = [(one.path, one.digest) for one in snapshot.documents]
-    files += [(one.path, one.digest) for one in snapshot.quarantined]
-    params = workspace.params().ingest
-    there = quick_digest(workspace.documents, params.extensions, workspace.looked)
-    if snapshot_digest(files) != there:
+    if not is_of_folder(workspace, snapshot):
         yield "The last snapshot names other files than lie in the folder."
 
 

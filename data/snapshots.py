@@ -162,11 +162,6 @@ def _check_link(folder: Path, root: Path, link: Path) -> None:
         raise InputError(f"The link {name} in {folder} leads to {target}, which does not exist. Mend or delete it.")
 
 
-def quick_digest(folder: Path, extensions: Sequence[str], cache_file: Path) -> str:
-    """``snapshot_digest`` of the raw files below ``folder``, as ``look_through``."""
-    return look_through(folder, extensions, cache_file).digest
-
-
 def look_through(folder: Path, extensions: Sequence[str], cache_file: Path) -> Look:
     """Look at the raw files below ``folder``; unchanged files are not read again.
 

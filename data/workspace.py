@@ -95,7 +95,7 @@ class Workspace:
 
     @property
     def mode(self) -> Path:
-        """``{"quick": bool}``."""
+        """``{"quick": bool}``, and under ``--quick`` the block's values, so that editing it touches no other cycle."""
         return self.inputs / "mode.json"
 
     @property
@@ -213,7 +213,8 @@ class Workspace:
 
     def set_quick(self, quick: bool) -> None:
         """Fix the mode of the next cycle."""
-        write_json(self.mode, {"quick": quick})
+        values = self.written_params().quick.model_dump(mode="json") if quick else {}
+        write_json(self.mode, {"quick": quick} | values)
 
     def base(self) -> str:
         """Folder of the base: in the workspace or the project, or where a Hugging Face id is fetched to.

@@ -6,6 +6,7 @@ Registration and promotion are never replayed from a cache.
 """
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,14 @@ from data.snapshots import diff
 from data.workspace import STAGES, Workspace, open_workspace
 from flows.advice import next_command
 from flows.decide import candidate, decide, is_first_candidate, publish_report
-from flows.inputs import accepted_snapshot, base_digest, fix_inputs, require_same_code, require_same_settings
+from flows.inputs import (
+    accepted_snapshot,
+    base_digest,
+    fix_inputs,
+    is_of_folder,
+    require_same_code,
+    require_same_settings,
+)
 from flows.judged import Judged, keep, left_by_another
 from flows.notices import tell_of_cycle
 from flows.progress import Lines
@@ -37,8 +45,8 @@ from tasks.places import ledger_uri
 STATE_NAMES = {Verdict.PROMOTE: "Passed", Verdict.HOLD: "Held", Verdict.REJECT: "Rejected"}
 
 
-def run_stage(workspace: Workspace, stage: str) -> StageRun:
-    """Run a stage unless DVC knows its outputs for these inputs, and record them."""
+def run_stage(workspace: Workspace, stage: str, check: Callable[[Workspace], None] | None = None) -> StageRun:
+    """Run a stage unless DVC knows its outputs for these inputs, and record them, unless ``check`` refuses them."""
     if versioning.is_current(workspace, stage) or versioning.restore(workspace, stage):
         require_same_settings(workspace)
         _say(stage, "unchanged")
@@ -48,6 +56,8 @@ def run_stage(workspace: Workspace, stage: str) -> StageRun:
     require_same_code(workspace, stage)
     begun = time.monotonic()
     perform(workspace, stage)
+    if check is not None:
+        check(workspace)
     seconds = round(time.monotonic() - begun, 1)
     versioning.commit(workspace, stage, made_from)
     _say(stage, f"done in {seconds:.1f} s")
@@ -68,12 +78,9 @@ def _outside(_: Task[Any, Any], __: TaskRun, state: State[Any]) -> bool:
 @task(task_run_name="ingest {key:.8}", cache_policy=NO_CACHE)
 def ingest(workspace: Workspace, key: str) -> StageRun:
     """Documents to snapshot; the snapshot is kept, so that later ones can be compared with it."""
-    run = run_stage(workspace, "ingest")
+    run = run_stage(workspace, "ingest", _require_read_as_it_lies)
     if fix_inputs(workspace, workspace.is_quick()) != key:  # else the result would stand for other documents
-        raise OutsideError(
-            "The documents or the settings changed while the documents were read. Run the same command again; it "
-            "takes up the change."
-        )
+        raise _changed_meanwhile()
     file = workspace.collection / "snapshot.json"
     snapshot = read_record(file, Snapshot)
     write_bytes(workspace.snapshot_file(snapshot.digest), file.read_bytes())
@@ -82,6 +89,19 @@ def ingest(workspace: Workspace, key: str) -> StageRun:
     if workspace.params().versioning.commit:
         dvc_sharing.keep_documents(workspace)
     return run
+
+
+def _require_read_as_it_lies(workspace: Workspace) -> None:
+    """A file that was changed and put back while it was read has left no other trace."""
+    if not is_of_folder(workspace, read_record(workspace.collection / "snapshot.json", Snapshot)):
+        raise _changed_meanwhile()
+
+
+def _changed_meanwhile() -> OutsideError:
+    return OutsideError(
+        "The documents or the settings changed while the documents were read. Run the same command again; it "
+        "takes up the change."
+    )
 
 
 @task(task_run_name="{stage} {snapshot}", cache_policy=NO_CACHE)

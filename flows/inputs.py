@@ -25,12 +25,12 @@ from data.param_stages import Allowance
 from data.params import Params, load_params
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, LedgerEntry
-from data.snapshots import look_through
+from data.snapshots import look_through, snapshot_digest
 from data.workspace import PROJECT_ROOT, STAGES, Workspace, require_model
 
 PIPELINE_FILES = ("dvc.yaml", ".dvcignore")
 """What a workspace has from the project as it is, and follows when the project is upgraded."""
-STAGE_SETTINGS = ("base", "seed", "ingest", "synthesize", "endpoint", "train", "assess", "quick")
+STAGE_SETTINGS = ("base", "seed", "ingest", "synthesize", "endpoint", "train", "assess")
 """Blocks of ``params.yaml`` that stages depend on (dvc.yaml)."""
 
 
@@ -85,7 +85,7 @@ def look_at(workspace: Workspace, quick: bool = False) -> Now:
 def _now(workspace: Workspace, params: Params, inputs: Inputs, quick: bool) -> Now:
     documents = look_through(workspace.documents, params.ingest.extensions, workspace.looked)
     probes = digest_tree(workspace.probes)
-    key = digest_text(documents.digest, probes, inputs.digest, _settings(params), str(quick))
+    key = digest_text(documents.digest, probes, inputs.digest, _settings(params, quick))
     return Now(documents.digest, key, params.endpoint.allowance, documents.unreadable)
 
 
@@ -177,6 +177,18 @@ def last_snapshot(workspace: Workspace) -> Snapshot | None:
     return read_record(file, Snapshot) if file.is_file() else None
 
 
+def is_of_folder(workspace: Workspace, snapshot: Snapshot) -> bool:
+    """Whether the documents folder holds what the snapshot was made from, set aside or not.
+
+    Raises:
+        InputError: the folder is missing, or holds what no folder of documents may.
+    """
+    now = look_through(workspace.documents, workspace.params().ingest.extensions, workspace.looked)
+    read = [(one.path, one.digest) for one in snapshot.documents]
+    aside = [(one.path, one.digest) for one in snapshot.quarantined]
+    return now.digest == snapshot_digest([*read, *aside])
+
+
 def accepted_snapshot(workspace: Workspace) -> Snapshot | None:
     """The snapshot that a person or a gate agreed to last; None if none ever was.
 
@@ -240,5 +252,5 @@ def _digest_in(file: Path) -> str:
     return read_value(file, "digest", str)
 
 
-def _settings(params: Params) -> str:
-    return json.dumps(params.shaping("tiny"))
+def _settings(params: Params, quick: bool) -> str:
+    return json.dumps([quick, params.shaping("tiny", *(() if quick else ("quick",)))])

@@ -8,9 +8,9 @@ from data.collection import as_it_lies
 from data.errors import InputError
 from data.files import read_record
 from data.records import Snapshot
-from data.snapshots import diff, quick_digest, snapshot_digest
+from data.snapshots import diff
 from data.workspace import Workspace, open_workspace
-from flows.inputs import champion_entry, last_cycle, last_snapshot
+from flows.inputs import champion_entry, is_of_folder, last_cycle, last_snapshot
 from flows.leftovers import is_held
 
 
@@ -160,12 +160,10 @@ def _folder(workspace: Workspace) -> str:
     if snapshot is None:
         return "not read yet; relearn run reads it"
     try:
-        now = quick_digest(workspace.documents, workspace.params().ingest.extensions, workspace.looked)
+        same = is_of_folder(workspace, snapshot)
     except InputError as error:
         return str(error)
-    files = [(one.path, one.digest) for one in snapshot.documents]
-    read = snapshot_digest([*files, *((one.path, one.digest) for one in snapshot.quarantined)])
-    return "as in the snapshot" if now == read else "differs from the snapshot: relearn diff shows how"
+    return "as in the snapshot" if same else "differs from the snapshot: relearn diff shows how"
 
 
 def overridden(root: Path) -> frozenset[str]:

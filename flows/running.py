@@ -19,7 +19,7 @@ from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
 from flows.advice import next_command
-from flows.inputs import fix_accepted, fix_inputs, last_cycle, unchanged
+from flows.inputs import fix_accepted, fix_inputs, last_cycle, look_at, unchanged
 from flows.notices import failure_told, tell_of_switch
 from flows.progress import Lines
 from flows.stages import perform
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from flows.promote import Promotion
 
+ONE_WATCH = "One watch is enough for it; to begin another, end that process first."
+WAIT = "Wait for it, then run the same command again."
 POLL_SECONDS = 0.5
 """Between two tries to get the lock."""
 
@@ -50,7 +52,8 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
     workspace = open_workspace(root)
     with locked(workspace, "a cycle", wait), failure_told(workspace):
         require_own_place(workspace)
-        key = fix_inputs(workspace, quick)
+        left = _is_left(workspace, quick)
+        key = look_at(workspace, quick).key if left else fix_inputs(workspace, quick)
         known = unchanged(workspace, key) if loss_reason is None else None
         if known is not None:
             return known.model_copy(update={"next_command": next_command(workspace, known.version, known.verdict)})
@@ -58,6 +61,9 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
 
         own = has_own_history(workspace)
         with prefect_server(workspace, meanwhile=_load):
+            if left:
+                _conclude(workspace, key, own)
+                key, own = fix_inputs(workspace, quick), False
             finished = _finish(workspace, key, loss_reason, own)
         if finished.result is None:
             raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
@@ -75,26 +81,32 @@ def _load() -> None:
     load_expectations()
 
 
+def _is_left(workspace: Workspace, quick: bool) -> bool:
+    """Whether a killed cycle with other inputs left its candidate to be registered."""
+    if not workspace.judged.is_file():
+        return False
+    from flows.judged import left_by_another
+
+    return left_by_another(workspace, look_at(workspace, quick).key) is not None
+
+
+def _conclude(workspace: Workspace, key: str, own_history: bool) -> None:
+    """Do what a killed cycle had left to do, before the inputs of the one with ``key`` are written down."""
+    from flows.cycle import conclude
+
+    with _prefect_works(own_history):
+        _require_success(conclude(str(workspace.root), key, return_state=True))
+
+
 def _finish(workspace: Workspace, key: str, loss_reason: str | None, own_history: bool) -> Cycle:
-    """Run the flow and read what it wrote down; first, what a killed cycle with other inputs had left to do.
+    """Run the flow and read what it wrote down.
 
     Once a cycle has written its result down it is finished, even if Prefect's server is gone and never hears of it.
     """
-    from flows.cycle import conclude, cycle
-    from flows.judged import left_by_another
-    from tasks.orchestration import sweep_alone
-    from tasks.prefect_outage import is_news, outage_said
+    from flows.cycle import cycle
 
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addFilter(_is_not_said_by_us)
-    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.events.clients", "prefect._internal.concurrency"):
-        logging.getLogger(name).addFilter(is_news)
     try:
-        with outage_said():
-            if own_history:
-                asyncio.run(sweep_alone())
-            if left_by_another(workspace, key) is not None:
-                _require_success(conclude(str(workspace.root), key, return_state=True))
+        with _prefect_works(own_history):
             fix_accepted(workspace, key, loss_reason)
             _require_success(cycle(str(workspace.root), key, return_state=True))
     except OutsideError:
@@ -102,6 +114,22 @@ def _finish(workspace: Workspace, key: str, loss_reason: str | None, own_history
         if done is None or done.result is None or done.key != key:
             raise
     return last_cycle(workspace) or Cycle(key=key)
+
+
+@contextmanager
+def _prefect_works(own_history: bool) -> Iterator[None]:
+    """Flows may run: Prefect's voice is down, an outage is one sentence, and what a kill left running is ended."""
+    from tasks.orchestration import sweep_alone
+    from tasks.prefect_outage import is_news, outage_said
+
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addFilter(_is_not_said_by_us)
+    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.events.clients", "prefect._internal.concurrency"):
+        logging.getLogger(name).addFilter(is_news)
+    with outage_said():
+        if own_history:
+            asyncio.run(sweep_alone())
+        yield
 
 
 def _require_success(state: "State[Any]") -> None:
@@ -152,7 +180,10 @@ def watch_workspace(root: Path) -> None:
     require_own_place(workspace)
     shared = configured_server(workspace) is not None
     say = partial(Lines("watch").show, done=True)
-    with _held(workspace.watch_lock, "relearn watch", wait=False), prefect_server(workspace, services=True) as url:
+    with (
+        _held(workspace.watch_lock, "relearn watch", False, ONE_WATCH),
+        prefect_server(workspace, services=True) as url,
+    ):
         from flows.watch import watch
 
         say(f"Prefect's pages: {url.removesuffix('/api')}")
@@ -172,10 +203,10 @@ def locked(workspace: Workspace, purpose: str, wait: bool = False) -> Iterator[N
 
 
 @contextmanager
-def _held(file: Path, purpose: str, wait: bool) -> Iterator[None]:
+def _held(file: Path, purpose: str, wait: bool, remedy: str = WAIT) -> Iterator[None]:
     """Hold a lock file; the kernel frees it when the process dies."""
     note = file.with_suffix(".json")
-    lock = _acquired(file, note, wait)
+    lock = _acquired(file, note, wait, remedy)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(RelearnError):  # the kernel's lock holds without it, and gc has to begin on a full disk
@@ -187,7 +218,7 @@ def _held(file: Path, purpose: str, wait: bool) -> Iterator[None]:
         lock.release()
 
 
-def _acquired(file: Path, note: Path, wait: bool) -> FileLock:
+def _acquired(file: Path, note: Path, wait: bool, remedy: str) -> FileLock:
     """The lock, held.
 
     Raises:
@@ -207,7 +238,7 @@ def _acquired(file: Path, note: Path, wait: bool) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout as error:
         if not wait:
-            raise HeldError(f"{_holder(note)} Wait for it, then run the same command again.") from error
+            raise HeldError(f"{_holder(note)} {remedy}") from error
         Lines("waiting").show(_holder(note), done=True)
         lock.acquire(poll_interval=POLL_SECONDS)
     except OSError:

@@ -16,7 +16,7 @@ from data.files import read_record, remove, write_record
 from data.injections import find_instruction
 from data.language import find_language
 from data.records import Accepted, Snapshot
-from data.snapshots import quick_digest, snapshot_digest
+from data.snapshots import look_through, snapshot_digest
 from data.workspace import PROJECT_ROOT, Workspace, open_workspace
 from flows.ingest import ingest
 from flows.inputs import fix_accepted, last_cycle
@@ -84,7 +84,7 @@ def test_each_bad_file_is_set_aside_with_its_sentence_and_the_rest_is_learned(wo
 
 
 def in_the_look(workspace: Workspace) -> str:
-    return quick_digest(workspace.documents, workspace.params().ingest.extensions, workspace.looked)
+    return look_through(workspace.documents, workspace.params().ingest.extensions, workspace.looked).digest
 
 
 def in_the_snapshot(workspace: Workspace) -> str:

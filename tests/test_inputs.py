@@ -53,6 +53,14 @@ def test_of_the_endpoint_only_what_shapes_the_rows_makes_another_cycle(key: str,
     assert (look_at(workspace).key == before.key) is (key in TRANSPORT)
 
 
+def test_what_no_result_follows_from_makes_no_other_cycle(workspace: Workspace) -> None:
+    usual, quick = look_at(workspace).key, look_at(workspace, quick=True).key
+    turn(workspace, "quick", "steps", 60)
+    turn(workspace, "registry", "retries", 9)
+    assert look_at(workspace).key == usual
+    assert look_at(workspace, quick=True).key != quick
+
+
 def test_a_raised_budget_is_seen_by_a_look(workspace: Workspace) -> None:
     before = look_at(workspace)
     turn(workspace, "endpoint", "budget", 99.0)

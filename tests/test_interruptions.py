@@ -47,7 +47,7 @@ def test_where_memory_runs_out_activations_are_recomputed(
         train(workspace)
 
 
-@pytest.mark.parametrize("when", ["before anything is read", "before", "after"])
+@pytest.mark.parametrize("when", ["before anything is read", "before", "after", "and put back"])
 def test_documents_written_while_they_are_read_are_not_taken_for_the_others(
     when: str, finished: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,10 +57,10 @@ def test_documents_written_while_they_are_read_are_not_taken_for_the_others(
     file.write_text(old)
 
     def ingest_while_somebody_writes(place: Workspace) -> object:
-        if when == "before":
+        if when in ("before", "and put back"):
             file.write_text(new)
         report = ingest(place)
-        file.write_text(new)
+        file.write_text(old if when == "and put back" else new)
         return report
 
     def inputs_after_somebody_wrote(place: Workspace, stage: str) -> str:

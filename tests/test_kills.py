@@ -196,10 +196,11 @@ def test_killed_while_it_publishes_and_other_documents_come_both_are_commits(
     lenient: Path, second_day: Workspace, server: str, tmp_path: Path
 ) -> None:
     workspace = production(lenient, tmp_path)
-    for instant in ("all is staged", "the commit has no tag"):
-        ended = command(workspace, server, "run", "--quick", fault=Fault(*PUBLISHING[instant]))
+    for instant, mode in (("all is staged", ["--quick"]), ("the commit has no tag", [])):
+        ended = command(workspace, server, "run", *mode, fault=Fault(*PUBLISHING[instant]))
         assert ended.killed, ended.said
         write_documents(workspace.documents, NEW | MORE)
+    assert '"quick": true' in git(workspace, "show", "HEAD:data/inputs/mode.json"), "what it was made under"
     ended = command(workspace, server, "run", "--quick")
     assert ended.code == 0, ended.said
     assert_whole(workspace, second_day, candidates=2)

@@ -13,7 +13,7 @@ from data import snapshots
 from data.errors import InputError
 from data.files import digest_file
 from data.records import DocumentVersion, Snapshot, SnapshotDiff
-from data.snapshots import diff, quick_digest, scan, snapshot_digest
+from data.snapshots import diff, look_through, scan, snapshot_digest
 
 NAMES = st.text("abcé/ \\'", min_size=1, max_size=6)
 PAIRS = st.dictionaries(NAMES, st.text("0123456789abcdef", min_size=1, max_size=4), max_size=8)
@@ -195,36 +195,36 @@ def test_only_touched_files_are_read_again(tmp_path: Path, monkeypatch: pytest.M
         write(folder / name, name)
     reads = Reads(monkeypatch)
     later(monkeypatch, 60)
-    first = quick_digest(folder, ENDINGS, cache)
+    first = look_through(folder, ENDINGS, cache).digest
     assert first == slow_digest(folder)
     assert reads.take() == ["a.md", "b.md", "c.md"]
     stamp = cache.stat().st_mtime_ns
-    assert quick_digest(folder, ENDINGS, cache) == first
+    assert look_through(folder, ENDINGS, cache).digest == first
     assert reads.take() == []
     assert cache.stat().st_mtime_ns == stamp
     write(folder / "b.md", "other")
-    assert quick_digest(folder, ENDINGS, cache) == slow_digest(folder) != first
+    assert look_through(folder, ENDINGS, cache).digest == slow_digest(folder) != first
     assert reads.take() == ["b.md"]
     write(folder / "b.md", "b.md")
     (folder / "new.md").write_text("n")
     (folder / "sub" / "c.md").unlink()
-    assert quick_digest(folder, ENDINGS, cache) == slow_digest(folder)
+    assert look_through(folder, ENDINGS, cache).digest == slow_digest(folder)
     (folder / "new.md").unlink()
     write(folder / "sub" / "c.md", "sub/c.md")
-    assert quick_digest(folder, ENDINGS, cache) == first
+    assert look_through(folder, ENDINGS, cache).digest == first
 
 
 def test_an_edit_that_keeps_size_and_modification_time_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, cache = tmp_path / "docs", tmp_path / "cache.json"
     file = write(folder / "a.md", "old!")
     later(monkeypatch, 60)
-    first = quick_digest(folder, ENDINGS, cache)
+    first = look_through(folder, ENDINGS, cache).digest
     stat = file.stat()
     time.sleep(0.02)  # one tick of the file system's clock: the time of change differs
     file.write_text("new!")
     os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert file.stat().st_mtime_ns == stat.st_mtime_ns
-    assert quick_digest(folder, ENDINGS, cache) == slow_digest(folder) != first
+    assert look_through(folder, ENDINGS, cache).digest == slow_digest(folder) != first
 
 
 def test_a_file_put_in_anothers_place_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,11 +233,11 @@ def test_a_file_put_in_anothers_place_is_seen(tmp_path: Path, monkeypatch: pytes
     for file in (a, b):
         os.utime(file, ns=(HOUR_NS, HOUR_NS))
     later(monkeypatch, 60)
-    first = quick_digest(folder, ENDINGS, cache)
+    first = look_through(folder, ENDINGS, cache).digest
     a.rename(folder / "x")
     b.rename(a)
     (folder / "x").rename(b)
-    assert quick_digest(folder, ENDINGS, cache) == slow_digest(folder) != first
+    assert look_through(folder, ENDINGS, cache).digest == slow_digest(folder) != first
 
 
 def test_a_file_just_touched_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +247,7 @@ def test_a_file_just_touched_is_read_again(tmp_path: Path, monkeypatch: pytest.M
     reads = Reads(monkeypatch)
     for seconds, expected in ((0.0, ["a.md"]), (0.0, ["a.md"]), (60.0, ["a.md"]), (0.0, [])):
         later(monkeypatch, seconds)
-        quick_digest(folder, ENDINGS, cache)
+        look_through(folder, ENDINGS, cache)
         assert reads.take() == expected
 
 
@@ -262,7 +262,7 @@ def test_a_damaged_cache_is_built_anew(tmp_path: Path, monkeypatch: pytest.Monke
     later(monkeypatch, 60)
     reads = Reads(monkeypatch)
     for expected in (["a.md"], []):
-        assert quick_digest(folder, ENDINGS, cache) == slow_digest(folder)
+        assert look_through(folder, ENDINGS, cache).digest == slow_digest(folder)
         assert reads.take() == expected
 
 
@@ -271,7 +271,7 @@ def test_a_file_deleted_during_the_look_is_left_out(tmp_path: Path, monkeypatch:
     listed = [Path("a.md"), Path("gone.md")]
     monkeypatch.setattr(snapshots, "scan", lambda folder, extensions: listed)
     expected = snapshot_digest([("a.md", digest_file(tmp_path / "docs" / "a.md"))])
-    assert quick_digest(tmp_path / "docs", ENDINGS, tmp_path / "cache.json") == expected
+    assert look_through(tmp_path / "docs", ENDINGS, tmp_path / "cache.json").digest == expected
 
 
 @settings(max_examples=15, deadline=None)
@@ -288,6 +288,6 @@ def test_a_collection_that_returns_has_its_earlier_digest(
         folder.mkdir(exist_ok=True)
         for name, text in state.items():
             write(folder / name, text)
-        digest = quick_digest(folder, ENDINGS, root / "cache.json")
+        digest = look_through(folder, ENDINGS, root / "cache.json").digest
         assert digests.setdefault(digest, state) == state
     assert len(digests) == len({tuple(sorted(state.items())) for state in states})
