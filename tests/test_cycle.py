@@ -28,7 +28,7 @@ def test_a_first_cycle_registers_a_base_and_a_candidate_and_promotes_no_failure(
     code, result = relearn_json(finished, "run")
     assert (code, result["changed"], result["version"], result["verdict"]) == (0, False, 2, "reject")
     assert set(result) == {"changed", "version", "verdict", "reasons", "seconds", "report"}
-    assert any("new" in reason for reason in result["reasons"])
+    assert any(reason.startswith("New facts are right in") for reason in result["reasons"])
     report = Path(result["report"]).read_text()
     assert "Version 2" in report or "version 2" in report
     code, overview = relearn_json(finished, "status")
