@@ -124,6 +124,11 @@ class Workspace:
         return self.state / "cycle.json"
 
     @property
+    def switch(self) -> Path:
+        """``{"version": int}``: a person's promotion that may not have been told to the hooks yet."""
+        return self.state / "switch.json"
+
+    @property
     def judged(self) -> Path:
         """A candidate with its verdict, from before its registration to the end of its cycle."""
         return self.state / "judged.json"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from data.errors import HeldError, InputError, OutsideError, RelearnError
-from data.files import refused_writes, write_json
+from data.files import read_value, refused_writes, write_json
 from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
@@ -160,9 +160,12 @@ def promote_version(root: Path, version: int, reason: str, override: bool) -> "P
 
     workspace = open_workspace(root)
     with locked(workspace, "a promotion"):
+        cut_off = workspace.switch.is_file() and read_value(workspace.switch, "version", int) == version
+        write_json(workspace.switch, {"version": version})
         promotion = promote(workspace, version, reason, override=override)
-        if promotion.entered:
+        if promotion.entered or cut_off:  # twice after a kill rather than never
             tell_of_switch(workspace, promotion)
+        workspace.switch.unlink()
         return promotion
 
 

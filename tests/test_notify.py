@@ -245,6 +245,23 @@ def test_an_older_version_that_serves_again_was_rolled_back(tmp_path: Path) -> N
     assert f"Switched from version 3 to 1 by {event.actor}" in event.body()
 
 
+def test_a_promotion_that_was_cut_off_is_told_when_it_is_asked_for_again(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = registry_miniature.make_workspace(tmp_path / "w", weights)
+    with_hooks(workspace, {"on": ["promoted"], "command": program(APPEND, tmp_path / "told")})
+    registry.register_base(workspace, workspace.base(), registry_miniature.base_digest(workspace))
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.serving.point_to", None)  # the ledger has its entry, and nothing else happened
+        with pytest.raises(TypeError):
+            promote_version(workspace.root, 1, "It is all there is.", override=False)
+    assert not (tmp_path / "told").exists()
+    for _ in range(2):
+        promote_version(workspace.root, 1, "It is all there is.", override=False)
+    [told] = [json.loads(line) for line in (tmp_path / "told").read_text().splitlines()]
+    assert (told["event"], told["to"]) == ("promoted", 1)
+
+
 def test_hooks_can_be_tried(tmp_path: Path) -> None:
     workspace = make_workspace(tmp_path / "w")
     with pytest.raises(InputError, match="names no hook"):
