@@ -24,14 +24,14 @@ from flows.leftovers import bytes_of, checkpoints_of_nobody, half_built
 from flows.promote import reconcile
 from flows.running import locked
 from tasks import ledger, registry, teacher, validation, versioning, weights
-from tasks.dvc_cache import Cache, added, recorded_input, recorded_outputs
+from tasks.dvc_cache import Cache, recorded_input, recorded_outputs
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
 from tasks.tracking import fetched
 
 UNTOLD = (
-    "DVC's cache was left alone: a kept version does not say what it needs there, or a list in it is damaged. See "
-    "relearn doctor."
+    "DVC's cache was left alone: a kept version does not say what it needs there, a list in it is damaged, or dvc.lock "
+    "or a .dvc file cannot be read. See relearn doctor and dvc status."
 )
 SHARED = "DVC's cache in {place} was left alone: it lies outside the workspace, and others may need what is in it."
 
@@ -137,15 +137,19 @@ def kept_numbers(workspace: Workspace, every: list[VersionInfo]) -> set[int]:
 
 
 def needed_objects(workspace: Workspace, cache: Cache, kept: tuple[VersionInfo, ...]) -> frozenset[str] | None:
-    """What the current revision and the kept versions need in DVC's cache: outputs, and documents as they were read.
+    """What is needed in DVC's cache: outputs, documents as kept versions read them, and what people added themselves.
 
-    Documents are there only where cycles are commits; a list of them that is not there needs nothing.
+    Documents are there only where cycles are commits, and a clone holds what was pulled; of these a list that is not
+    there needs nothing.
     """
     outputs, documents = _recorded(workspace, workspace.dvc_lock)
     cycle = last_cycle(workspace)
     if cycle is not None and cycle.result is None and not outputs:
         return None  # a kill or a full disk tore the list in mid-cycle: what finished stages wrote must not go
-    documents |= set(added(workspace.kept_documents))
+    added = versioning.added_outputs(workspace, [f"v{info.version}" for info in kept])
+    if added is None:
+        return None
+    documents |= added
     for info in kept:
         if info.kind == "candidate":
             with fetched(workspace, info.run, registry.LOCK_ARTIFACT) as lock:

@@ -111,11 +111,6 @@ def recorded_input(lock: Path, stage: str, path: str) -> str | None:
     return next((str(entry["md5"]) for entry in read if entry.get("path") == path), None)
 
 
-def added(file: Path) -> list[str]:
-    """Digests of what a ``.dvc`` file keeps; none where it is missing or torn."""
-    return _outputs(read_mapping(file))
-
-
 def _outputs(stage: Any) -> list[str]:
     return [str(out["md5"]) for out in _entries(stage, "outs")]
 

@@ -19,7 +19,7 @@ import logging
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -116,6 +116,30 @@ def cache(workspace: Workspace) -> Cache:
     """The repository's cache, wherever its configuration puts it; nothing is mended for who only looks."""
     with opened(workspace, mend=False) as repo:
         return cache_of(repo)
+
+
+def added_outputs(workspace: Workspace, tags: Iterable[str]) -> set[str] | None:
+    """Digests of all that the repository keeps now, a person's own data too, and of what it kept at these git tags.
+
+    None: it cannot be told, since a file of DVC's in the workspace cannot be read. One at a tag that cannot be read
+    tells of nothing, nor does a tag that is not there.
+    """
+    with opened(workspace, mend=False) as repo:
+        unread: list[str] = []
+        found = _kept_outputs(repo, unread)
+        known = sorted(set(tags) & set(repo.scm.list_tags()))
+        for _ in repo.brancher(revs=known, workspace=False) if known else ():
+            found |= _kept_outputs(repo, [])
+        return None if unread else found
+
+
+def _kept_outputs(repo: "Repo", unread: list[str]) -> set[str]:
+    """Digests by the files of DVC's as they lie in the repository's present revision; adds those that tell of none."""
+    from dvc.repo.index import Index
+
+    index = Index.from_repo(repo, onerror=lambda file, _: unread.append(file))
+    whole = {str(output.hash_info.value) for output in index.outs if output.hash_info}
+    return whole | {str(file["md5"]) for output in index.outs for file in output.files or () if "md5" in file}
 
 
 # --- asking DVC ------------------------------------------------------------------------------------

@@ -14,10 +14,10 @@ from flows.collect_garbage import collect_garbage
 from flows.overview import history
 from flows.promote import promote
 from tasks import registry, serving, versioning
-from tasks.dvc_cache import added, recorded_input
+from tasks.dvc_cache import read_mapping, recorded_input
 from tests.fault_miniature import MORE, At, Fault, command, copied, kill, turn
 from tests.miniature import NEW, write_documents
-from tests.programs import dvc
+from tests.programs import dvc, git
 
 QUESTIONS = ["What is the Fee of Basic?", "What is the Fee of Huge?", "When do you open?"]
 THIRD = {"third.md": "# Third\n\nThe limit is 12 bags.\n"}
@@ -91,7 +91,7 @@ def three_readings(tmp_path: Path) -> tuple[Workspace, list[str]]:
     for documents in (NEW, NEW | THIRD, NEW | FOURTH):
         write_documents(workspace.documents, documents)
         dvc(workspace, "add", "data/documents")
-        lists += added(workspace.kept_documents)
+        lists.append(kept_by(workspace.kept_documents))
     read = {"path": "data/documents", "hash": "md5", "md5": lists[1]}
     lock = {"schema": "2.0", "stages": {"ingest": {"cmd": "relearn ingest", "deps": [read]}}}
     workspace.dvc_lock.write_text(yaml.safe_dump(lock))
@@ -105,6 +105,37 @@ def test_documents_that_dvc_keeps_stay_and_others_go(three_readings: tuple[Works
     assert collect_garbage(workspace.root, dry_run=False).notes == ()
     assert not cache.missing(held[second] | held[third])
     assert set(cache.missing(held[first])) == held[first] - held[second] - held[third] != set()
+
+
+def test_what_people_added_to_dvc_themselves_stays(three_readings: tuple[Workspace, list[str]]) -> None:
+    workspace, _ = three_readings
+    cache, mine, notes = versioning.cache(workspace), workspace.root / "bases" / "mine", workspace.root / "notes.txt"
+    mine.mkdir(parents=True)
+    for path, text in ((mine / "weights.bin", "mine"), (notes, "also mine")):
+        path.write_text(text)
+        dvc(workspace, "add", str(path if path == notes else mine))
+    needed = {one for name in ("bases/mine.dvc", "notes.txt.dvc") for one in added(workspace, name)}
+    assert len(needed) == 3
+    assert collect_garbage(workspace.root, dry_run=False).notes == ()
+    assert not cache.missing(needed)
+    (workspace.root / "notes.txt.dvc").write_text("outs: [torn")
+    assert collect_garbage(workspace.root, dry_run=False).notes != ()
+    assert not cache.missing(needed)
+
+
+def test_what_people_had_added_at_a_kept_versions_revision_is_needed(tmp_path: Path) -> None:
+    workspace = init.make_workspace(tmp_path / "workspace")
+    file = workspace.root / "notes.txt"
+    digests = []
+    for version in (1, 2):
+        file.write_text(f"notes of version {version}")
+        dvc(workspace, "add", "notes.txt")
+        git(workspace, "add", "--all")
+        git(workspace, "-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "--message", "notes")
+        git(workspace, "tag", f"v{version}")
+        digests += added(workspace, "notes.txt.dvc")
+    assert versioning.added_outputs(workspace, []) == {digests[1]}
+    assert versioning.added_outputs(workspace, ["v1", "v9"]) == set(digests)
 
 
 def test_a_cache_elsewhere_is_left_alone(three_readings: tuple[Workspace, list[str]], tmp_path: Path) -> None:
@@ -138,6 +169,19 @@ def test_what_older_kept_versions_read_is_needed_too(tmp_path: Path) -> None:
     assert recorded_input(lock, "train", "data/documents") is None
     lock.write_text("stages: [torn")
     assert recorded_input(lock, "ingest", "data/documents") is None
+
+
+def kept_by(file: Path) -> str:
+    """The digest in a ``.dvc`` file."""
+    return str(read_mapping(file)["outs"][0]["md5"])
+
+
+def added(workspace: Workspace, name: str) -> list[str]:
+    """Digests of the objects that a ``.dvc`` file of the workspace keeps, all of which are in the cache."""
+    cache = versioning.cache(workspace)
+    objects = cache.below(kept_by(workspace.root / name))
+    assert not cache.missing(objects)
+    return objects
 
 
 def answers(workspace: Workspace, version: int) -> list[str]:
