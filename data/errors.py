@@ -27,6 +27,10 @@ class HeldError(OutsideError):
     """Another process works in the workspace."""
 
 
+class UndeletedError(OutsideError):
+    """A file or folder could not be deleted; what else is to be deleted may be."""
+
+
 class InputError(RelearnError, ValueError):
     """A document, a parameter or an argument is not usable as it stands."""
 

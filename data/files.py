@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from data.errors import InputError, OutsideError, RelearnError
+from data.errors import InputError, OutsideError, RelearnError, UndeletedError
 
 M = TypeVar("M", bound=BaseModel)
 V = TypeVar("V")
@@ -371,8 +371,20 @@ def shortened(text: str) -> str:
 
 
 def remove(path: Path) -> None:
-    """Delete a file or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    """Delete a file or a folder, if it is there; of a folder as much as can be.
+
+    Raises:
+        UndeletedError: the operating system refuses.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+            if path.exists():
+                shutil.rmtree(path)  # which says what stopped it
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UndeletedError(
+            f"{path} could not be deleted ({error.strerror or error}). Mend the permissions or delete it yourself, "
+            "then run the same command again."
+        ) from error

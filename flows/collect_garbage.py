@@ -15,12 +15,13 @@ from functools import partial
 from pathlib import Path
 
 from data.collection import known_collection
+from data.errors import UndeletedError
 from data.files import read_record, remove
 from data.records import Accepted, Record, Snapshot
 from data.report_records import Verdict
 from data.workspace import Workspace, open_workspace
 from flows.inputs import champion_entry, last_cycle, last_snapshot
-from flows.leftovers import bytes_of, checkpoints_of_nobody, half_built
+from flows.leftovers import bytes_of, checkpoints_of_nobody, first_of, half_built
 from flows.promote import reconcile
 from flows.running import locked
 from tasks import ledger, registry, teacher, validation, versioning, weights
@@ -70,35 +71,37 @@ class Kept:
 
 
 def collect_garbage(root: Path, dry_run: bool) -> Freed:
-    """Free what nothing kept needs.
+    """Free what nothing kept needs; what cannot be deleted is noted, and the rest is freed nevertheless.
 
     Raises:
         OutsideError: another process works in the workspace, or MLflow or DVC is out of reach.
         PersonNeededError: the ledger was tampered with.
     """
-    workspace = open_workspace(root)
+    workspace, stays = open_workspace(root), list[str]()
     with nullcontext() if dry_run else locked(workspace, "relearn gc"):
         # first what no database is needed for: a full disk refuses them what they write
-        sizes = _swept((find(workspace) for find in LEFT_BY_KILLS), dry_run)
+        sizes = _swept((find(workspace) for find in LEFT_BY_KILLS), dry_run, stays)
         if not dry_run:
             reconcile(workspace)
         kept = _kept(workspace)
-        sizes += _swept((find(workspace, kept) for find in UNNEEDED), dry_run)
+        sizes += _swept((find(workspace, kept) for find in UNNEEDED), dry_run, stays)
     return Freed(
         bytes={kind: sizes[kind] for kind in KINDS},
         kept=tuple(info.version for info in kept.versions),
-        notes=kept.notes,
+        notes=(*kept.notes, *first_of(stays)),
     )
 
 
-def _swept(found: Iterable[Iterator[Garbage]], dry_run: bool) -> Counter[str]:
-    """Free what was found; bytes by kind."""
+def _swept(found: Iterable[Iterator[Garbage]], dry_run: bool, stays: list[str]) -> Counter[str]:
+    """Free what was found; bytes by kind. Adds a sentence to ``stays`` for each that could not be deleted."""
     sizes: Counter[str] = Counter()
-    for one_kind in found:
-        for garbage in list(one_kind):
+    for garbage in (one for one_kind in found for one in list(one_kind)):
+        try:
             if not dry_run:
                 garbage.free()
             sizes[garbage.kind] += garbage.size
+        except UndeletedError as error:
+            stays.append(str(error))
     return sizes
 
 

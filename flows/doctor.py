@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from data.deployments import differences
-from data.errors import HeldError, InputError, OutsideError, RelearnError, quoted
+from data.errors import HeldError, InputError, OutsideError, RelearnError, UndeletedError, quoted
 from data.files import remove
 from data.findings import Condition, Finding
 from data.params import load_params
@@ -21,7 +21,15 @@ from data.plain_yaml import NotYamlError
 from data.snapshots import scan
 from data.workspace import Workspace, open_workspace
 from flows.inputs import last_cycle
-from flows.leftovers import bytes_of, checkpoints_of_nobody, dead_note, dead_watch, half_built, interrupted_swaps
+from flows.leftovers import (
+    bytes_of,
+    checkpoints_of_nobody,
+    dead_note,
+    dead_watch,
+    first_of,
+    half_built,
+    interrupted_swaps,
+)
 from flows.running import locked
 
 Check = Callable[[Workspace, bool], Iterator[Finding]]
@@ -257,15 +265,24 @@ def _leftovers(workspace: Workspace, mend: bool) -> Iterator[Finding]:
             take_back(target)
         yield _mendable("leftovers", f"{target} lies aside.", f"{target} was put back where it belongs.", mend)
     for kind, paths in (("half-written files", drafts), ("checkpoints of finished cycles", orphans)):
-        if not paths:
-            continue
-        size = sum(map(bytes_of, paths))
-        for path in paths if mend else ():
-            remove(path)
-        found = f"{len(paths)} {kind}, {size:,} bytes"
-        yield _mendable("leftovers", f"{found}.", f"{found}, were deleted.", mend)
+        yield from _swept(kind, paths, mend)
     if not (swaps or drafts or orphans):
         yield _well("leftovers", "None.")
+
+
+def _swept(kind: str, paths: list[Path], mend: bool) -> Iterator[Finding]:
+    """Delete them; what the operating system does not let go is a finding of its own."""
+    size, stays = sum(map(bytes_of, paths)), list[str]()
+    for path in paths if mend else ():
+        try:
+            remove(path)
+        except UndeletedError as error:
+            stays.append(str(error))
+    if len(paths) > len(stays):
+        found = f"{len(paths) - len(stays)} {kind}, {size - sum(map(bytes_of, paths)) if mend else size:,} bytes"
+        yield _mendable("leftovers", f"{found}.", f"{found}, were deleted.", mend)
+    if stays:
+        yield Finding(what="leftovers", state=Condition.WARNING, says=" ".join(first_of(stays)))
 
 
 def _lock_note(workspace: Workspace, mend: bool) -> Iterator[Finding]:

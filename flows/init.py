@@ -62,7 +62,7 @@ def make_workspace(folder: Path, base: str | None = None, remote: str | None = N
     Raises:
         InputError: the folder holds something, the base is neither a folder nor an id, or DVC has no client for the
             remote.
-        OutsideError: git or DVC refuses, or the disk is full.
+        OutsideError: git or DVC refuses, the disk is full, or what an interrupted call left cannot be deleted.
     """
     target = folder.resolve()
     if (target / DRAFT).is_dir():

@@ -24,6 +24,11 @@ def half_built(workspace: Workspace) -> list[Path]:
     return [path for folder in _written_folders(workspace) for path in leftovers(folder)]
 
 
+def first_of(stays: list[str]) -> list[str]:
+    """The first sentence on what could not be deleted, and how many more there are."""
+    return [*stays[:1], *([f"{len(stays) - 1} more could not be deleted either."] if stays[1:] else [])]
+
+
 def interrupted_swaps(workspace: Workspace) -> list[Path]:
     """Folders that a kill between two renames left under another name; each is named as it should be."""
     asides = [path for folder in _written_folders(workspace) for path in folder.glob(f".*{OLD}")]

@@ -17,6 +17,7 @@ from data.report_records import Cycle, CycleResult, Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.collect_garbage import collect_garbage
 from flows.doctor import CHECKS, doctor
+from flows.init import make_workspace
 from flows.inputs import last_cycle
 from flows.leftovers import checkpoints_of_nobody
 from flows.running import locked
@@ -26,6 +27,7 @@ from tasks.places import ledger_uri
 from tasks.tracking import reaching
 from tests import miniature
 from tests.fault_miniature import command, copied, fill_disk, flip, turn
+from tests.refused import refused
 
 GONE = 2**22
 """No process has this number: Linux gives out smaller ones only."""
@@ -184,6 +186,25 @@ def test_a_full_disk_is_no_reason_not_to_free_it(tmp_path: Path) -> None:
     finally:
         full()
     assert not draft.exists()
+
+
+def test_what_cannot_be_deleted_is_said_so_and_the_rest_is_deleted(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path / "workspace")
+    drafts = [workspace.root / "data" / f".{name}.abc.tmp" for name in ("adapter", "synthetic")]
+    for draft in drafts:
+        draft.mkdir()
+        (draft / "rows.jsonl").write_text("{}\n")
+    with refused(drafts[0]):
+        mended, stays = CHECKS["leftovers"](workspace, True)
+        assert (mended.state, "1 half-written files, 3 bytes" in mended.says) == (Condition.MENDED, True)
+        assert stays.state is Condition.WARNING
+        assert f"{drafts[0]} could not be deleted (Permission denied)" in stays.says
+        assert not drafts[1].exists()
+        drafts[1].write_text("again")
+        freed = collect_garbage(workspace.root, dry_run=False)
+        assert freed.bytes["temporary files"] == len("again")
+        assert any(f"{drafts[0]} could not be deleted" in note for note in freed.notes)
+    assert drafts[0].is_dir()
 
 
 @pytest.mark.parametrize(
