@@ -1,11 +1,10 @@
 """What kills and finished work leave in a workspace: half-written files, checkpoints, notes of dead processes."""
 
-import json
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
-import psutil
+from filelock import FileLock
 
 from data.files import DRAFT, OLD, leftovers
 from data.workspace import Workspace
@@ -72,23 +71,31 @@ def _last_write(folder: Path) -> float:
 
 
 def is_held(workspace: Workspace) -> bool:
-    """Whether a process works in the workspace now, by the lock's note."""
+    """Whether a process works in the workspace now."""
     return workspace.lock.with_suffix(".json").is_file() and dead_note(workspace) is None
 
 
 def dead_note(workspace: Workspace) -> Path | None:
     """The lock's note, if the process that it names is gone."""
-    return _of_the_dead(workspace.lock.with_suffix(".json"))
+    return _of_the_dead(workspace.lock)
 
 
 def dead_watch(workspace: Workspace) -> Path | None:
     """The note of a watch that was killed; one that ended by itself, or was asked to, took its note away."""
-    return _of_the_dead(workspace.watch_lock.with_suffix(".json"))
+    return _of_the_dead(workspace.watch_lock)
 
 
-def _of_the_dead(note: Path) -> Path | None:
+def _of_the_dead(file: Path) -> Path | None:
+    """The note beside a lock that nobody holds: the kernel knows, a process number may have been given away again."""
+    note = file.with_suffix(".json")
+    return note if note.is_file() and not _is_locked(file) else None
+
+
+def _is_locked(file: Path) -> bool:
+    lock = FileLock(file)
     try:
-        pid = int(json.loads(note.read_text())["pid"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return None if psutil.pid_exists(pid) else note
+        lock.acquire(timeout=0)
+    except OSError:  # held, or another user's, of whom it cannot be told
+        return True
+    lock.release()
+    return False

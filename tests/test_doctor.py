@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from data.errors import InputError, OutsideError
 from data.files import digest_tree, write_json, write_record
@@ -19,7 +20,7 @@ from flows.collect_garbage import collect_garbage
 from flows.doctor import CHECKS, doctor
 from flows.init import make_workspace
 from flows.inputs import last_cycle
-from flows.leftovers import checkpoints_of_nobody
+from flows.leftovers import checkpoints_of_nobody, is_held
 from flows.running import locked
 from tasks import registry
 from tasks.dvc_cache import Cache, recorded_outputs
@@ -143,15 +144,26 @@ def test_what_prefect_is_told_otherwise_than_the_watch_is_a_warning(tmp_path: Pa
             told(workspace)
 
 
-def test_a_watch_that_was_killed_is_a_warning(tmp_path: Path) -> None:
+def test_a_watch_that_was_killed_is_a_warning_whoever_has_its_number_now(tmp_path: Path) -> None:
     workspace = miniature.make_workspace(tmp_path / "workspace")
     note = workspace.watch_lock.with_suffix(".json")
     assert list(CHECKS["watch"](workspace, False)) == []
-    write_json(note, {"pid": os.getpid(), "purpose": "relearn watch", "since": "then"})
-    assert list(CHECKS["watch"](workspace, False)) == []
-    write_json(note, {"pid": GONE, "purpose": "relearn watch", "since": "then"})
-    (found,) = CHECKS["watch"](workspace, True)
-    assert (found.state, str(note) in found.remedy, note.is_file()) == (Condition.WARNING, True, True)
+    for number in (os.getpid(), GONE):
+        write_json(note, {"pid": number, "purpose": "relearn watch", "since": "then"})
+        with FileLock(workspace.watch_lock):
+            assert list(CHECKS["watch"](workspace, False)) == []
+        (found,) = CHECKS["watch"](workspace, True)
+        assert (found.state, str(note) in found.remedy, note.is_file()) == (Condition.WARNING, True, True)
+
+
+def test_a_cycle_holds_the_workspace_as_long_as_the_kernel_says(tmp_path: Path) -> None:
+    workspace = miniature.make_workspace(tmp_path / "workspace")
+    with locked(workspace, "a cycle"):
+        assert is_held(workspace)
+        note = workspace.lock.with_suffix(".json").read_bytes()
+    assert not is_held(workspace)
+    workspace.lock.with_suffix(".json").write_bytes(note)  # as a kill leaves it; the number is in use
+    assert not is_held(workspace)
 
 
 def told(workspace: Workspace) -> list[str]:
