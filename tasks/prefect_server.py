@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data.errors import OutsideError
+from data.files import refusal
 from data.workspace import Workspace
 
 HOST = "127.0.0.1"
@@ -164,14 +165,23 @@ def _wait_for(url: str, child: "subprocess.Popen[bytes]") -> None:
 
 
 def damage(workspace: Workspace) -> str | None:
-    """What is wrong with the history of runs in the workspace; None: nothing, or there is none."""
-    file = workspace.state / "prefect" / "prefect.db"
-    if not file.is_file():
-        return None
+    """What is wrong with the history of runs in the workspace; None: nothing, or there is none.
+
+    Raises:
+        OutsideError: the operating system does not let this user read it.
+    """
+    file = (_home(workspace) / "prefect.db").absolute()
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        if not file.is_file():
+            return None
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as connection:
             (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
+    except (OSError, sqlite3.DatabaseError) as error:
+        refused = refusal(error)
+        if refused is not None:
+            raise OutsideError(
+                f"{file} could not be read ({refused}). Mend the permissions, then run the same command again."
+            ) from error
         return None if "locked" in str(error) else str(error)
     return None if said == "ok" else str(said)
 

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,23 @@ def test_a_cycle_holds_the_workspace_as_long_as_the_kernel_says(tmp_path: Path) 
     assert not is_held(workspace)
     workspace.lock.with_suffix(".json").write_bytes(note)  # as a kill leaves it; the number is in use
     assert not is_held(workspace)
+
+
+@pytest.mark.parametrize("name", ["plain", "notes #2", "why?", "100%41"])
+def test_the_history_of_runs_is_looked_at_where_it_lies_and_nothing_is_made(name: str, tmp_path: Path) -> None:
+    workspace = miniature.make_workspace(tmp_path / name)
+    file = workspace.state / "prefect" / "prefect.db"
+    file.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE runs (id)")
+    before = sorted(tmp_path.rglob("*"))
+    assert [found.state for found in CHECKS["prefect"](workspace, False)] == [Condition.OK]
+    assert sorted(tmp_path.rglob("*")) == before
+    for closed in (file, file.parent):
+        with refused(closed), pytest.raises(OutsideError, match=r"prefect\.db could not be read .* permissions"):
+            list(CHECKS["prefect"](workspace, False))
+    file.write_bytes(b"no database" * 1000)
+    assert [found.state for found in CHECKS["prefect"](workspace, False)] == [Condition.PROBLEM]
 
 
 def told(workspace: Workspace) -> list[str]:
