@@ -232,15 +232,22 @@ def _git(workspace: Workspace, mend: bool) -> Iterator[Finding]:
     """Where cycles are commits; any other repository is a person's own."""
     if not load_params(workspace.params_file).versioning.commit:
         return
-    from tasks.revisions import stale_locks
+    from tasks.revisions import STALE_SECONDS, age, locks, stale_locks
 
-    locks = stale_locks(workspace)
-    for lock in locks:
+    stale = stale_locks(workspace)
+    for lock in stale:
         if mend:
-            lock.unlink(missing_ok=True)
+            remove(lock)
         found = f"{lock} was left by a git that is gone"
         yield _mendable("git", f"{found}; no cycle can be committed.", f"{found}; it was taken away.", mend)
-    if not locks:
+    held = [lock for lock in locks(workspace) if lock not in stale]
+    for lock in held:
+        says = f"{lock} is {age(lock):.0f} seconds old; while it is there no cycle can be committed."
+        remedy = (
+            f"Let the git that works there end; doctor takes it away after {STALE_SECONDS // 60} minutes without one."
+        )
+        yield Finding(what="git", state=Condition.WARNING, says=says, remedy=remedy)
+    if not (stale or held):
         yield _well("git", "Cycles can be committed.")
 
 

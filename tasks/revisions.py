@@ -74,21 +74,37 @@ def commit(workspace: Workspace, message: str, tag: str | None = None) -> bool:
     return bool(changed)
 
 
+def locks(workspace: Workspace) -> list[Path]:
+    """Locks of git's that are there now, whoever made them."""
+    folder = workspace.root / ".git"
+    return sorted(path for path in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")) if path.is_file())
+
+
 def stale_locks(workspace: Workspace) -> list[Path]:
     """Locks of git's in the workspace that a kill left: old ones, while no git works there."""
-    folder, oldest = workspace.root / ".git", time.time() - STALE_SECONDS
-    found = [path for path in (*folder.glob("*.lock"), *folder.glob("refs/**/*.lock")) if path.is_file()]
-    old = [path for path in found if path.stat().st_mtime < oldest]
-    return sorted(old) if old and not _git_works_in(workspace.root) else []
+    old = [path for path in locks(workspace) if age(path) > STALE_SECONDS]
+    return old if old and not _git_works_in(workspace.root) else []
+
+
+def age(lock: Path) -> float:
+    """Seconds since a lock was made; 0 where it is gone by now."""
+    try:
+        return time.time() - lock.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _git_works_in(root: Path) -> bool:
     """Whether a process of git's may work there; one whose folder nobody tells us is taken for such."""
     import psutil
 
-    named = [process.info for process in psutil.process_iter(["name", "cwd"])]
-    places = [info["cwd"] for info in named if str(info["name"]).startswith("git")]
+    named = [process.info for process in psutil.process_iter(["name", "cwd", "status"])]
+    places = [info["cwd"] for info in named if _is_git(str(info["name"])) and info["status"] != psutil.STATUS_ZOMBIE]
     return any(place is None or Path(place).is_relative_to(root) for place in places)
+
+
+def _is_git(name: str) -> bool:
+    return name == "git" or name.startswith("git-")
 
 
 def _holds_something(path: Path) -> bool:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -20,7 +24,7 @@ from data.params import Params, load_params
 from data.params_file import render
 from data.records import Accepted, Snapshot
 from data.workspace import PROJECT_ROOT, Workspace
-from flows.doctor import doctor
+from flows.doctor import CHECKS, doctor
 from flows.init import make_workspace
 from flows.overview import history, status
 from flows.promote import promote
@@ -177,14 +181,43 @@ def test_a_lock_that_a_killed_git_left_is_mended_and_a_commit_asks_for_nothing(t
     lock = workspace.root / ".git" / "index.lock"
     lock.touch()
     assert revisions.stale_locks(workspace) == []  # a git just begun may hold it
+    (young,) = CHECKS["git"](workspace, True)
+    assert (young.state, "seconds old" in young.says) == (Condition.WARNING, True)
+    assert lock.exists()
     with pytest.raises(OutsideError, match=r"git is held by .*index\.lock.* relearn doctor takes"):
         revisions.commit(workspace, "another", tag="v1")
     os.utime(lock, (0, 0))
-    assert revisions.stale_locks(workspace) == [lock]
+    with program("git-fetch", "60", workspace.root):
+        assert revisions.stale_locks(workspace) == []
+        (old,) = CHECKS["git"](workspace, True)
+        assert (old.state, lock.exists()) == (Condition.WARNING, True)
+    with program("gitea", "60", workspace.root), ended_unheard("git"):
+        assert revisions.stale_locks(workspace) == [lock]
     states = {finding.what: finding.state for finding in doctor(workspace.root, check=False)}
     assert states["git"] is Condition.MENDED
     assert not lock.exists()
     assert revisions.commit(workspace, "another", tag="v1")
+
+
+@contextmanager
+def ended_unheard(name: str) -> Iterator[None]:
+    """A process of this name that ended, and whose parent has not asked how."""
+    with program(name, "0", Path("/")) as process:
+        while psutil.Process(process.pid).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
+        yield
+
+
+@contextmanager
+def program(name: str, seconds: str, place: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A process of this name that works in a folder for so long."""
+    with tempfile.TemporaryDirectory() as folder:
+        sleep = shutil.copy(str(shutil.which("sleep")), Path(folder) / name)
+        with subprocess.Popen([sleep, seconds], cwd=place) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
 
 def test_probes_are_committed_as_they_are_also_when_none_are_left(tmp_path: Path) -> None:
