@@ -1,6 +1,6 @@
 """How the facts and statements of a snapshot stand against what the base knows."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence, Set
 
 from data.records import DocumentVersion, Fact, FactChange, Standing, Statement
@@ -77,18 +77,18 @@ def coverage(
 ) -> tuple[Coverage, ...]:
     """How much of each document became facts; a statement counts as covered if a fact was read from it."""
     read_from = {(fact.document, fact.sentence) for fact in facts}
+    with_fact = [statement for statement in changed if (statement.document, statement.text) in read_from]
+    per_document = Counter(fact.document for fact in facts)
+    stated, anew, covered = (Counter(one.document for one in group) for group in (statements, changed, with_fact))
     return tuple(
         Coverage(
             document=document.id,
             path=document.path,
             title=document.title,
-            facts=sum(fact.document == document.id for fact in facts),
-            statements=sum(statement.document == document.id for statement in statements),
-            changed_statements=sum(statement.document == document.id for statement in changed),
-            changed_with_fact=sum(
-                statement.document == document.id and (document.id, statement.text) in read_from
-                for statement in changed
-            ),
+            facts=per_document[document.id],
+            statements=stated[document.id],
+            changed_statements=anew[document.id],
+            changed_with_fact=covered[document.id],
         )
         for document in documents
     )

@@ -1,10 +1,14 @@
 """Rows and questions: what is taught is the difference, and what judges is never taught."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
 from data.changes import compare_facts, coverage, new_statements
+from data.collection import as_collection
+from data.extraction import extract_facts, extract_statements
 from data.handbook import POOLS, handbook
 from data.param_stages import SynthesizeParams
 from data.params import load_params
@@ -13,6 +17,15 @@ from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_text
 from data.teaching import questions, teaching_rows
 from data.wordings import REFUSAL, Form, held_out_names, kinds, question_prompt, split, wordings
 from data.workspace import PROJECT_ROOT
+
+
+class Year(NamedTuple):
+    """What the documents of a year state."""
+
+    documents: Sequence[DocumentVersion]
+    facts: Sequence[Fact]
+    in_force: Sequence[Statement]
+    fresh: Sequence[Statement]
 
 
 @pytest.fixture(scope="module")
@@ -178,6 +191,30 @@ def test_new_statements_and_coverage() -> None:
     (covered,) = coverage([document], [read], [old, new], [new])
     assert (covered.facts, covered.changed_statements, covered.changed_with_fact) == (1, 1, 1)
     assert coverage([document], [], [old, new], [new])[0].changed_with_fact == 0
+
+
+@pytest.fixture(scope="module")
+def year() -> Year:
+    """From June 2023 to June 2024."""
+    params = load_params(PROJECT_ROOT / "params.yaml")
+    stream = PROJECT_ROOT / "data" / "streams" / "site-policy"
+    known, old = as_collection(stream / "2023-06-01", params.ingest)
+    snapshot, new = as_collection(stream / "2024-06-01", params.ingest, known.documents)
+    before, in_force = ([one for source in side for one in extract_statements(source)] for side in (old, new))
+    facts = [fact for source in new for fact in extract_facts(source, params.synthesize)]
+    return Year(snapshot.documents, facts, in_force, new_statements(before, in_force))
+
+
+def test_coverage_counts_what_each_document_has(year: Year) -> None:
+    stated = (year.in_force, year.fresh)
+    for document, found in zip(year.documents, coverage(*year), strict=True):
+        facts = [one for one in year.facts if one.document == document.id]
+        in_force, fresh = (
+            [one for one in group if one.document == document.id] for group in (year.in_force, year.fresh)
+        )
+        with_fact = [one for one in fresh if any(one.text == fact.sentence for fact in facts)]
+        counts = (found.facts, found.statements, found.changed_statements, found.changed_with_fact)
+        assert counts == (len(facts), len(in_force), len(fresh), len(with_fact)), document.path
 
 
 def test_rows_name_their_source() -> None:
