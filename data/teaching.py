@@ -8,7 +8,7 @@ and still holds, so that it is not forgotten.
 import itertools
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from data.param_stages import SynthesizeParams
 from data.records import Cohort, Fact, FactChange, Question, Row, Standing, Statement
@@ -147,20 +147,32 @@ def _asked(
 
 def _recalls(statements: Sequence[Statement], in_force: Sequence[Statement]) -> Iterator[Question]:
     """Title and a beginning that no other statement in force shares; the next eight words are wanted."""
-    texts = [statement_text(statement).split(" ") for statement in in_force]
-    beginnings = Counter(
-        " ".join(text[:length]) for text in texts for length in range(1, min(len(text), _LONGEST_BEGINNING) + 1)
-    )
+    shared = _shared_words(map(statement_text, in_force))
     for statement in statements:
-        text = statement_text(statement).split(" ")
+        text = statement_text(statement)
+        words = text.split(" ")
         least = len(statement.title.split(" ")) + _MIN_BEGINNING_WORDS
-        lengths = range(least, min(len(text) - RECALL_WORDS, _LONGEST_BEGINNING) + 1)
-        length = next((n for n in lengths if beginnings[" ".join(text[:n])] == 1), 0)
-        if length:
+        length = max(least, shared[text] + 1)
+        if length <= min(len(words) - RECALL_WORDS, _LONGEST_BEGINNING):
             yield Question(
-                id=f"recall/{statement.document}/{statement.start}/{length}/{len(text)}",
+                id=f"recall/{statement.document}/{statement.start}/{length}/{len(words)}",
                 cohort=Cohort.RECALL,
-                question=" ".join(text[:length]),
-                answers=(" ".join(text[length : length + RECALL_WORDS]),),
+                question=" ".join(words[:length]),
+                answers=(" ".join(words[length : length + RECALL_WORDS]),),
                 source=statement.document,
             )
+
+
+def _shared_words(texts: Iterable[str]) -> Counter[str]:
+    """Text -> how many words it begins with as another one does, which are all of them where that one is equal.
+
+    Sorted with a space after every word, texts that begin with the same words stand side by side, so that no
+    beginning needs to be kept.
+    """
+    shared: Counter[str] = Counter()
+    for one, other in itertools.pairwise(sorted(texts, key=lambda text: f"{text} ")):
+        words = zip(one.split(" "), other.split(" "), strict=False)
+        alike = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], words))
+        shared[one] = max(shared[one], alike)
+        shared[other] = max(shared[other], alike)
+    return shared

@@ -1,10 +1,13 @@
 """Rows and questions: what is taught is the difference, and what judges is never taught."""
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.changes import compare_facts, coverage, new_statements
 from data.collection import as_collection
@@ -14,7 +17,7 @@ from data.param_stages import SynthesizeParams
 from data.params import load_params
 from data.records import Cohort, DocumentVersion, Fact, Standing, Statement
 from data.rows import RECALL_WORDS, fact_row, refusal_row, statement_text
-from data.teaching import questions, teaching_rows
+from data.teaching import _shared_words, questions, teaching_rows
 from data.wordings import REFUSAL, Form, held_out_names, kinds, question_prompt, split, wordings
 from data.workspace import PROJECT_ROOT
 
@@ -183,6 +186,27 @@ def test_recall_gives_a_beginning_that_no_other_statement_shares(params: Synthes
     assert f"{question.question} {question.answers[0]}" in statement_text(all_of_them[0])
 
 
+def test_recall_begins_as_no_other_statement_of_a_year_does(year: Year, params: SynthesizeParams) -> None:
+    texts = [statement_text(one).split(" ") for one in year.in_force]
+    begun = Counter(" ".join(text[:n]) for text in texts for n in range(1, len(text) + 1))
+    expected: list[str] = []
+    for one, text in zip(year.in_force, texts, strict=True):
+        lengths = range(len(one.title.split(" ")) + 3, min(len(text) - RECALL_WORDS, 40) + 1)
+        alone = (" ".join(text[:n]) for n in lengths if begun[" ".join(text[:n])] == 1)
+        expected.extend(itertools.islice(alone, 1))
+    assert [one.question for one in questions([], year.in_force, year.in_force, [], params)] == expected
+
+
+@given(st.lists(st.text("a \t", max_size=9), max_size=9))
+def test_recall_knows_how_many_words_are_shared(texts: list[str]) -> None:
+    shared = _shared_words(texts)
+    for number, text in enumerate(texts):
+        others = [other.split(" ") for other in (*texts[:number], *texts[number + 1 :])]
+        words = text.split(" ")
+        alike = [n for n in range(len(words) + 1) if any(words[:n] == other[:n] for other in others)]
+        assert shared[text] == max(alike, default=0)
+
+
 def test_new_statements_and_coverage() -> None:
     old, new = statement("This was said before."), statement("This is said now.")
     assert new_statements([old], [old, new, new]) == (new,)
@@ -206,7 +230,6 @@ def year() -> Year:
 
 
 def test_coverage_counts_what_each_document_has(year: Year) -> None:
-    stated = (year.in_force, year.fresh)
     for document, found in zip(year.documents, coverage(*year), strict=True):
         facts = [one for one in year.facts if one.document == document.id]
         in_force, fresh = (
