@@ -9,7 +9,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable, Container, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,10 +17,10 @@ from itertools import islice
 from pathlib import Path
 
 from data.blocks import check_blocks
-from data.conversion import convert_file
+from data.conversion import KilledError, convert_file, readers_at_once
 from data.converter import check_length
 from data.documents import CONVERTED, LEGACY, READABLE, Parsed, decode, normalised, parse, size_limit
-from data.errors import InputError, UnreadableError
+from data.errors import InputError, OutsideError, UnreadableError
 from data.extraction import Source
 from data.files import digest_bytes, each_record, read_record, write_long_record, write_record, write_records
 from data.identity import Candidate, assign_ids, sketch
@@ -34,6 +34,8 @@ LINEAGE_FILE = "lineage.json"
 TEXTS_FILE = "texts.jsonl"
 Converter = Callable[[bytes, str], str]
 """Content and ending of an office file to its text."""
+Load = Callable[[Path], "Reading"]
+"""Relative path of a file to what was read."""
 
 
 @dataclass(frozen=True)
@@ -64,31 +66,52 @@ def read_folder(
         params: what is read, and how much of it.
         conversions: the cache of office files' texts.
         keep: add to that cache.
+
+    Raises:
+        OutsideError: a converter was killed, and once more when no other ran beside it.
     """
     paths = scan(folder, params.extensions)
     convert = partial(convert_file, params=params, cache_folder=conversions, keep=keep)
     load = partial(_load, folder, params=params, convert=convert)
-    with closing(_loaded(paths, load)) as files:
+    with closing(_loaded(paths, load, readers_at_once(params.convert_megabytes))) as files:
         for loaded in files:
             yield _parsed(loaded, params)
 
 
-def _loaded(paths: Sequence[Path], load: Callable[[Path], Reading]) -> Generator[Reading]:
+def _loaded(paths: Sequence[Path], load: Load, readers: int) -> Generator[Reading]:
     """Every file, in order; office files are converted a few ahead, and no more of them once nobody asks for more."""
-    threads = os.cpu_count() or 1
     office = (path for path in paths if path.suffix.lower() in CONVERTED)
     ahead: dict[Path, Future[Reading]] = {}
-    pool = ThreadPoolExecutor(threads)
+    pool = ThreadPoolExecutor(readers)
     try:
         for path in paths:
-            missing = 2 * threads - len(ahead)
+            missing = 2 * readers - len(ahead)
             ahead.update((other, pool.submit(load, other)) for other in islice(office, missing))
             try:
-                yield ahead.pop(path).result() if path in ahead else load(path)
+                yield _once_more_if_killed(path, load, ahead)
             except VANISHED:
                 continue
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _once_more_if_killed(path: Path, load: Load, ahead: dict[Path, Future[Reading]]) -> Reading:
+    """A file's text; where its reader was killed, it is read again once no other reader runs.
+
+    Raises:
+        OutsideError: its reader was killed then, too.
+    """
+    try:
+        return ahead.pop(path).result() if path in ahead else load(path)
+    except KilledError:
+        wait(ahead.values())
+    try:
+        return load(path)
+    except KilledError as error:
+        raise OutsideError(
+            f"The reader of {path.as_posix()} was killed twice, the second time with no other beside it, as where the "
+            "machine's memory does not suffice. Free memory or lower ingest.convert_megabytes, then run the same again."
+        ) from error
 
 
 def _load(folder: Path, path: Path, params: IngestParams, convert: Converter) -> Reading:

@@ -4,12 +4,15 @@ A conversion follows from the file's bytes, the readers' code and their librarie
 reason why there is none, is kept under the digest of all three. What ran out of time is tried again.
 """
 
+import os
 import signal
 import subprocess
 import sys
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+
+import psutil
 
 from data.converter import NO_MEMORY, REFUSED
 from data.errors import UnreadableError
@@ -20,6 +23,12 @@ from data.records import Record
 from data.workspace import PROJECT_ROOT
 
 _LIBRARIES = ("beautifulsoup4", "mammoth", "markdownify", "openpyxl", "pdfplumber", "pypdfium2", "python-pptx")
+_CONTAINER_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""Where Linux says what memory the container that we run in may take: cgroup v2 and v1."""
+
+
+class KilledError(Exception):
+    """A reader was killed from outside, as the kernel does where memory runs out: it says nothing of the file."""
 
 
 class Conversion(Record):
@@ -36,6 +45,7 @@ def convert_file(
 
     Raises:
         UnreadableError: its reader refuses it, takes too long or too much memory, or makes too long a text of it.
+        KilledError: its reader was killed.
     """
     how = digest_text(ending, str(params.convert_megabytes), str(params.max_bytes), _readers())[:16]
     kept = cache_folder / f"{digest_bytes(content)}-{how}.json" if cache_folder else None
@@ -49,6 +59,19 @@ def convert_file(
     return found.text
 
 
+def readers_at_once(megabytes: int) -> int:
+    """How many readers of at most so much memory each this process's cores and the machine's memory suffice for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, _available_bytes() // (megabytes * 2**20)))
+
+
+def _available_bytes() -> int:
+    """Memory that is free on this machine, and never more than its container may take."""
+    limits = [file.read_text().strip() for file in _CONTAINER_LIMITS if file.is_file()]
+    free: int = psutil.virtual_memory().available
+    return min([free, *(int(limit) for limit in limits if limit.isdigit())])
+
+
 @cache
 def _readers() -> str:
     """Digest of the code that reads and of the libraries it reads with."""
@@ -60,6 +83,7 @@ def _convert(content: bytes, ending: str, params: IngestParams) -> Conversion:
 
     Raises:
         UnreadableError: it was stopped, which another run on another day may not be.
+        KilledError: it was killed.
     """
     seconds, megabytes = params.convert_seconds, params.convert_megabytes
     limits = map(str, (seconds, megabytes, params.max_bytes))
@@ -80,6 +104,8 @@ def _convert(content: bytes, ending: str, params: IngestParams) -> Conversion:
         return Conversion(text="", unreadable=done.stderr.decode("utf-8", "replace"))
     if done.returncode == 0:
         return Conversion(text=done.stdout.decode("utf-8"))
+    if done.returncode == -signal.SIGKILL:
+        raise KilledError
     raise UnreadableError(_stopped(done.returncode, seconds, megabytes))
 
 

@@ -10,10 +10,10 @@ import pytest
 from data import conversion
 from data.blocks import Shape, parse_blocks
 from data.collection import Reading, read_folder
-from data.conversion import convert_file
+from data.conversion import convert_file, readers_at_once
 from data.converter import REFUSED, convert
 from data.documents import OFFICE
-from data.errors import UnreadableError
+from data.errors import OutsideError, UnreadableError
 from data.extraction import Source, extract_facts
 from data.files import digest_tree
 from data.markup import html_to_markdown, table
@@ -225,6 +225,45 @@ def test_time_that_is_up_is_told_from_a_reader_that_breaks_off() -> None:
     code = "import data.converter as c; c._limit(1, 999)\nwhile True: pass"
     done = subprocess.run([sys.executable, "-c", code], env=conversion._environment(), timeout=60, check=False)
     assert "took longer than 1 seconds" in conversion._stopped(done.returncode, 1, 999)
+
+
+def killing(folder: Path, times: int) -> Path:
+    """A Python that kills itself so many times, then runs; it logs when each reader begins and ends."""
+    script = folder / "python"
+    once = "".join(f"mkdir {folder}/killed{number} 2>/dev/null && kill -9 $$\n" for number in range(times))
+    run = f'echo begun >> {folder}/log; {sys.executable} "$@"; code=$?; echo ended >> {folder}/log; exit $code\n'
+    script.write_text(f"#!/bin/sh\n{once}{run}")
+    script.chmod(0o700)
+    return script
+
+
+def test_a_file_whose_reader_was_killed_is_read_again_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    for number in range(3):
+        (documents / f"{number}.eml").write_bytes(mail_file())
+    monkeypatch.setattr(sys, "executable", str(killing(tmp_path, 1)))
+    assert [PAID in reading.raw for reading in read_folder(documents, INGEST)] == [True] * 3
+    assert (tmp_path / "log").read_text().split()[-2:] == ["begun", "ended"], "no other ended meanwhile"
+
+
+def test_a_reader_that_is_killed_again_is_not_blamed_on_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mail.eml").write_bytes(mail_file())
+    monkeypatch.setattr(sys, "executable", str(killing(tmp_path, 2)))
+    with pytest.raises(OutsideError, match=r"reader of mail\.eml was killed twice.*ingest\.convert_megabytes"):
+        list(read_folder(tmp_path, INGEST))
+    assert len(list(read_folder(tmp_path, INGEST))) == 1, "the same run again may succeed"
+
+
+def test_no_more_readers_run_than_cores_and_memory_suffice_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = len(os.sched_getaffinity(0))
+    limit = tmp_path / "memory.max"
+    monkeypatch.setattr(conversion, "_CONTAINER_LIMITS", (limit, tmp_path / "absent"))
+    for says, megabytes, expected in (("max", 1, cores), (str(2**20), 1, 1), ("max", 2**30, 1)):
+        limit.write_text(f"{says}\n")
+        assert readers_at_once(megabytes) == expected
 
 
 def test_no_more_of_a_text_than_a_document_may_have_leaves_the_converter() -> None:
