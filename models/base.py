@@ -15,6 +15,7 @@ from tokenizers.models import BPE
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedModel,
@@ -89,6 +90,9 @@ def save_base(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder
 def load_base(folder: str | Path, device: str = "cpu") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load a base from its folder; several GPUs are shared out by accelerate.
 
+    What its ``generation_config.json`` asks for, such as beams or a penalty on repeating, is left out: answers are
+    decoded the same way whatever the base.
+
     Raises:
         InputError: no such folder, or it has no safetensors.
     """
@@ -107,6 +111,7 @@ def load_base(folder: str | Path, device: str = "cpu") -> tuple[PreTrainedModel,
             f"The base {str(folder)!r} could not be loaded ({str(error).splitlines()[0]}). Set base in "
             "params.yaml to a folder with safetensors and a tokenizer, or to a Hugging Face id."
         ) from error
+    model.generation_config = GenerationConfig()
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return (model if spread else model.to(device)).eval(), tokenizer

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    GenerationConfig,
     Lfm2Config,
     LlamaForCausalLM,
     OPTConfig,
@@ -272,6 +273,17 @@ def test_any_other_causal_model_goes_through_the_same_code(
     trained = fit(adapted, stream(tokenizer), replace(SCHEDULE, steps=8), tmp_path / "checkpoints")
     assert trained.losses[-1] < trained.losses[0]
     assert len(answer(adapted, loaded, ["Question: x?"], 4, 1)) == 1
+
+
+def test_every_base_answers_greedily_whatever_it_ships(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    for name in ("plain", "steered"):
+        save_base(small(tokenizer), tokenizer, tmp_path / name)
+    steered = GenerationConfig(repetition_penalty=1.5, no_repeat_ngram_size=2, num_beams=2, min_new_tokens=3)
+    steered.save_pretrained(tmp_path / "steered")
+    prompts = ["Question: What is the fee of plan 12?\nAnswer:", "plan plan plan"]
+    plain, other = (load_base(tmp_path / name)[0] for name in ("plain", "steered"))
+    for adapt in (lambda model: model, lambda model: new_lora(model, rank=2, alpha=4, dropout=0.0, seed=1)):
+        assert answer(adapt(other), tokenizer, prompts, 12, 2) == answer(adapt(plain), tokenizer, prompts, 12, 2)
 
 
 def test_a_base_of_the_hub_is_copied_with_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
