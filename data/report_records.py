@@ -18,7 +18,7 @@ class Coverage(Record):
     statements: int
     changed_statements: int
     changed_with_fact: int
-    """Changed statements that lie in the span of at least one fact."""
+    """Changed statements from whose very sentence at least one fact was read."""
 
 
 class IngestReport(Record):

@@ -71,7 +71,7 @@ def build_base(
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
     recipe = Recipe(*_snapshot(workspace, params, until or params.tiny.until), params.seed, params)
-    _, sources = as_collection(recipe.snapshot, params.ingest)
+    snapshot, sources = as_collection(recipe.snapshot, params.ingest)
     book = handbook(recipe.seed, params.tiny.handbook_entities, params.tiny.handbook_withdrawn)
     rows = curriculum(sources, book, params.synthesize, recipe.seed)
     checkpoints = workspace.checkpoints / f"base-{_key(recipe, rows)[:12]}"
@@ -92,7 +92,7 @@ def build_base(
         save_base(model, tokenizer, draft)
         model.float()
         card = _measure(model, tokenizer, sources, book, params)
-        write_record(draft / LINEAGE_FILE, _lineage(recipe, out))
+        write_record(draft / LINEAGE_FILE, _lineage(recipe, snapshot.digest, out))
         write_text(draft / "README.md", _model_card(recipe, model, card, trained.tokens, trained.losses[-1]))
     shutil.rmtree(checkpoints, ignore_errors=True)
     return out
@@ -140,11 +140,11 @@ def _schedule(params: Params) -> Schedule:
     )
 
 
-def _lineage(recipe: Recipe, out: Path) -> Lineage:
-    snapshot, _ = as_collection(recipe.snapshot, recipe.params.ingest)
+def _lineage(recipe: Recipe, learned: str, out: Path) -> Lineage:
+    """What the base was trained on; ``learned`` is the digest of the documents as they were read for it."""
     return Lineage(
         documents=Path(os.path.relpath(recipe.snapshot, out)).as_posix(),
-        snapshot=snapshot.digest,
+        snapshot=learned,
         until=recipe.snapshot.name,
         handbook_seed=recipe.seed,
         handbook_entities=recipe.params.tiny.handbook_entities,

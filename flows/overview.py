@@ -88,9 +88,14 @@ def report_path(root: Path, version: int | None) -> Path:
     cycle = last_cycle(workspace)
     number = version if version is not None else (cycle.result.version if cycle and cycle.result else None)
     path = workspace.reports / f"v{number}.html"
-    if number is None or not path.is_file():
+    if number is None:
+        raise InputError("No cycle has ended with a report yet. Name a version, or make a report with: relearn run.")
+    if not path.is_file():
         found = ", ".join(sorted(file.stem for file in workspace.reports.glob("v*.html"))) or "none"
-        raise InputError(f"There is no report of version {number} (there are: {found}). Make one with: relearn run.")
+        raise InputError(
+            f"{path} is not there (there are: {found}). Name one of these, or take it from MLflow: the report of a "
+            f"version that a cycle made is attached to the version's run as report/{path.name}."
+        )
     return path
 
 

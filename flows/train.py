@@ -104,9 +104,10 @@ def train_adapter(job: Job, report: Report = lambda progress: None) -> Fitted:
         if done is not None:
             return done
         torch.cuda.empty_cache()
+    never = job.params.gradient_checkpointing == "never"
     raise OutsideError(
-        f"The memory of {job.device} does not suffice to train this base. Lower train.tokens_per_step or train.window, "
-        "or set train.gradient_checkpointing to auto."
+        f"The memory of {job.device} does not suffice to train this base. Lower train.tokens_per_step or train.window"
+        f"{', or set train.gradient_checkpointing to auto' if never else ''}."
     )
 
 

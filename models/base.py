@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.constants import HF_HUB_CACHE
 from tokenizers import Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 from transformers import (
@@ -24,7 +25,7 @@ from transformers import (
 )
 
 from data.errors import InputError, OutsideError
-from data.files import building, write_json
+from data.files import building, refusal, write_json
 from models.device import weights_dtype
 
 END = "<|end|>"
@@ -129,6 +130,11 @@ def fetch_base(name: str, folder: Path) -> None:
     try:
         found = Path(snapshot_download(name, allow_patterns=HUB_FILES))
     except Exception as error:  # whatever its HTTP client raises
+        if said := refusal(error):
+            raise OutsideError(
+                f"The base {name} could not be written to {HF_HUB_CACHE} ({said}). Free the disk or mend the "
+                "permissions, then run the same command again."
+            ) from error
         cause = str(error).partition("\n")[0]
         raise OutsideError(
             f"The base {name} could not be fetched from the Hugging Face hub ({cause}). Check the id and the network, "

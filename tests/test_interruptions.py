@@ -43,7 +43,7 @@ def test_where_memory_runs_out_activations_are_recomputed(
         .read_text()
         .replace("gradient_checkpointing: auto", "gradient_checkpointing: never")
     )
-    with pytest.raises(OutsideError, match="does not suffice"):
+    with pytest.raises(OutsideError, match=r"does not suffice.*or set train\.gradient_checkpointing to auto"):
         train(workspace)
 
 

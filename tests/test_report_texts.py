@@ -10,6 +10,7 @@ from data.files import write_record
 from data.probes import Evidence, Probe, ProbeAnswer
 from data.records import Accepted
 from data.report_records import Lineage
+from flows.overview import report_path
 from flows.report_texts import comparison, keep_texts, probe_documents
 from tests.miniature import NEW, OLD, collect, ignorant
 
@@ -122,3 +123,14 @@ def test_a_probe_belongs_to_the_documents_in_force_that_its_evidence_names(tmp_p
     paths = {fees: "fees.md", "doc-gone": "gone.md", "doc-2": "other.md"}
     assert probe_documents([probe], paths, snapshot) == {"fee": (fees,)}
     assert probe_documents([probe], {"doc-gone": "gone.md"}, snapshot) == {"fee": ("doc-gone",)}
+
+
+def test_a_report_that_is_not_there_is_not_promised_by_another_run(tmp_path: Path) -> None:
+    workspace = ignorant(tmp_path)
+    with pytest.raises(InputError, match="make a report with: relearn run"):
+        report_path(tmp_path, None)
+    workspace.reports.mkdir(parents=True)
+    (workspace.reports / "v2.html").touch()
+    assert report_path(tmp_path, 2).name == "v2.html"
+    with pytest.raises(InputError, match=r"there are: v2\).*MLflow.*report/v3\.html"):
+        report_path(tmp_path, 3)

@@ -1,7 +1,9 @@
 """Packing, training and generation: nothing is cut, nothing is lost, and a resumed run ends in the same bits."""
 
+import errno
 import itertools
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,13 @@ from transformers import (
     Qwen3Config,
 )
 
+from data.collection import as_collection, read_lineage
 from data.errors import InputError, OutsideError
 from data.files import write_record
 from data.records import Row
 from data.report_records import TrainingReport
 from data.workspace import PROJECT_ROOT, Workspace
+from flows.base import build_base
 from flows.inputs import require_base
 from models.adapters import load_adapter, new_lora, save_adapter, trained_parameters
 from models.base import fetch_base, load_base, new_tiny, save_base, train_tokenizer
@@ -34,6 +38,7 @@ from models.device import autocast_dtype, choose_device, ran_out_of_memory
 from models.generation import answer, logit_shift
 from models.packing import IGNORED, Batch, EncodedRow, batches, encode, end_token, keeps_rows_apart
 from models.training import Progress, Schedule, fit, labelled_loss
+from tests.miniature import NEW, make_workspace, write_documents
 
 TEXTS = [f"Question: What is the fee of plan {n}?\nAnswer: ${n * 3}" for n in range(10, 40)]
 END = 0
@@ -286,6 +291,15 @@ def test_every_base_answers_greedily_whatever_it_ships(tokenizer: PreTrainedToke
         assert answer(adapt(other), tokenizer, prompts, 12, 2) == answer(adapt(plain), tokenizer, prompts, 12, 2)
 
 
+def test_a_base_is_said_to_know_what_it_was_trained_on_though_its_stream_was_edited_meanwhile(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    stream, params = tmp_path / "stream" / "2023-01-01", workspace.params()
+    known, _ = as_collection(stream, params.ingest)
+    out = build_base(workspace, tmp_path / "base", params, report=lambda _: write_documents(stream, NEW))
+    assert as_collection(stream, params.ingest)[0].digest != known.digest
+    assert read_lineage(str(out)).snapshot == known.digest
+
+
 def test_a_base_of_the_hub_is_copied_with_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From a hub's cache as huggingface_hub lays it out; the network is switched off."""
     cache, copy = tmp_path / "hub", tmp_path / "bases" / "owner--name"
@@ -301,6 +315,15 @@ def test_a_base_of_the_hub_is_copied_with_its_revision(tmp_path: Path, monkeypat
     assert json.loads((copy / "hub.json").read_text()) == {"id": "owner/name", "revision": revision.name}
     assert {file.name for file in revision.iterdir()} <= {file.name for file in copy.iterdir()}
     assert load_base(copy)[0].num_parameters() > 0
+
+
+def test_a_full_disk_is_not_taken_for_a_hub_out_of_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill_the_disk(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("models.base.snapshot_download", fill_the_disk)
+    with pytest.raises(OutsideError, match=r"No space left on device.*Free the disk"):
+        fetch_base("owner/name", tmp_path / "copy")
 
 
 def test_a_base_that_was_fetched_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
