@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from data.documents import size_limit
 from data.files import shortened
-from data.grounding import place_of, words
+from data.grounding import TYPOGRAPHY, place_of, words
 from data.param_stages import IngestParams
 from data.records import Row
 
@@ -320,14 +320,13 @@ _LINK = re.compile(r"!?\[([^\]]*)\](?:\(((?:[^()\s]|\([^()\s]*\))*)(?:\s+\"[^\"]
 _AUTOLINK = re.compile(r"<((?:https?:|mailto:)[^<>\s]+|[^<>\s@]+@[^<>\s]+)>")
 _TAG = re.compile(r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>")
 _MARKS = re.compile(r"[*`|\\]|(?<!\w)_+|_+(?!\w)|(?m:^\s*(?:#{1,6}|>|[-+]|\d+[.)])\s+)")
-_QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u00a0": " "})
 
 
 @lru_cache(maxsize=4096)
 def plain(text: str) -> str:
-    """``text`` without Markdown marks, in lower case, with straight quotes and single spaces."""
+    """``text`` without Markdown marks, in lower case, with plain quotes and dashes and single spaces."""
     bare = _TAG.sub(" ", _AUTOLINK.sub(r"\1", _LINK.sub(r"\1", text)))
-    return " ".join(_MARKS.sub(" ", bare).translate(_QUOTES).casefold().split())
+    return " ".join(_MARKS.sub(" ", bare).translate(TYPOGRAPHY).casefold().split())
 
 
 def _readings(span: str) -> str:

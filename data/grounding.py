@@ -9,7 +9,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 _WORD = re.compile(r"\w+(?:[.,:'/@-]\w+)*|[$€£¥%§]")
-_TYPOGRAPHY = str.maketrans(dict.fromkeys("‘’‚‛´`", "'") | dict.fromkeys("“”„‟«»", '"') | dict.fromkeys("‐‑‒–—―−", "-"))
+TYPOGRAPHY = str.maketrans(
+    dict.fromkeys("\u2018\u2019\u201a\u201b\u2039\u203a\u00b4`", "'")
+    | dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"')
+    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d\u207b\u208b", "-")
+    | {"\u2044": "/"}
+)
+"""Quotes, dashes and strokes to those on a keyboard: which one was set makes no difference to any comparison."""
 _NEGATIONS = frozenset(
     ("no", "not", "never", "none", "nor", "neither", "nothing", "nobody", "without", "cannot", "unless", "except")
 )
@@ -18,7 +24,7 @@ _DIGIT = re.compile(r"\d")
 
 def level(text: str) -> str:
     """``text`` with single spaces, straight quotes and plain dashes."""
-    return " ".join(text.translate(_TYPOGRAPHY).split())
+    return " ".join(text.translate(TYPOGRAPHY).split())
 
 
 def words(text: str) -> tuple[str, ...]:

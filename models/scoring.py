@@ -8,17 +8,12 @@ stays, since it carries numbers: "1.5" is not "15", "-5" is not "5", "5%" is not
 import re
 import unicodedata
 
+from data.grounding import TYPOGRAPHY
 from data.records import Grade, Question
 from data.wordings import REFUSAL
 
 __all__ = ["REFUSAL", "grade", "normalise"]
 
-_TYPOGRAPHY = str.maketrans(
-    dict.fromkeys("\u2018\u2019\u201a\u201b\u2039\u203a\u00b4`", "'")
-    | dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb", '"')
-    | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d\u207b\u208b", "-")
-    | {"\u2044": "/"}
-)
 _PAIRS = {"'": "'", '"': '"', "*": "*", "_": "_", "(": ")", "[": "]"}
 _ARTICLE = re.compile(r"(?:the|an|a) (?=\S)")
 
@@ -54,9 +49,9 @@ def grade(answer: str, question: Question) -> Grade:
 
 def _plain(text: str) -> str:
     shown = "".join(_spelled_out(char) for char in text if unicodedata.category(char) != "Cf")
-    composed = unicodedata.normalize("NFKC", shown.translate(_TYPOGRAPHY))
+    composed = unicodedata.normalize("NFKC", shown.translate(TYPOGRAPHY))
     folded = unicodedata.normalize("NFKC", composed.casefold())
-    return " ".join(folded.translate(_TYPOGRAPHY).split())
+    return " ".join(folded.translate(TYPOGRAPHY).split())
 
 
 def _spelled_out(char: str) -> str:
