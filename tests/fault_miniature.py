@@ -147,6 +147,7 @@ def _main(arguments: list[str], server: str, fault: Fault | None, log: Path) -> 
 
     if fault is not None:
         install(fault)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     sys.argv = ["relearn", *arguments]
     with using_prefect(server):
         main()
