@@ -60,7 +60,7 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         from tasks.prefect_server import has_own_history, prefect_server
 
         own = has_own_history(workspace)
-        with prefect_server(workspace, meanwhile=_load):
+        with prefect_server(workspace, meanwhile=partial(_get_ready, workspace)):
             if left:
                 _conclude(workspace, key, own)
                 key, own = fix_inputs(workspace, quick), False
@@ -70,14 +70,16 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         return finished.result
 
 
-def _load() -> None:
-    """Import what every cycle needs, which takes seconds."""
+def _get_ready(workspace: Workspace) -> None:
+    """Import what every cycle needs, and make what a new workspace lacks, which takes seconds."""
     import flows.cycle
     import flows.ingest  # noqa: F401
-    from tasks.tracking import load_mlflow
+    from tasks.tracking import load_mlflow, make_store
     from tasks.validation import load_expectations
 
     load_mlflow()
+    with suppress(RelearnError):  # the cycle comes to it again, and says it where its other failures stand
+        make_store(workspace)
     load_expectations()
 
 

@@ -97,6 +97,19 @@ def reaching(workspace: Workspace) -> Iterator["MlflowClient"]:
         ) from error
 
 
+def make_store(workspace: Workspace) -> None:
+    """Make MLflow's database in a new workspace, which takes seconds; one that is there is left alone.
+
+    Raises:
+        InputError: the address is none, or the workspace was moved or copied.
+        OutsideError: the disk refuses.
+    """
+    uri = mlflow_uri(workspace)
+    if uri.startswith("sqlite") and not Path(str(database_url(uri, "registry.mlflow_uri").database)).is_file():
+        with reaching(workspace):
+            pass  # whoever reaches it first makes it
+
+
 def _knock(uri: str) -> None:
     """Read from the database once, because MLflow would try for minutes before it gave up; waits out a brief lock."""
     import sqlalchemy as sa
