@@ -23,7 +23,7 @@ from data.documents import CONVERTED, LEGACY, READABLE, Parsed, decode, normalis
 from data.errors import InputError, OutsideError, UnreadableError
 from data.extraction import Source
 from data.files import digest_bytes, each_record, read_record, write_long_record, write_record, write_records
-from data.identity import Candidate, assign_ids, sketch
+from data.identity import Candidate, assign_ids, sketch, version
 from data.param_stages import IngestParams
 from data.plain_formats import csv_to_markdown
 from data.records import DocumentText, DocumentVersion, Quarantined, Snapshot
@@ -177,18 +177,8 @@ def identify(
 ) -> Snapshot:
     """The snapshot of these documents: every one gets its id, continuing those of ``previous``; sorted by path."""
     ids = assign_ids(candidates, previous, similarity)
-    versions = [
-        DocumentVersion(
-            id=ids[candidate.path],
-            path=candidate.path,
-            digest=candidate.digest,
-            title=candidate.title,
-            characters=candidate.characters,
-            sketch=candidate.sketch,
-        )
-        for candidate in candidates
-    ]
-    documents = tuple(sorted(versions, key=lambda version: version.path))
+    versions = [version(candidate, ids[candidate.path]) for candidate in candidates]
+    documents = tuple(sorted(versions, key=lambda one: one.path))
     digest = snapshot_digest((document.path, document.digest) for document in documents)
     return Snapshot(digest=digest, documents=documents, quarantined=tuple(quarantined))
 

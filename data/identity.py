@@ -62,6 +62,18 @@ class Candidate:
     characters: int
 
 
+def version(document: Candidate, id: str) -> DocumentVersion:
+    """The document with its id."""
+    return DocumentVersion(
+        id=id,
+        path=document.path,
+        digest=document.digest,
+        title=document.title,
+        characters=document.characters,
+        sketch=document.sketch,
+    )
+
+
 class _Text(Protocol):
     """What candidates and versions have in common."""
 

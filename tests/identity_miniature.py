@@ -1,22 +1,13 @@
 """Documents as the identification of documents sees them."""
 
-from data.identity import Candidate
+from data.identity import Candidate, version
+from data.params import load_params
 from data.records import DocumentVersion
+from data.workspace import PROJECT_ROOT
 
-THRESHOLD = 0.5
-"""As shipped in params.yaml (ingest.similarity)."""
-
-
-def version(document: Candidate, id: str) -> DocumentVersion:
-    return DocumentVersion(
-        id=id,
-        path=document.path,
-        digest=document.digest,
-        title=document.title,
-        characters=document.characters,
-        sketch=document.sketch,
-    )
+THRESHOLD = load_params(PROJECT_ROOT / "params.yaml").ingest.similarity
 
 
 def versions(documents: list[Candidate], ids: dict[str, str]) -> list[DocumentVersion]:
+    """The documents with their ids, which stand by path."""
     return [version(document, ids[document.path]) for document in documents]

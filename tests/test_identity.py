@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from data import identity
 from data.errors import InputError
 from data.files import digest_text
-from data.identity import HASH_BYTES, SKETCH_SIZE, Candidate, assign_ids, containment, similarity, sketch
+from data.identity import HASH_BYTES, SKETCH_SIZE, Candidate, assign_ids, containment, similarity, sketch, version
 from data.records import DocumentVersion
-from tests.identity_miniature import THRESHOLD, version, versions
+from tests.identity_miniature import THRESHOLD, versions
 
 
 def words(seed: int, count: int = 300) -> list[str]:

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from data.documents import decode, parse
 from data.files import digest_bytes
-from data.identity import Candidate, assign_ids, sketch
+from data.identity import Candidate, assign_ids, sketch, version
 from data.workspace import PROJECT_ROOT
-from tests.identity_miniature import THRESHOLD, version, versions
+from tests.identity_miniature import THRESHOLD, versions
 
 STREAM = PROJECT_ROOT / "data" / "streams" / "site-policy"
 YEARS = [f"{year}-06-01" for year in range(2019, 2025)]
