@@ -67,12 +67,7 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _git_keeps_no_secret(self) -> Self:
-        addresses = {
-            "registry.mlflow_uri": self.registry.mlflow_uri,
-            "registry.ledger_uri": self.registry.ledger_uri,
-            "endpoint.url": self.endpoint.url,
-        }
-        for name, address in addresses.items():
+        for name, address in self.addresses().items():
             if self.versioning.commit and without_passwords(address) != address:
                 raise ValueError(
                     f"{name} holds a password, and versioning.commit puts this file into git; leave the password to "
@@ -80,6 +75,14 @@ class Params(Block):
                     "endpoint.key_variable)"
                 )
         return self
+
+    def addresses(self) -> dict[str, str]:
+        """Where servers and databases are, by parameter."""
+        return {
+            "registry.mlflow_uri": self.registry.mlflow_uri,
+            "registry.ledger_uri": self.registry.ledger_uri,
+            "endpoint.url": self.endpoint.url,
+        }
 
     def shaping(self, *unrelated: str) -> dict[str, Any]:
         """What a cycle's result follows from, as JSON takes it: without how the line is run.

@@ -14,10 +14,11 @@ def config_show(workspace: WorkspaceOption = Path(), as_json: JsonOption = False
     from data.addresses import without_passwords
     from data.workspace import open_workspace
 
-    content = open_workspace(workspace).params().model_dump(mode="json")
-    for name in ("mlflow_uri", "ledger_uri"):
-        content["registry"][name] = without_passwords(content["registry"][name])
-    content["endpoint"]["url"] = without_passwords(content["endpoint"]["url"])
+    params = open_workspace(workspace).params()
+    content = params.model_dump(mode="json")
+    for name, address in params.addresses().items():
+        block, key = name.split(".")
+        content[block][key] = without_passwords(address)
     show(content, as_json, [json.dumps(content, indent=2)])
 
 

@@ -63,7 +63,7 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
         with prefect_server(workspace, meanwhile=partial(_get_ready, workspace)):
             if left:
                 _conclude(workspace, key, own)
-                key, own = fix_inputs(workspace, quick), False
+                key = fix_inputs(workspace, quick)
             finished = _finish(workspace, key, loss_reason, own)
         if finished.result is None:
             raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
