@@ -180,6 +180,13 @@ class GateParams(Block):
     warn_surviving_share: Share = Field(description="Below it: warn.")
     max_sigma_ratio: float = Field(gt=0, le=1e9, description="Update's size against the noise edge; above it: fail.")
     warn_sigma_ratio: float = Field(gt=0, le=1e9, description="Above it: warn.")
+    max_robust_z: float = Field(
+        gt=0, le=1e9, description="Once calibrated: robust standard deviations from the accepted adapters; above: fail."
+    )
+    warn_robust_z: float = Field(gt=0, le=1e9, description="Above it: warn.")
+    spectral_enforced: list[Literal["unstructured", "intruders", "alpha"]] = Field(
+        description="Spectral checks that decide, too; those not named are reported."
+    )
 
 
 class QuickParams(Block):

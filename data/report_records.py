@@ -106,34 +106,6 @@ class TrainingReport(Record):
     log_every: int
 
 
-class LayerSpectrum(Record):
-    """Statistics of one adapted layer's update, W_adapted - W_base, and of its base weight."""
-
-    name: str
-    kind: str
-    N: int
-    """Larger dimension."""
-    M: int
-    """Smaller dimension."""
-    rank: int
-    finite: bool
-    update_norm: float
-    """Frobenius norm of the update."""
-    base_norm: float
-    """Frobenius norm of the base weight."""
-    spectral_norm: float
-    """Largest eigenvalue of the update's correlation matrix: its largest singular value squared."""
-    stable_rank: float
-    """Squared Frobenius norm over the largest eigenvalue, of the update."""
-    alpha: float | None
-    """Power-law exponent of the update's eigenvalues; None where too few to fit."""
-    base_alpha: float | None
-    survives_bf16: float
-    """Share of entries of the base weight that change when the update is merged in bf16."""
-    sigma_ratio: float
-    """Largest singular value of the update over sigma_W (sqrt N + sqrt M), the noise edge of the base."""
-
-
 class Outcome(StrEnum):
     """Of one check."""
 
@@ -150,15 +122,8 @@ class Check(Record):
     outcome: Outcome
     reason: str
     layer: str = ""
-
-
-class SpectralReport(Record):
-    """Per-layer statistics of an adapter's update and of its base."""
-
-    adapter: str
-    """Digest of the adapter folder."""
-    base: str
-    layers: tuple[LayerSpectrum, ...]
+    decides: bool = True
+    """False: computed and shown, and without a say in the verdict."""
 
 
 class Estimate(Record):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data.files import building, read_json, write_json, write_record
-from data.report_records import SpectralReport
+from data.spectral_records import SpectralReport
 from data.workspace import Workspace
 from models.spectra import adapter_report
 
@@ -24,9 +24,10 @@ def audit(workspace: Workspace) -> SpectralReport:
 
 def _metrics(report: SpectralReport) -> dict[str, float | int]:
     layers = report.layers
+    updates = [layer.update for layer in layers if layer.update is not None]
     return {
         "layers": len(layers),
         "finite": sum(layer.finite for layer in layers),
-        "largest_sigma_ratio": max((layer.sigma_ratio for layer in layers), default=0.0),
-        "smallest_survives_bf16": min((layer.survives_bf16 for layer in layers), default=0.0),
+        "largest_sigma_ratio": max((update.sigma_ratio for update in updates), default=0.0),
+        "smallest_survives_bf16": min((update.survives_bf16 for update in updates), default=0.0),
     }

@@ -13,12 +13,12 @@ from data.report_records import (
     EvaluationReport,
     IngestReport,
     Judgement,
-    SpectralReport,
     SynthesisReport,
     TrainingReport,
     Verdict,
 )
 from data.snapshots import diff
+from data.spectral_records import SpectralReport
 from data.wordings import wordings_digest
 from data.workspace import Workspace
 from flows.advice import override

@@ -8,7 +8,6 @@ a zero: which ones should be there follows from the counts of facts that the syn
 Recall, prose and probes are reported and never decide.
 """
 
-import math
 from collections.abc import Sequence
 
 from data.errors import InputError, MissingFigureError
@@ -20,12 +19,13 @@ from data.report_records import (
     Estimate,
     EvaluationReport,
     Judgement,
-    LayerSpectrum,
     Outcome,
-    SpectralReport,
     SynthesisReport,
     Verdict,
 )
+from data.spectral_records import Calibration, SpectralReport
+from models.spectral_checks import OTHERS, graded
+from models.spectral_verdict import adapter_checks
 from models.statistics import wilson
 
 HOLDING = frozenset({"withdrawn", "coverage"})
@@ -39,10 +39,12 @@ def judge(
     thresholds: GateParams,
     *,
     handbook_expected: bool,
+    calibration: Calibration | None = None,
 ) -> Judgement:
     """Judge one candidate.
 
-    ``handbook_expected`` says whether the base learned the handbook, so that locality can be measured.
+    ``handbook_expected`` says whether the base learned the handbook, so that locality can be measured;
+    ``calibration`` what accepted adapters of this base and rank look like, None: the default thresholds hold.
 
     Raises:
         MissingFigureError: a figure that a gate needs is in no report.
@@ -57,9 +59,7 @@ def judge(
     withdrawn = _cohort(evaluation, Cohort.WITHDRAWN, facts[Standing.WITHDRAWN] > 0)
     return _verdict(
         (
-            _integrity(spectral.layers),
-            _not_learned(spectral.layers, thresholds),
-            _exploded(spectral.layers, thresholds),
+            *adapter_checks(spectral.layers, thresholds, calibration),
             _adapter_active(evaluation),
             _learned(new, thresholds),
             _stale(new, facts[Standing.REPLACED], thresholds),
@@ -74,20 +74,22 @@ def judge(
 
 
 def _verdict(checks: tuple[Check, ...]) -> Judgement:
-    failed = [check for check in checks if check.outcome is Outcome.FAIL]
-    held = [check for check in checks if _holds(check)]
+    deciding = [check for check in checks if check.decides]
+    failed = [check for check in deciding if check.outcome is Outcome.FAIL]
+    held = [check for check in deciding if _holds(check)]
     if failed or held:
         verdict = Verdict.REJECT if failed else Verdict.HOLD
         reasons = tuple(check.reason for check in failed or held)
         return Judgement(verdict=verdict, reasons=reasons, checks=checks)
-    warned = sum(check.outcome is Outcome.WARN for check in checks)
-    reason = f"All {len(checks)} checks passed" + (f", {warned} of them with a warning." if warned else ".")
+    warned = sum(check.outcome is Outcome.WARN for check in deciding)
+    reason = f"All {len(deciding)} checks passed" + (f", {warned} of them with a warning." if warned else ".")
     return Judgement(verdict=Verdict.PROMOTE, reasons=(reason,), checks=checks)
 
 
 def _holds(check: Check) -> bool:
-    warned = check.outcome is Outcome.WARN and check.check in HOLDING
-    return warned or check.outcome is Outcome.INSUFFICIENT
+    if check.outcome is Outcome.INSUFFICIENT:
+        return check.check not in OTHERS  # most spectra cannot be judged by these, which is no question for a person
+    return check.outcome is Outcome.WARN and check.check in HOLDING
 
 
 # --- which figures there must be -------------------------------------------------------------------
@@ -138,51 +140,6 @@ def _figure(shares: dict[Grade, Estimate], grade: Grade, cohort: Cohort) -> Esti
     return estimate
 
 
-# --- spectral checks -------------------------------------------------------------------------------
-
-
-def _is_sound(layer: LayerSpectrum) -> bool:
-    figures = (layer.update_norm, layer.base_norm, layer.survives_bf16, layer.sigma_ratio)
-    return layer.finite and all(math.isfinite(figure) for figure in figures)
-
-
-def _integrity(layers: Sequence[LayerSpectrum]) -> Check:
-    broken = [layer.name for layer in layers if not _is_sound(layer)]
-    if broken:
-        reason = f"{len(broken)} of {len(layers)} adapted layers are not finite, the first is {broken[0]}."
-        return Check(check="integrity", outcome=Outcome.FAIL, reason=reason, layer=broken[0])
-    return _passed("integrity", f"All {len(layers)} adapted layers are finite.")
-
-
-def _not_learned(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Check:
-    """The share over the entries of all layers: one idle layer does not mean that nothing was learned."""
-    sound = [layer for layer in layers if _is_sound(layer)]
-    if not sound:
-        return _insufficient("not_learned", "No layer is finite, so what survives a bf16 merge is not known.")
-    entries = sum(layer.N * layer.M for layer in sound)
-    share = sum(round(layer.survives_bf16 * layer.N * layer.M) for layer in sound) / entries
-    outcome = _graded(share >= thresholds.min_surviving_share, share >= thresholds.warn_surviving_share)
-    reason = (
-        f"{share:.1%} of {entries:,} base entries change in a bf16 merge (fail "
-        f"below {thresholds.min_surviving_share:.1%}, warn below {thresholds.warn_surviving_share:.1%})."
-    )
-    return Check(check="not_learned", outcome=outcome, reason=reason)
-
-
-def _exploded(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Check:
-    sound = [layer for layer in layers if _is_sound(layer)]
-    if not sound:
-        return _insufficient("exploded", "No layer is finite, so the size of the update is not known.")
-    worst = max(sound, key=lambda layer: layer.sigma_ratio)
-    ratio = worst.sigma_ratio
-    outcome = _graded(ratio <= thresholds.max_sigma_ratio, ratio <= thresholds.warn_sigma_ratio)
-    reason = (
-        f"The largest update of {len(sound)} layers, {worst.name}, is {ratio:.3g} times its base's noise "
-        f"edge (fail above {thresholds.max_sigma_ratio:g}, warn above {thresholds.warn_sigma_ratio:g})."
-    )
-    return Check(check="exploded", outcome=outcome, reason=reason, layer=worst.name)
-
-
 # --- evaluation checks -----------------------------------------------------------------------------
 
 
@@ -200,7 +157,7 @@ def _learned(new: CohortFigures | None, thresholds: GateParams) -> Check:
     reason = f"New facts are right in {_shown(right)}, at least {thresholds.min_new_right:.1%} wanted"
     if right.n < thresholds.min_questions:
         return _too_few("learned", reason, thresholds)
-    outcome = _graded(_share(right) >= thresholds.min_new_right)
+    outcome = graded(_share(right) >= thresholds.min_new_right)
     return Check(check="learned", outcome=outcome, reason=f"{reason}.")
 
 
@@ -222,7 +179,7 @@ def _stale(new: CohortFigures | None, replaced: int, thresholds: GateParams) -> 
     within = _share(estimate) <= limit
     if not within and estimate.n < thresholds.min_questions:
         return _too_few("stale", reason, thresholds)
-    return Check(check="stale", outcome=_graded(within), reason=f"{reason}.")
+    return Check(check="stale", outcome=graded(within), reason=f"{reason}.")
 
 
 _KEPT = {
@@ -261,7 +218,7 @@ def _drop(check: str, figures: CohortFigures | None, limit: float, min_questions
     )
     if base.n < min_questions and (drop > 0 or check != "restated"):  # few facts are restated, and on few days
         return _insufficient(check, f"{reason}; fewer than {min_questions} questions cannot decide.")
-    return Check(check=check, outcome=_graded(drop <= limit), reason=f"{reason}.")
+    return Check(check=check, outcome=graded(drop <= limit), reason=f"{reason}.")
 
 
 def _withdrawn(figures: CohortFigures | None, thresholds: GateParams) -> Check:
@@ -272,7 +229,7 @@ def _withdrawn(figures: CohortFigures | None, thresholds: GateParams) -> Check:
     reason = f"Withdrawn facts are refused in {_shown(refused)}, at least {wanted:.1%} wanted"
     if refused.n < thresholds.min_questions and refused.hits < refused.n:
         return _too_few("withdrawn", reason, thresholds)
-    outcome = _graded(True, _share(refused) >= wanted)
+    outcome = graded(True, _share(refused) >= wanted)
     return Check(check="withdrawn", outcome=outcome, reason=f"{reason}.")
 
 
@@ -286,19 +243,13 @@ def _coverage(synthesis: SynthesisReport, thresholds: GateParams) -> Check:
             )
         return _passed("coverage", "No statement changed, so there is nothing to cover.")
     covered = wilson(sum(document.changed_with_fact for document in synthesis.coverage), changed)
-    outcome = _graded(True, _share(covered) >= thresholds.min_coverage)
+    outcome = graded(True, _share(covered) >= thresholds.min_coverage)
     shown = _shown(covered, "statements")
     reason = f"Changed statements gave a fact in {shown}, at least {thresholds.min_coverage:.1%} wanted."
     return Check(check="coverage", outcome=outcome, reason=reason)
 
 
 # --- wording ---------------------------------------------------------------------------------------
-
-
-def _graded(acceptable: bool, good: bool = True) -> Outcome:
-    if not acceptable:
-        return Outcome.FAIL
-    return Outcome.PASS if good else Outcome.WARN
 
 
 def _passed(check: str, reason: str) -> Check:

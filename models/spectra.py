@@ -1,230 +1,204 @@
-"""Spectral report of a LoRA adapter: what its update does to each weight, in numbers of the weights alone.
+"""Spectral report of an adapter, a model, or the difference of two: each layer's eigenvalues in numbers.
 
-The update is scale * B A with B (out, r) and A (r, in). With the thin factorisations B = Q_B R_B and
-A^T = Q_A R_A, its singular values are those of the r x r core scale * R_B R_A^T, so that the exact
-spectrum costs no N x M matrix. The base weight's eigenvalues are those of the smaller Gram matrix W^T W
-(no division by N), in float64. Only what a merge in bfloat16 would leave of the update needs the update
-itself, a block of rows at a time.
-
-The noise edge sigma_W (sqrt N + sqrt M) is the largest singular value that a matrix of independent
-entries with the base weight's standard deviation would have (Marchenko and Pastur 1967; Bai and Yin 1993).
+One layer is in memory at a time. Equal input gives equal bits, on one machine with one number of threads.
 """
 
+import contextlib
 import math
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from data.errors import InputError
-from data.files import digest_tree, read_json
-from data.report_records import LayerSpectrum, SpectralReport
-from models.powerlaw import fit_power_law
+from data.files import digest_tree
+from data.spectral_records import LayerSpectrum, SpectralReport
+from models.adapter_updates import AdaptedLayer, adapted_layers
+from models.eigenvalues import LowRank, kind_of, rounding_variance
+from models.layer_spectra import update_spectrum, weight_spectrum
+from models.spectrum import DEFAULT, Analysis
+from models.weights import Held, Tensors, is_adapter, opened, weight_of
 
-_PREFIX = "base_model.model."
-_FACTOR = re.compile(r"(?P<layer>.+)\.lora_(?P<side>[AB])\.weight")
-_BLOCK_ENTRIES = 4_000_000
-"""Entries of the merged weight held at once in float32 (16 MB)."""
+if TYPE_CHECKING:
+    import pandas as pd
 
+_POSITIONS = ("position_ids", "attn.bias", "attn.masked_bias")
+"""Ends of the names of tensors that are tables of the architecture and were never trained."""
 
-@dataclass(frozen=True)
-class Update:
-    """One layer's update, scale * B A, in factors."""
-
-    A: Tensor
-    """(r, in)"""
-    B: Tensor
-    """(out, r)"""
-    scale: float
-
-    def rows(self, start: int, stop: int) -> Tensor:
-        """Rows ``start`` to ``stop`` of the update, (stop - start, in), float32."""
-        product: Tensor = self.B[start:stop].float() @ self.A.float() * self.scale
-        return product
-
-    def singular_values(self) -> Tensor:
-        """All of them, float64, descending, shape (min(out, r, in),); one NaN where the core overflows."""
-        core_B = torch.linalg.qr(self.B.double(), mode="r").R
-        core_A = torch.linalg.qr(self.A.double().T, mode="r").R
-        core: Tensor = core_B @ core_A.T * self.scale
-        if not torch.isfinite(core).all():
-            return core.new_full((1,), math.nan)
-        values: Tensor = torch.linalg.svdvals(core)
-        return values
+Step = Callable[[int, int, str], None]
+"""Called before each layer: how many are done, how many there are, its name."""
 
 
-def adapter_report(adapter_dir: Path, base_dir: Path, *, base_digest: str | None = None) -> SpectralReport:
-    """Spectral report of a PEFT LoRA adapter on its base, both folders of safetensors files.
+def _silent(done: int, total: int, name: str) -> None:
+    """Tell nobody."""
+
+
+def adapter_report(
+    adapter_dir: Path, base_dir: Path, *, base_digest: str | None = None, how: Analysis = DEFAULT, step: Step = _silent
+) -> SpectralReport:
+    """Spectral report of a PEFT adapter on its base, both folders of safetensors files.
 
     ``base_digest`` spares digesting the base's folder where its digest is known already. Numbers that
     are not finite never fail the report: such a layer has ``finite=False`` and 0.0 or None in their place.
 
     Raises:
-        InputError: a file is missing or unreadable, the adapter holds anything but plain LoRA factors,
-            or a factor does not fit its base weight.
+        InputError: a file is missing or unreadable, the adapter is of a kind that cannot be read, or a factor does
+            not fit its base weight.
     """
-    config = _config(adapter_dir)
-    with _opened(adapter_dir / "adapter_model.safetensors") as adapter:
-        layers = _layers(list(adapter.keys()), adapter_dir)
-        homes = _homes(base_dir)
-        spectra = tuple(_layer(name, adapter, config, homes, base_dir) for name in layers)
     return SpectralReport(
         adapter=digest_tree(adapter_dir),
         base=digest_tree(base_dir) if base_digest is None else base_digest,
-        layers=spectra,
+        layers=tuple(layer_spectra(adapter_dir, base_dir, how, step)),
     )
 
 
-def layer_spectrum(name: str, update: Update, weight: Tensor) -> LayerSpectrum:
-    """Statistics of one layer's update (out, in) and of its base weight of the same shape."""
-    eigenvalues = _update_eigenvalues(update)
-    base = weight.double()
-    base_norm = float(torch.linalg.matrix_norm(base))
-    spread = float(base.std(correction=0))
-    sound = eigenvalues is not None and math.isfinite(base_norm) and spread > 0.0
-    largest = float(eigenvalues[0]) if eigenvalues is not None else 0.0
-    energy = float(eigenvalues.sum()) if eigenvalues is not None else 0.0
-    N, M = max(weight.shape), min(weight.shape)
-    return LayerSpectrum(
-        name=name,
-        kind="linear",
-        N=N,
-        M=M,
-        rank=update.A.shape[0],
-        finite=sound,
-        update_norm=math.sqrt(energy),
-        base_norm=base_norm if math.isfinite(base_norm) else 0.0,
-        spectral_norm=largest,
-        stable_rank=energy / largest if largest > 0.0 else 0.0,
-        alpha=_alpha(eigenvalues),
-        base_alpha=_alpha(_gram_eigenvalues(base)),
-        survives_bf16=_survives_bf16(update, weight) if sound else 0.0,
-        sigma_ratio=math.sqrt(largest) / (spread * (math.sqrt(N) + math.sqrt(M))) if sound else 0.0,
+def layer_spectra(
+    path: Path, base: Path | None = None, how: Analysis = DEFAULT, step: Step = _silent
+) -> Iterator[LayerSpectrum]:
+    """The layers of whatever lies at ``path``: an adapter, a model, or its difference from the model at ``base``.
+
+    Raises:
+        InputError: nothing there that can be read, or it does not fit the base.
+    """
+    with contextlib.ExitStack() as stack:
+        below = stack.enter_context(opened(base)) if base is not None else None
+        if is_adapter(path):
+            tensors = stack.enter_context(opened(path / "adapter_model.safetensors"))
+            yield from _of_adapter(path, tensors, below, str(base), how, step)
+        else:
+            yield from _of_model(stack.enter_context(opened(path)), below, str(path), how, step)
+
+
+def _of_adapter(
+    folder: Path, tensors: Tensors, base: Tensors | None, named: str, how: Analysis, step: Step
+) -> Iterator[LayerSpectrum]:
+    layers = list(adapted_layers(folder, tensors))
+    for done, layer in enumerate(layers):
+        step(done, len(layers), layer.name)
+        yield _of_layer(layer, base, named, how)
+
+
+def _of_layer(layer: AdaptedLayer, base: Tensors | None, named: str, how: Analysis) -> LayerSpectrum:
+    weight, matrix, rounding = None, layer.matrix, 0.0
+    if base is not None and layer.kind in ("lora", "delta"):
+        weight = weight_of(layer.name, base, named).flatten(1)
+        weight = weight.T if layer.transposed else weight
+        _fits(layer, tuple(weight.shape), named)
+        if not isinstance(matrix, LowRank):
+            rounding = max(rounding_variance(matrix), rounding_variance(weight))
+            matrix = matrix.flatten(1).double() - weight.double()
+    return update_spectrum(
+        layer.name, matrix, weight, how, kind=layer.kind, declared_rank=layer.declared_rank, rounding=rounding
     )
 
 
-def _update_eigenvalues(update: Update) -> Tensor | None:
-    """Squared singular values of the update, descending; None where they are not all finite."""
-    if not (torch.isfinite(update.A).all() and torch.isfinite(update.B).all()):
-        return None
-    eigenvalues = update.singular_values().square()
-    return eigenvalues if torch.isfinite(eigenvalues).all() else None
+def _fits(layer: AdaptedLayer, shape: tuple[int, ...], named: str) -> None:
+    matrix = layer.matrix
+    if tuple(matrix.shape[:2]) == shape or (
+        not isinstance(matrix, LowRank) and tuple(matrix.flatten(1).shape) == shape
+    ):
+        return
+    given = f"A {tuple(matrix.A.shape)} and B {tuple(matrix.B.shape)}" if isinstance(matrix, LowRank) else "the weight"
+    raise InputError(
+        f"The factors of {layer.name} are {given}; for its weight {shape} in {named} they must be (r, in) "
+        "and (out, r). Give the base that it was trained on."
+    )
 
 
-def _gram_eigenvalues(base: Tensor) -> Tensor | None:
-    gram = base.T @ base if base.shape[0] >= base.shape[1] else base @ base.T
-    return torch.linalg.eigvalsh(gram) if torch.isfinite(gram).all() else None
+def _of_model(tensors: Tensors, base: Tensors | None, named: str, how: Analysis, step: Step) -> Iterator[LayerSpectrum]:
+    shaped = [(name, kind_of(name, tensors.shape(name))) for name in tensors.names()]
+    chosen = [(name, kind) for name, kind in shaped if kind is not None and not name.endswith(_POSITIONS)]
+    if base is not None:
+        chosen = [(name, kind) for name, kind in chosen if name in base]
+    if not chosen:
+        other = " that the base has, too" if base is not None else ""
+        raise InputError(f"{named} has no weight matrix{other}. Name a model's folder, and its own base.")
+    for done, (name, kind) in enumerate(chosen):
+        step(done, len(chosen), name)
+        weight, layer = tensors.tensor(name), name.removesuffix(".weight")
+        if not weight.is_floating_point():
+            raise InputError(f"{name} in {named} is {weight.dtype}, quantised. Give the unquantised model.")
+        if base is None:
+            yield weight_spectrum(layer, weight, how, kind)
+        else:
+            yield _difference(layer, weight, base.tensor(name), named, how)
 
 
-def _alpha(eigenvalues: Tensor | None) -> float | None:
-    fit = None if eigenvalues is None else fit_power_law(eigenvalues.numpy())
-    return None if fit is None else fit.alpha
-
-
-def _survives_bf16(update: Update, weight: Tensor) -> float:
-    """Share of the bfloat16 weight's entries that differ after adding the update in float32 and rounding."""
-    rows = max(1, _BLOCK_ENTRIES // weight.shape[1])
-    changed = 0
-    for start in range(0, weight.shape[0], rows):
-        before = weight[start : start + rows].bfloat16()
-        after = (before.float() + update.rows(start, start + rows)).bfloat16()
-        changed += int((after != before).sum())
-    return changed / weight.numel()
-
-
-def _layer(name: str, adapter: Any, config: dict[str, Any], homes: dict[str, str], base_dir: Path) -> LayerSpectrum:
-    A, B = (adapter.get_tensor(f"{name}.lora_{side}.weight") for side in "AB")
-    module = name.removeprefix(_PREFIX)
-    weight = _base_weight(module, homes, base_dir)
-    if config.get("fan_in_fan_out"):
-        weight = weight.T
-    rank = A.shape[0]
-    if rank == 0 or tuple(weight.shape) != (B.shape[0], *A.shape[1:]) or tuple(B.shape[1:]) != (rank,):
+def _difference(name: str, weight: Tensor, base: Tensor, named: str, how: Analysis) -> LayerSpectrum:
+    if weight.shape != base.shape or not base.is_floating_point():
         raise InputError(
-            f"The factors of {module} are A {tuple(A.shape)} and B {tuple(B.shape)}; for its base weight "
-            f"{tuple(weight.shape)} they must be (r, in) and (out, r). Give the base that it was trained on."
+            f"{name} is {tuple(weight.shape)} in {named} and {tuple(base.shape)} in its base. Give the base that it "
+            "was trained from."
         )
-    scale = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    return layer_spectrum(module, Update(A, B, scale), weight)
+    rounding = max(rounding_variance(weight), rounding_variance(base))
+    flat, below = weight.flatten(1), base.flatten(1)
+    return update_spectrum(name, flat.double() - below.double(), below, how, kind="delta", rounding=rounding)
 
 
-def _config(adapter_dir: Path) -> dict[str, Any]:
-    path = adapter_dir / "adapter_config.json"
-    config: Any = read_json(path)
-    lora = isinstance(config, dict) and config.get("peft_type") == "LORA"
-    if not lora or not isinstance(config.get("lora_alpha"), int | float):
-        raise InputError(f"{path} does not describe a LoRA adapter. Name the folder that training wrote.")
-    for key in ("use_dora", "alpha_pattern"):
-        if config.get(key):
-            raise InputError(f"{path} uses {key}, where the update is not scale * B A. Train plain LoRA.")
-    return dict(config)
+def analyze(
+    model: "str | Path | torch.nn.Module | Mapping[str, Tensor]",
+    base: "str | Path | None" = None,
+    *,
+    randomize: bool = False,
+    detX: bool = False,
+    intruders: bool = False,
+    dtype: torch.dtype = torch.float64,
+    device: str = "cpu",
+    seed: int = 0,
+) -> "pd.DataFrame":
+    """Spectral statistics as a frame, one line per layer, under WeightWatcher's names where the meaning is the same.
+
+        from models.spectra import analyze
+        analyze("data/bases/tiny")[["longname", "alpha", "alpha_low", "alpha_high"]]
+
+    Args:
+        model: folder or file, a module, or a state dict.
+        base: folder or file of what ``model`` adapts or was trained from.
+        randomize: look for correlation traps.
+        detX: look for the determinant condition.
+        intruders: look for directions that the base does not know.
+        dtype: of Gram matrices and eigenvalues, float64 or float32.
+        device: where they are computed.
+        seed: of the random places.
+
+    Raises:
+        InputError: nothing there that can be read, or it does not fit the base.
+    """
+    import pandas as pd
+
+    how = Analysis(randomize, detX, intruders, dtype, device, seed)
+    if isinstance(model, str | Path):
+        layers = list(layer_spectra(Path(model), Path(base) if base is not None else None, how))
+    else:
+        state = model.state_dict() if isinstance(model, torch.nn.Module) else model
+        with contextlib.ExitStack() as stack:
+            below = stack.enter_context(opened(Path(base))) if base is not None else None
+            layers = list(_of_model(Held(state), below, type(model).__name__, how, _silent))
+    return pd.DataFrame([{"layer_id": place, **flat(layer)} for place, layer in enumerate(layers)])
 
 
-def _layers(names: list[str], adapter_dir: Path) -> list[str]:
-    """Adapted layers in natural order, each with both factors."""
-    sides: dict[str, set[str]] = {}
-    for name in names:
-        match = _FACTOR.fullmatch(name)
-        if match is None:
-            raise InputError(f"{adapter_dir} holds {name}; expected lora_A and lora_B only. Train plain LoRA.")
-        sides.setdefault(match["layer"], set()).add(match["side"])
-    lone = [layer for layer, found in sides.items() if found != {"A", "B"}]
-    if lone or not sides:
-        raise InputError(f"{adapter_dir} lacks a factor of {lone[0] if lone else 'every layer'}. Train it again.")
-    return sorted(sides, key=_natural)
-
-
-def _natural(layer: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in layer.split(".")]
-
-
-def _homes(base_dir: Path) -> dict[str, str]:
-    """Tensor name to file name, for one file or shards."""
-    index = base_dir / "model.safetensors.index.json"
-    if index.is_file():
-        return _shards(index)
-    single = base_dir / "model.safetensors"
-    files = [single] if single.is_file() else sorted(base_dir.glob("*.safetensors"))
-    if not files:
-        raise InputError(f"{base_dir} holds no safetensors file. Name the folder of the base model.")
-    found = {}
-    for path in files:
-        with _opened(path) as tensors:
-            found.update(dict.fromkeys(tensors.keys(), path.name))
-    return found
-
-
-def _shards(index: Path) -> dict[str, str]:
-    content = read_json(index)
-    homes = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(homes, dict) or any(Path(str(file)).name != file for file in homes.values()):
-        raise InputError(f"{index} does not map tensors to files of its own folder. Restore the base.")
-    return homes
-
-
-def _base_weight(module: str, homes: dict[str, str], base_dir: Path) -> Tensor:
-    name = f"{module}.weight"
-    if name not in homes and name == "lm_head.weight":
-        name = "model.embed_tokens.weight"  # tied: stored once, under the input's name
-    if name not in homes:
-        raise InputError(f"{base_dir} has no tensor {name}. Give the base that the adapter was trained on.")
-    with _opened(base_dir / homes[name]) as tensors:
-        weight: Tensor = tensors.get_tensor(name)
-    if not weight.is_floating_point():
-        raise InputError(f"{name} in {base_dir} is {weight.dtype}, quantised. Give the unquantised base.")
-    return weight
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, framework="pt") as tensors:
-            yield tensors
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} could not be read as safetensors ({error}). Restore the file.") from error
+def flat(layer: LayerSpectrum) -> dict[str, Any]:
+    """One layer as a line of a table: WeightWatcher's column names where the meaning is the same."""
+    found = layer.spectrum
+    own = found.model_dump(mode="json", exclude={"schema_", "histogram", "randomised", "determinant"})
+    line = {
+        "name": layer.name,
+        "longname": layer.name,
+        "kind": layer.kind,
+        "N": layer.N,
+        "M": layer.M,
+        "Q": layer.N / layer.M,
+        "rank": layer.rank,
+        "finite": layer.finite,
+        **own,
+        "log_norm": math.log10(found.norm) if found.norm > 0 else None,
+        "log_spectral_norm": math.log10(found.spectral_norm) if found.spectral_norm > 0 else None,
+        "alpha_weighted": found.alpha * math.log10(found.spectral_norm) if found.alpha is not None else None,
+        "null_share": layer.null_share,
+        "base_alpha": layer.base.alpha if layer.base else None,
+    }
+    for part in (found.randomised, found.determinant, layer.update):
+        line |= part.model_dump(mode="json", exclude={"schema_"}) if part is not None else {}
+    return line

@@ -17,10 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from data.report_records import LayerSpectrum, TrainingReport
-
-ALPHA_BAND = (2.0, 6.0)
-"""Where the exponents of well-trained layers lie (Martin, Peng and Mahoney, Nat. Commun. 12, 2021)."""
+from data.report_records import TrainingReport
+from data.spectral_records import LayerSpectrum
+from models.spectral_checks import ALPHA_BAND
 
 _INK, _MUTED, _ACCENT, _BASE, _BAND = "#010101", "#020202", "#030303", "#040404", "#050505"
 _COLOURS = {
@@ -70,8 +69,8 @@ def loss_curve(training: TrainingReport) -> Markup:
 
 def alpha_by_layer(layers: Sequence[LayerSpectrum]) -> Markup:
     """Exponent of the update's and of the base's eigenvalues per layer; empty where none was fitted."""
-    update = _known([layer.alpha for layer in layers])
-    base = _known([layer.base_alpha for layer in layers])
+    update = _known([layer.spectrum.alpha for layer in layers])
+    base = _known([layer.base.alpha if layer.base else None for layer in layers])
     if not update and not base:
         return Markup("")
     with matplotlib.style.context(["default", _STYLE]):
@@ -91,7 +90,7 @@ def alpha_by_layer(layers: Sequence[LayerSpectrum]) -> Markup:
 
 def stable_rank_by_layer(layers: Sequence[LayerSpectrum]) -> Markup:
     """Stable rank of the update per layer, the adapter's rank above it; empty without layers."""
-    ranks = _known([layer.stable_rank for layer in layers])
+    ranks = _known([layer.spectrum.stable_rank for layer in layers])
     if not ranks:
         return Markup("")
     with matplotlib.style.context(["default", _STYLE]):

@@ -21,11 +21,11 @@ from data.report_records import (
     EvaluationReport,
     Judgement,
     Outcome,
-    SpectralReport,
     SynthesisReport,
     TrainingReport,
     Verdict,
 )
+from data.spectral_records import SpectralReport
 from models.gates import HOLDING
 from tasks import figures, report_views
 from tasks.report_documents import document_views

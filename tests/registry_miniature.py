@@ -15,11 +15,11 @@ from data.report_records import (
     EvaluationReport,
     Judgement,
     Outcome,
-    SpectralReport,
     SynthesisReport,
     TrainingReport,
     Verdict,
 )
+from data.spectral_records import SpectralReport
 from data.workspace import PROJECT_ROOT, Workspace, open_workspace
 from models.adapters import new_lora
 from models.base import load_base, new_tiny, save_base, train_tokenizer

@@ -23,15 +23,15 @@ from data.report_records import (
     EvaluationReport,
     Funnel,
     Judgement,
-    LayerSpectrum,
     Outcome,
-    SpectralReport,
     SynthesisReport,
     TrainingReport,
     Verdict,
 )
+from data.spectral_records import LayerSpectrum, SpectralReport
 from models.statistics import figures
 from tasks.reports import ReportInput
+from tests import spectral_miniature
 
 DIGESTS = {name: f"{place:064x}" for place, name in enumerate(("documents", "rows", "base", "code"), start=10)}
 PATHS = [f"acceptable-use/site-{topic}-policy.md" for topic in ("spam", "bullying", "malware", "doxxing", "fraud")]
@@ -112,23 +112,8 @@ def change(standing: Standing, place: int, **changes: Any) -> FactChange:
 
 def layer(block: int, name: str, **changes: Any) -> LayerSpectrum:
     spread = (block * 7 + len(name)) % 9
-    good = {
-        "name": f"model.layers.{block}.{name}",
-        "kind": "linear",
-        "N": 256,
-        "M": 256,
-        "rank": 16,
-        "finite": True,
-        "update_norm": 3.2 + spread / 4,
-        "base_norm": 11.5,
-        "spectral_norm": 1.4,
-        "stable_rank": 3.1 + spread / 2,
-        "alpha": 1.7 + spread / 3,
-        "base_alpha": 2.4 + spread / 2,
-        "survives_bf16": 0.94,
-        "sigma_ratio": 1.3,
-    }
-    return LayerSpectrum.model_validate(good | changes)
+    good = {"stable_rank": 3.1 + spread / 2, "alpha": 1.7 + spread / 3, "base_alpha": 2.4 + spread / 2}
+    return spectral_miniature.layer(f"model.layers.{block}.{name}", **(good | changes))
 
 
 def layers() -> tuple[LayerSpectrum, ...]:

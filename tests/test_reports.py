@@ -23,9 +23,9 @@ from data.report_records import (
     Funnel,
     Judgement,
     Outcome,
-    SpectralReport,
     Verdict,
 )
+from data.spectral_records import SpectralReport
 from tasks.figures import alpha_by_layer, loss_curve, stable_rank_by_layer
 from tasks.report_views import SAMPLES, by_gap, by_severity, fact_groups, key_figures, samples
 from tasks.reports import ReportInput, duration, number, render, share, signed, write_report
@@ -251,7 +251,7 @@ def test_a_first_run_with_nothing_to_compare_or_to_ask_is_still_a_page() -> None
 
 
 def test_figures_that_are_not_finite_are_said_in_words() -> None:
-    broken = layer(0, "q_proj", finite=False, update_norm=math.nan, stable_rank=math.inf, alpha=None)
+    broken = layer(0, "q_proj", finite=False, norm=math.nan, stable_rank=math.inf, alpha=None)
     given = report()
     html = render(
         report(

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.files import digest_tree, read_record, write_record
-from data.report_records import LayerSpectrum, SpectralReport
-from models.spectra import Update, adapter_report, layer_spectrum
+from data.spectral_records import LayerSpectrum, SpectralReport, SpectrumStatus
+from models.eigenvalues import LowRank
+from models.layer_spectra import update_spectrum
+from models.spectra import adapter_report
 
 LAYER = "model.layers.{}.mlp.up_proj"
 
@@ -49,19 +51,21 @@ def _weight(out: int, into: int, seed: int = 1) -> Tensor:
 def test_core_spectrum_equals_that_of_the_full_update(out: int, into: int, rank: int) -> None:
     A, B = _factors(out, into, rank)
     weight = _weight(out, into)
-    found = layer_spectrum("layer", Update(A, B, 2.0), weight)
+    found = update_spectrum("layer", LowRank(A, B, 2.0), weight)
     full = 2.0 * B.double() @ A.double()
     singular = torch.linalg.svdvals(full)
     assert (found.N, found.M, found.rank, found.finite) == (max(out, into), min(out, into), rank, True)
-    assert found.spectral_norm == pytest.approx(float(singular[0]) ** 2)
-    assert found.update_norm == pytest.approx(float(full.norm()))
-    assert found.base_norm == pytest.approx(float(weight.double().norm()))
-    assert found.stable_rank == pytest.approx(float(full.norm()) ** 2 / float(singular[0]) ** 2)
+    assert found.spectrum.spectral_norm == pytest.approx(float(singular[0]) ** 2)
+    assert found.spectrum.norm == pytest.approx(float(full.norm()) ** 2)
+    assert found.base is not None
+    assert found.base.norm == pytest.approx(float(weight.double().norm()) ** 2)
+    assert found.spectrum.stable_rank == pytest.approx(float(full.norm()) ** 2 / float(singular[0]) ** 2)
     edge = float(weight.double().std(correction=0)) * (math.sqrt(out) + math.sqrt(into))
-    assert found.sigma_ratio == pytest.approx(float(singular[0]) / edge)
-    assert (found.alpha is None) is (min(out, into, rank) < 8)
-    assert found.base_alpha is not None
-    assert found.base_alpha > 1.0
+    assert found.update is not None
+    assert found.update.sigma_ratio == pytest.approx(float(singular[0]) / edge)
+    assert (found.spectrum.alpha is None) is (min(out, into, rank) < 8)
+    assert found.base.alpha is not None
+    assert found.base.alpha > 1.0
 
 
 def test_surviving_share_is_that_of_a_real_merge(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,26 +74,33 @@ def test_surviving_share_is_that_of_a_real_merge(monkeypatch: pytest.MonkeyPatch
     for scale in (0.0, 1e-3, 1e-2, 1.0):
         merged = (weight.float() + B @ A * scale).bfloat16()
         expected = float((merged != weight).double().mean())
-        whole = layer_spectrum("layer", Update(A, B, scale), weight).survives_bf16
+        whole = _surviving(A, B, scale, weight)
         with monkeypatch.context() as patch:
-            patch.setattr("models.spectra._BLOCK_ENTRIES", 90)
-            assert layer_spectrum("layer", Update(A, B, scale), weight).survives_bf16 == whole
+            patch.setattr("models.layer_spectra._BLOCK_ENTRIES", 90)
+            assert _surviving(A, B, scale, weight) == whole
         assert whole == pytest.approx(expected, abs=2.5e-3)  # blocks may round the product differently
     assert whole > 0.9
+
+
+def _surviving(A: Tensor, B: Tensor, scale: float, weight: Tensor) -> float:
+    found = update_spectrum("layer", LowRank(A, B, scale), weight)
+    assert found.update is not None
+    return found.update.survives_bf16
 
 
 def test_noise_of_the_base_lies_at_its_own_edge() -> None:
     """An update that looks like the base, of full rank, has a ratio near one."""
     noise = _weight(300, 200, seed=7)
-    found = layer_spectrum("layer", Update(noise, torch.eye(300), 1.0), _weight(300, 200))
-    assert found.sigma_ratio == pytest.approx(1.0, abs=0.05)
+    found = update_spectrum("layer", LowRank(noise, torch.eye(300), 1.0), _weight(300, 200))
+    assert found.update is not None
+    assert found.update.sigma_ratio == pytest.approx(1.0, abs=0.05)
 
 
 def test_alpha_does_not_depend_on_scale() -> None:
     A, B = _factors(60, 50, 24)
-    small, large = (layer_spectrum("layer", Update(A, B, scale), _weight(60, 50)) for scale in (1e-6, 1e6))
-    assert small.alpha is not None
-    assert small.alpha == pytest.approx(large.alpha, rel=1e-9)
+    small, large = (update_spectrum("layer", LowRank(A, B, scale), _weight(60, 50)) for scale in (1e-6, 1e6))
+    assert small.spectrum.alpha is not None
+    assert small.spectrum.alpha == pytest.approx(large.spectrum.alpha, rel=1e-9)
 
 
 @pytest.mark.parametrize("where", ["A", "B", "base", "flat base"])
@@ -101,7 +112,7 @@ def test_broken_numbers_are_reported_and_fit_into_json(tmp_path: Path, where: st
         broken[0, 0] = value
     else:
         weight = torch.ones(16, 12)
-    found = layer_spectrum("layer", Update(A, B, 8.0), weight)
+    found = update_spectrum("layer", LowRank(A, B, 8.0), weight)
     assert found.finite is False
     write_record(tmp_path / "layer.json", found)
     assert "NaN" not in (tmp_path / "layer.json").read_text()
@@ -110,9 +121,12 @@ def test_broken_numbers_are_reported_and_fit_into_json(tmp_path: Path, where: st
 
 def test_untrained_adapter_is_a_zero_update() -> None:
     A, _ = _factors(16, 12, 4)
-    found = layer_spectrum("layer", Update(A, torch.zeros(16, 4), 8.0), _weight(16, 12))
-    assert (found.finite, found.update_norm, found.stable_rank, found.survives_bf16) == (True, 0.0, 0.0, 0.0)
-    assert found.alpha is None
+    found = update_spectrum("layer", LowRank(A, torch.zeros(16, 4), 8.0), _weight(16, 12))
+    assert found.update is not None
+    assert (found.finite, found.spectrum.norm, found.spectrum.stable_rank) == (True, 0.0, 0.0)
+    assert found.update.survives_bf16 == 0.0
+    assert found.spectrum.status is SpectrumStatus.ZERO
+    assert found.spectrum.alpha is None
 
 
 def test_report_reads_shards_scales_and_natural_order(tmp_path: Path) -> None:
@@ -124,7 +138,7 @@ def test_report_reads_shards_scales_and_natural_order(tmp_path: Path) -> None:
     assert [layer.name for layer in plain.layers] == names
     assert (plain.adapter, plain.base) == (digest_tree(adapter), digest_tree(base))
     A, B = factors[names[1]]
-    assert plain.layers[1].update_norm == pytest.approx(float((B @ A * 8.0).norm()), rel=1e-5)
+    assert plain.layers[1].spectrum.norm == pytest.approx(float((B @ A * 8.0).norm()) ** 2, rel=1e-5)
 
     tensors = load_file(base / "model.safetensors")
     (base / "model.safetensors").unlink()
@@ -136,8 +150,8 @@ def test_report_reads_shards_scales_and_natural_order(tmp_path: Path) -> None:
     assert adapter_report(adapter, base, base_digest="known").base == "known"
 
     scaled, _ = _folders(tmp_path / "two", weights, factors, use_rslora=True)
-    ratio = adapter_report(scaled, base).layers[0].update_norm / plain.layers[0].update_norm
-    assert ratio == pytest.approx(2.0)  # alpha / sqrt(4) over alpha / 4
+    ratio = adapter_report(scaled, base).layers[0].spectrum.norm / plain.layers[0].spectrum.norm
+    assert ratio == pytest.approx(4.0)  # alpha / sqrt(4) over alpha / 4
 
 
 def test_report_equals_the_merge_that_peft_makes(tmp_path: Path) -> None:
@@ -161,8 +175,8 @@ def test_report_equals_the_merge_that_peft_makes(tmp_path: Path) -> None:
     assert len(report.layers) == 2 * 7
     for layer in report.layers:
         change = after[f"{layer.name}.weight"] - before[f"{layer.name}.weight"]
-        assert layer.update_norm == pytest.approx(float(change.norm()), rel=1e-4)
-        assert layer.spectral_norm == pytest.approx(float(torch.linalg.matrix_norm(change, 2)) ** 2, rel=1e-4)
+        assert layer.spectrum.norm == pytest.approx(float(change.norm()) ** 2, rel=1e-4)
+        assert layer.spectrum.spectral_norm == pytest.approx(float(torch.linalg.matrix_norm(change, 2)) ** 2, rel=1e-4)
     write_record(tmp_path / "report.json", report)
     assert read_record(tmp_path / "report.json", SpectralReport) == report
 
@@ -170,13 +184,13 @@ def test_report_equals_the_merge_that_peft_makes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("no adapter", "could not be read as safetensors"),
+        ("no adapter", "does not exist"),
         ("not safetensors", "could not be read as safetensors"),
         ("no base", "holds no safetensors file"),
         ("other base", "has no tensor"),
         ("other shape", "must be"),
         ("dora", "use_dora"),
-        ("prefix tuning", "does not describe a LoRA adapter"),
+        ("IA3", "does not describe an adapter"),
         ("lone factor", "lacks a factor"),
         ("other tensor", "expected lora_A and lora_B"),
         ("index outside", "files of its own folder"),
@@ -187,8 +201,8 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, fault: str, message: str) -
     config: dict[str, object] = {}
     if fault == "dora":
         config = {"use_dora": True}
-    elif fault == "prefix tuning":
-        config = {"peft_type": "PREFIX_TUNING"}
+    elif fault == "IA3":
+        config = {"peft_type": "IA3"}
     weights = {"other" if fault == "other base" else name: _weight(16, 13 if fault == "other shape" else 12)}
     adapter, base = _folders(tmp_path, weights, {name: (A, B)}, **config)
     stored = adapter / "adapter_model.safetensors"

@@ -1,0 +1,156 @@
+"""What a PEFT adapter does to each layer: an update in factors (LoRA), or the matrix itself (prefix, memory, whole).
+
+LoRA's update is scale * B A (Hu et al. 2021) with scale alpha / r, or alpha / sqrt(r) where it is rank-stabilised
+(Kalajdzievski 2023). A prefix (Li and Liang 2021) is one matrix (virtual tokens, width) per layer for keys and one for
+values; trained tokens are rows of the embedding (memory); what PEFT saves whole is compared with the base.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from data.errors import InputError
+from data.files import read_json
+from models.eigenvalues import LowRank, kind_of
+from models.weights import Tensors
+
+_PREFIX = "base_model.model."
+_FACTOR = re.compile(r"(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")
+_FAMILIES = {"LORA": "lora", "PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prefix", "TRAINABLE_TOKENS": "memory"}
+"""Kinds of adapter by PEFT's name for them."""
+
+
+@dataclass(frozen=True)
+class AdaptedLayer:
+    """One layer of an adapter."""
+
+    name: str
+    """Of the base's module, without PEFT's prefix."""
+    kind: str
+    """lora, prefix, memory or delta."""
+    matrix: LowRank | Tensor
+    """The update in factors; or the trained matrix (rows, width), of a delta the whole weight."""
+    declared_rank: int | None = None
+    """What the configuration says; None where it says nothing."""
+    transposed: bool = False
+    """The base stores this weight as (in, out)."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The adapter's configuration.
+
+    Raises:
+        InputError: missing, or of a kind whose update is not what this module reads.
+    """
+    path = folder / "adapter_config.json"
+    config: Any = read_json(path)
+    family = _FAMILIES.get(str(config.get("peft_type"))) if isinstance(config, dict) else None
+    if family is None or (family == "lora" and not isinstance(config.get("lora_alpha"), int | float)):
+        raise InputError(
+            f"{path} does not describe an adapter that can be read here ({', '.join(_FAMILIES)}). "
+            "Name the folder that training wrote."
+        )
+    if config.get("use_dora"):
+        raise InputError(f"{path} uses use_dora, where the update is not scale * B A. Train plain LoRA.")
+    return dict(config)
+
+
+def adapted_layers(folder: Path, tensors: Tensors) -> Iterator[AdaptedLayer]:
+    """The layers of a PEFT adapter in natural order, read one by one.
+
+    Raises:
+        InputError: the configuration or a tensor does not describe an update that can be read.
+    """
+    config = read_config(folder)
+    family = _FAMILIES[config["peft_type"]]
+    names = tensors.names()
+    if family == "prefix":
+        yield from _prefixes(config, tensors, folder)
+        return
+    pairs = _pairs(names, folder) if family == "lora" else {}
+    for layer, sides in pairs.items():
+        yield _lora(layer, sides, tensors, config)
+    paired = {name for sides in pairs.values() for name in sides.values()}
+    for name in names:
+        if name not in paired and len(tensors.shape(name)) >= 2:
+            yield _whole(name, tensors, folder)
+    if not names:
+        raise InputError(f"{folder} holds no tensor. Train it again.")
+
+
+def _pairs(names: list[str], folder: Path) -> dict[str, dict[str, str]]:
+    """Tensor names by layer and side, each layer with both factors."""
+    found: dict[str, dict[str, str]] = {}
+    for name in names:
+        match = _FACTOR.fullmatch(name)
+        if match is not None:
+            found.setdefault(match["layer"], {})[match["side"]] = name
+    lone = [layer for layer, sides in found.items() if set(sides) != {"A", "B"}]
+    if lone or not found:
+        raise InputError(f"{folder} lacks a factor of {lone[0] if lone else 'every layer'}. Train it again.")
+    return found
+
+
+def _lora(layer: str, sides: dict[str, str], tensors: Tensors, config: dict[str, Any]) -> AdaptedLayer:
+    A, B = (tensors.tensor(sides[side]).flatten(1) for side in "AB")
+    module = layer.removeprefix(_PREFIX)
+    if A.shape[0] == 0 or A.shape[0] != B.shape[1]:
+        raise InputError(
+            f"The factors of {module} are A {tuple(A.shape)} and B {tuple(B.shape)}; they must be (r, in) "
+            "and (out, r). Train it again."
+        )
+    declared = _patterned(config, "rank_pattern", module, config.get("r"))
+    alpha = _patterned(config, "alpha_pattern", module, config["lora_alpha"])
+    rank = A.shape[0]
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    embedding = "lora_embedding_" in sides["A"]
+    return AdaptedLayer(
+        name=module,
+        kind="lora",
+        matrix=LowRank(A, B, scale),
+        declared_rank=declared if isinstance(declared, int) else None,
+        transposed=bool(config.get("fan_in_fan_out")) or embedding,
+    )
+
+
+def _patterned(config: dict[str, Any], pattern: str, module: str, otherwise: Any) -> Any:
+    """A value that the configuration gives by a pattern of module names, as PEFT reads it."""
+    given = config.get(pattern) or {}
+    for key, value in given.items():
+        if re.match(rf"(.*\.)?({key})$", module):
+            return value
+    return otherwise
+
+
+def _whole(name: str, tensors: Tensors, folder: Path) -> AdaptedLayer:
+    """What PEFT saves beside factors: trained rows of an embedding, or a module that was trained whole."""
+    module = name.removeprefix(_PREFIX)
+    if "trainable_tokens_delta" in name:
+        return AdaptedLayer(module.split(".trainable_tokens_delta")[0], "memory", tensors.tensor(name))
+    if not name.endswith(".weight") or kind_of(name, tensors.shape(name)) is None or "lora_" in name:
+        raise InputError(f"{folder} holds {name}; expected lora_A and lora_B, or whole weights. Train plain LoRA.")
+    return AdaptedLayer(module.removesuffix(".weight"), "delta", tensors.tensor(name))
+
+
+def _prefixes(config: dict[str, Any], tensors: Tensors, folder: Path) -> Iterator[AdaptedLayer]:
+    """The prompt embeddings of a prefix, per layer keys and values; of a prompt, the one matrix that there is."""
+    if "prompt_embeddings" not in tensors or len(tensors.shape("prompt_embeddings")) != 2:
+        raise InputError(f"{folder} holds no matrix prompt_embeddings, which a prefix consists of. Train it again.")
+    whole = tensors.tensor("prompt_embeddings")
+    layers = config.get("num_layers") if config["peft_type"] == "PREFIX_TUNING" else None
+    if not isinstance(layers, int) or layers < 1:
+        yield AdaptedLayer("prompt_embeddings", "prefix", whole)
+        return
+    if whole.shape[1] % (2 * layers):
+        raise InputError(
+            f"{folder} has prompt embeddings of width {whole.shape[1]}, which {layers} layers of keys and values do "
+            "not divide. Train it again."
+        )
+    parts = whole.reshape(whole.shape[0], 2 * layers, -1)
+    for place in range(2 * layers):
+        yield AdaptedLayer(f"layers.{place // 2}.{('key', 'value')[place % 2]}", "prefix", parts[:, place])

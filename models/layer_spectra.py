@@ -1,0 +1,105 @@
+"""One layer: the spectrum of its weight, or of an update beside the weight that it is added to.
+
+An update in factors never becomes an (N, M) matrix, but for what a merge in bfloat16 would leave of it, which needs it
+a block of rows at a time.
+"""
+
+import math
+
+from torch import Tensor
+
+from data.spectral_records import LayerSpectrum, Spectrum, SpectrumStatus, Update
+from models.eigenvalues import LowRank, dense_eigenvalues
+from models.intruders import intruders
+from models.random_matrix import null_share
+from models.spectrum import DEFAULT, Analysis, describe, randomised, sides
+
+_BLOCK_ENTRIES = 4_000_000
+"""Entries of the merged weight held at once in float32 (16 MB)."""
+
+
+def weight_spectrum(name: str, weight: Tensor, how: Analysis = DEFAULT, kind: str = "linear") -> LayerSpectrum:
+    """Statistics of a weight (out, in), or of a convolution (out, in, *kernel)."""
+    N, M = sides(weight)
+    found, values = describe(dense_eigenvalues(weight, how.dtype, how.device), N, M, determinant=how.determinant)
+    if how.randomize:
+        found = found.model_copy(update={"randomised": randomised(weight, values, how, name)})
+    finite = found.status is not SpectrumStatus.NOT_FINITE
+    return LayerSpectrum(name=name, kind=kind, N=N, M=M, rank=M, finite=finite, spectrum=found)
+
+
+def update_spectrum(
+    name: str,
+    update: LowRank | Tensor,
+    weight: Tensor | None,
+    how: Analysis = DEFAULT,
+    *,
+    kind: str = "lora",
+    declared_rank: int | None = None,
+    rounding: float = 0.0,
+) -> LayerSpectrum:
+    """Statistics of an update (out, in), in factors or whole, and of its base weight of the same shape.
+
+    Args:
+        name: of the layer.
+        update: what is added to the weight.
+        weight: None where there is none, or none was given.
+        how: what is computed.
+        kind: lora, prefix, memory or delta.
+        declared_rank: what the adapter's configuration says.
+        rounding: variance of the error of one entry of the update (models.eigenvalues.rounding_variance).
+    """
+    rows, columns = update.shape
+    N, M = max(rows, columns), min(rows, columns)
+    if isinstance(update, LowRank):
+        eigenvalues, rank = update.eigenvalues(how.dtype, how.device), update.rank
+    else:
+        eigenvalues, rank = dense_eigenvalues(update, how.dtype, how.device), M
+    found, values = describe(eigenvalues, N, M, rounding=rounding, determinant=how.determinant)
+    if how.randomize and not isinstance(update, LowRank):
+        found = found.model_copy(update={"randomised": randomised(update, values, how, name)})
+    below = weight_spectrum(name, weight, how) if weight is not None else None
+    sound = found.status is not SpectrumStatus.NOT_FINITE and (below is None or below.finite)
+    measured = _measured(update, weight, found, how) if weight is not None and sound else None
+    return LayerSpectrum(
+        name=name,
+        kind=kind,
+        N=N,
+        M=M,
+        rank=rank,
+        declared_rank=declared_rank,
+        finite=sound and (weight is None or measured is not None),
+        spectrum=found,
+        base=below.spectrum if below is not None else None,
+        update=measured,
+        null_share=null_share(found.effective_rank, N, M, min(rank, M)) if values.size else None,
+    )
+
+
+def _measured(update: LowRank | Tensor, weight: Tensor, found: Spectrum, how: Analysis) -> Update | None:
+    """The update beside its base; None where the base's entries do not differ, so that there is no measure."""
+    spread = float(weight.double().std(correction=0))
+    if not spread > 0.0:
+        return None
+    rows, columns = weight.shape[:2]
+    edge = spread * (math.sqrt(rows) + math.sqrt(columns))
+    return Update(
+        survives_bf16=_survives_bf16(update, weight),
+        sigma_ratio=math.sqrt(found.spectral_norm) / edge,
+        intruders=intruders(weight.float(), weight.float() + _rows(update, 0, rows)) if how.intruders else None,
+    )
+
+
+def _rows(update: LowRank | Tensor, start: int, stop: int) -> Tensor:
+    return update.rows(start, stop) if isinstance(update, LowRank) else update[start:stop].float()
+
+
+def _survives_bf16(update: LowRank | Tensor, weight: Tensor) -> float:
+    """Share of the bfloat16 weight's entries that differ after adding the update in float32 and rounding."""
+    rows = max(1, _BLOCK_ENTRIES // weight.shape[1])
+    changed = 0
+    for start in range(0, weight.shape[0], rows):
+        before = weight[start : start + rows].bfloat16()
+        after = (before.float() + _rows(update, start, start + rows)).bfloat16()
+        changed += int((after != before).sum())
+    return changed / weight.numel()

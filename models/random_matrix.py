@@ -1,0 +1,135 @@
+"""What a matrix of independent entries would look like, and how far a weight is from it.
+
+Eigenvalues are those of W^T W for W of shape (N, M), N >= M, not divided by N. Independent entries of variance s^2
+have theirs between s^2 (sqrt N - sqrt M)^2 and s^2 (sqrt N + sqrt M)^2 (Marchenko and Pastur 1967); as the mean of the
+eigenvalues is s^2 N, the edge needs no fit: it is mean * (1 + sqrt(M / N))^2.
+
+An eigenvalue of the matrix with its entries in random places that lies beyond the edge is a correlation trap (Martin,
+WeightWatcher): single entries are so large that their place does not matter. How far beyond is counted as in
+WeightWatcher 0.7.7, with its margin for the fluctuation of the largest eigenvalue (after Tracy and Widom).
+"""
+
+import functools
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Vector = npt.NDArray[np.float64]
+
+_NULL_DRAWS = 400
+_NULL_SIDE = 512
+"""Larger square cores are simulated at this size with the same N / M: shares depend on that alone."""
+_NULL_ENTRIES = 4_000_000
+"""Entries of the simulated cores of one null (32 MB); fewer draws where they are larger, at least 16."""
+_NULL_SEED = 20240601
+
+
+def noise_edge(mean: float, N: int, M: int) -> float:
+    """Upper edge of the eigenvalues of a matrix (N, M) of independent entries whose eigenvalues have this mean."""
+    return mean * (1.0 + math.sqrt(M / N)) ** 2
+
+
+def shuffled(weight: Tensor, seed: int) -> Tensor:
+    """The entries of ``weight`` in random places; the same seed, the same places."""
+    places = torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(seed))
+    return weight.reshape(-1)[places.to(weight.device)].reshape(weight.shape)
+
+
+def traps(eigenvalues: Vector, N: int, M: int) -> int:
+    """Correlation traps: eigenvalues of a randomised (N, M) matrix beyond the edge and its margin.
+
+    Those found are taken out and the edge is drawn anew from the rest until no more are found: a trap's own size
+    would otherwise raise the edge that it is held against.
+    """
+    values = np.sort(eigenvalues)[::-1]
+    found = 0
+    while found < values.size:
+        bulk = values[found:]
+        more = int((bulk > _trap_edge(float(bulk.mean()), N, M)).sum())
+        if more == 0:
+            break
+        found += more
+    return found
+
+
+def _trap_edge(mean: float, N: int, M: int) -> float:
+    """Edge plus margin, for eigenvalues of this mean."""
+    aspect = math.sqrt(M / N)
+    edge = (1.0 + aspect) ** 2
+    margin: float = aspect * edge ** (2 / 3) * M ** (-2 / 3)
+    return mean * (edge + math.sqrt(margin))
+
+
+def distance(eigenvalues: Vector, others: Vector) -> float:
+    """Jensen-Shannon distance, in sqrt(nats), of two spectra of one length as shares of their sums, in order."""
+    p, q = (np.sort(np.maximum(values, 0.0)) for values in (eigenvalues, others))
+    p, q = p / p.sum(), q / q.sum()
+    middle = (p + q) / 2.0
+    return math.sqrt(max(0.0, (_divergence(p, middle) + _divergence(q, middle)) / 2.0))
+
+
+def _divergence(p: Vector, q: Vector) -> float:
+    """Kullback and Leibler's, nats."""
+    some = p > 0.0
+    return float((p[some] * np.log(p[some] / q[some])).sum())
+
+
+def determinant_tail(eigenvalues: Vector) -> tuple[int, float]:
+    """How many of the largest eigenvalues, rescaled to a mean of 1, have a product below 1, and the smallest of them.
+
+    The product is a sum of logarithms: of a few hundred eigenvalues it would overflow. As in WeightWatcher the
+    count begins at one end and takes the first product below 1; without any it is all of them.
+
+    Args:
+        eigenvalues: positive ones, ascending; at least two that differ.
+    """
+    logs = np.log(eigenvalues / eigenvalues.mean())
+    products = np.cumsum(logs[::-1])[:-1]  # of the largest, the two largest, ...; the smallest one is never reached
+    below = np.flatnonzero(products < 0.0)
+    count = int(below[0]) + 1 if below.size else eigenvalues.size
+    return count, float(eigenvalues[-count])
+
+
+def effective_rank(eigenvalues: Vector) -> float:
+    """Exponential of the entropy of the singular values as shares of their sum (Roy and Vetterli 2007)."""
+    shares = np.sqrt(eigenvalues[eigenvalues > 0.0])
+    shares = shares / shares.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+@functools.lru_cache(maxsize=4096)
+def null_effective_ranks(N: int, M: int, rank: int) -> tuple[float, ...]:
+    """Effective ranks of random updates of this shape and rank, as shares of the largest there can be, ascending.
+
+    A random update is B A with independent Gaussian factors (N, rank) and (rank, M), or one Gaussian matrix where
+    the rank is M. Their triangular factors are drawn by themselves (Bartlett 1933: chi on the diagonal, normal
+    above), so that the null of any shape costs matrices of the rank's size.
+    """
+    full = rank >= M
+    side = min(rank, M, _NULL_SIDE)
+    scale = side / min(rank, M)
+    draws = max(16, min(_NULL_DRAWS, _NULL_ENTRIES // side**2))
+    random = np.random.default_rng([_NULL_SEED, N, M, rank])
+    core = _bartlett(random, draws, round(max(N, M) * scale), side)
+    if not full:
+        core = core @ _bartlett(random, draws, round(min(N, M) * scale), side).transpose(0, 2, 1)
+    values = np.linalg.svd(core, compute_uv=False) ** 2
+    return tuple(sorted(effective_rank(one) / side for one in values))
+
+
+def _bartlett(random: np.random.Generator, draws: int, rows: int, side: int) -> npt.NDArray[np.float64]:
+    """Triangular factors R of Gaussian matrices (rows, side), shape (draws, side, side)."""
+    above = np.triu(random.standard_normal((draws, side, side)), 1)
+    degrees = rows - np.arange(side)
+    diagonal = np.sqrt(random.chisquare(np.maximum(degrees, 1), (draws, side)))
+    above[:, np.arange(side), np.arange(side)] = diagonal
+    return above
+
+
+def null_share(effective: float, N: int, M: int, rank: int) -> float:
+    """Share of random updates of this shape and rank whose effective rank is at most ``effective``."""
+    null = null_effective_ranks(N, M, rank)
+    return float(np.searchsorted(np.asarray(null), effective / min(rank, M), side="right")) / len(null)

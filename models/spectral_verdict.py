@@ -1,0 +1,80 @@
+"""From the outcomes of every layer to one outcome per check, as the gate policy takes it.
+
+One layer that is broken or exploded breaks an adapter. Whether anything was learned, and whether it has structure, is
+asked of the adapter as a whole: a layer that had nothing to learn may lie idle.
+"""
+
+from collections.abc import Sequence
+
+from data.param_stages import GateParams
+from data.report_records import Check, Outcome
+from data.spectral_records import Calibration, LayerSpectrum
+from models.spectral_checks import graded, is_sound, layer_checks
+
+_WORST = (Outcome.FAIL, Outcome.WARN, Outcome.PASS, Outcome.INSUFFICIENT)
+_ANY = frozenset({"integrity", "exploded"})
+"""Checks that one layer decides; of the others more than half of the layers that could be judged."""
+
+
+def adapter_checks(
+    layers: Sequence[LayerSpectrum], thresholds: GateParams, calibration: Calibration | None = None
+) -> tuple[Check, ...]:
+    """One outcome per check over all layers, each with the layer that stands for it.
+
+    Args:
+        layers: of one report; at least one.
+        thresholds: the gate policy.
+        calibration: of accepted adapters of the same base and rank; None: the defaults hold.
+    """
+    by_check: dict[str, list[Check]] = {}
+    for check in layer_checks(layers, thresholds, calibration):
+        by_check.setdefault(check.check, []).append(check)
+    found = []
+    for name, checks in by_check.items():
+        if name == "not_learned" and calibration is None:
+            found.append(_survives(layers, thresholds))
+        else:
+            found.append(_overall(checks))
+    return tuple(found)
+
+
+def _overall(checks: Sequence[Check]) -> Check:
+    """The worst outcome of any layer, or the worst that more than half of those judged reach."""
+    judged = [check for check in checks if check.outcome is not Outcome.INSUFFICIENT]
+    first = checks[0]
+    if not judged:
+        return first.model_copy(update={"reason": f"Of no layer can this be said: {_lower(first.reason)}", "layer": ""})
+    needed = 1 if first.check in _ANY else len(judged) // 2 + 1
+    outcome = next(one for one in _WORST if sum(_as_bad(check, one) for check in judged) >= needed)
+    alike = [check for check in judged if check.outcome is outcome] or judged
+    worst = alike[0]
+    count = f"{len(alike)} of {len(judged)} layers {_VERB[outcome]}"
+    said = f"{count}, the first is {worst.layer}: {_lower(worst.reason)}"
+    return worst.model_copy(update={"outcome": outcome, "reason": said})
+
+
+_VERB = {Outcome.FAIL: "fail", Outcome.WARN: "warn", Outcome.PASS: "pass"}
+
+
+def _as_bad(check: Check, outcome: Outcome) -> bool:
+    return _WORST.index(check.outcome) <= _WORST.index(outcome)
+
+
+def _lower(sentence: str) -> str:
+    return sentence if sentence.startswith("alpha") else sentence[0].lower() + sentence[1:]
+
+
+def _survives(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Check:
+    """The share over the entries of all layers: one idle layer does not mean that nothing was learned."""
+    measured = [(layer, layer.update) for layer in layers if is_sound(layer) and layer.update is not None]
+    if not measured:
+        reason = "No layer is finite and has a base, so what survives a bf16 merge is not known."
+        return Check(check="not_learned", outcome=Outcome.INSUFFICIENT, reason=reason)
+    entries = sum(layer.N * layer.M for layer, _ in measured)
+    share = sum(round(update.survives_bf16 * layer.N * layer.M) for layer, update in measured) / entries
+    outcome = graded(share >= thresholds.min_surviving_share, share >= thresholds.warn_surviving_share)
+    reason = (
+        f"{share:.1%} of {entries:,} base entries change in a bf16 merge (fail "
+        f"below {thresholds.min_surviving_share:.1%}, warn below {thresholds.warn_surviving_share:.1%})."
+    )
+    return Check(check="not_learned", outcome=outcome, reason=reason)

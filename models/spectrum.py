@@ -1,0 +1,149 @@
+"""One spectrum in numbers: its size, its shape, its tail, and how it stands against chance.
+
+What is compared is relative to the largest eigenvalue or to the noise edge, never absolute: a matrix times 1e-6 has the
+same exponents, ranks and counts.
+"""
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data.spectral_records import Determinant, Histogram, Randomised, Spectrum, SpectrumStatus
+from models import random_matrix
+from models.eigenvalues import dense_eigenvalues
+from models.powerlaw import MIN_EIGENVALUES, Vector, fit_power_law
+
+_BINS = 40
+"""Of the histogram that reports draw."""
+_LN10 = math.log(10.0)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is computed, and how."""
+
+    randomize: bool = False
+    """Look for correlation traps: a second spectrum, of the entries in random places."""
+    determinant: bool = False
+    """Look for the determinant condition."""
+    intruders: bool = False
+    """Look for directions that the base does not know: eigenvectors of base and merged weight."""
+    dtype: torch.dtype = torch.float64
+    """Of the Gram matrices and their eigenvalues: float64 or float32."""
+    device: str = "cpu"
+    seed: int = 0
+    """Of the random places."""
+
+
+DEFAULT = Analysis()
+
+
+def sides(weight: Tensor) -> tuple[int, int]:
+    """N and M: the larger and the smaller of the first two sides."""
+    rows, columns = weight.shape[:2]
+    return max(rows, columns), min(rows, columns)
+
+
+def describe(
+    eigenvalues: Tensor, N: int, M: int, *, rounding: float = 0.0, determinant: bool = False
+) -> tuple[Spectrum, Vector]:
+    """The statistics of a spectrum, and its eigenvalues above rounding, ascending.
+
+    Args:
+        eigenvalues: of a matrix (N, M), any order; a single NaN where they could not be computed. Their number type
+            says how exact they are.
+        N: larger side.
+        M: smaller side.
+        rounding: variance of the error of one entry of the matrix.
+        determinant: look for the determinant condition.
+    """
+    values = np.asarray(eigenvalues.double().cpu().numpy())
+    if not np.isfinite(values).all():
+        return Spectrum(status=SpectrumStatus.NOT_FINITE, num_evals=min(N, M)), np.empty(0)
+    largest = float(values.max())
+    floor = max(largest, 0.0) * values.size * torch.finfo(eigenvalues.dtype).eps
+    kept = np.sort(values[values > floor])
+    if kept.size == 0:
+        return Spectrum(status=SpectrumStatus.ZERO, num_evals=values.size), kept
+    edge = rounding * (math.sqrt(N) + math.sqrt(M)) ** 2
+    norm = float(kept.sum())
+    fit = fit_power_law(kept, edge)
+    shares = kept / norm
+    found = Spectrum(
+        status=SpectrumStatus.SUCCESS if fit else _why_not(kept, edge),
+        num_evals=values.size,
+        norm=norm,
+        spectral_norm=largest,
+        smallest=float(kept[0]),
+        stable_rank=norm / largest,
+        effective_rank=random_matrix.effective_rank(kept),
+        entropy=float(-(shares * np.log(shares)).sum() / math.log(kept.size)) if kept.size > 1 else 0.0,
+        matrix_rank=kept.size,
+        noise_edge=random_matrix.noise_edge(norm / max(values.size, M), N, M),
+        rounding_edge=edge,
+        histogram=_histogram(kept),
+        determinant=_determinant(kept, fit.tail if fit else None) if determinant else None,
+    )
+    if fit is None:
+        return found, kept
+    fitted = {
+        "alpha": fit.alpha,
+        "alpha_low": fit.low,
+        "alpha_high": fit.high,
+        "xmin": fit.xmin,
+        "D": fit.D,
+        "sigma": fit.sigma,
+        "num_pl_spikes": fit.tail,
+        "log_alpha_norm": _log_alpha_norm(kept, fit.alpha),
+    }
+    return found.model_copy(update=fitted), kept
+
+
+def _why_not(kept: Vector, edge: float) -> SpectrumStatus:
+    above = kept[kept > edge]
+    if above.size == 0:
+        return SpectrumStatus.NOISE
+    return SpectrumStatus.FEW if above.size < MIN_EIGENVALUES else SpectrumStatus.EQUAL
+
+
+def _log_alpha_norm(values: Vector, alpha: float) -> float:
+    """log10 of the sum of eigenvalue^alpha; the largest is taken out, so that no power overflows."""
+    powers = alpha * np.log(values / values[-1])
+    return float(alpha * np.log(values[-1]) + np.log(np.exp(powers).sum())) / _LN10
+
+
+def _histogram(values: Vector) -> Histogram:
+    logs = np.log10(values)
+    low, high = float(logs[0]), float(logs[-1])
+    if high - low < 1e-9:
+        low, high = low - 0.5, high + 0.5
+    bins = max(1, min(_BINS, values.size))
+    counts, _ = np.histogram(logs, bins=bins, range=(low, high))
+    return Histogram(low=low, high=high, counts=tuple(int(count) for count in counts))
+
+
+def _determinant(values: Vector, tail: int | None) -> Determinant | None:
+    if values.size < 2 or values[0] >= values[-1]:
+        return None
+    count, smallest = random_matrix.determinant_tail(values)
+    return Determinant(detX_num=count, detX_val=smallest, ERG_gap=None if tail is None else count - tail)
+
+
+def randomised(weight: Tensor, values: Vector, how: Analysis, name: str) -> Randomised | None:
+    """The spectrum of the same entries in other places; None where the matrix has no spectrum to compare with."""
+    if values.size == 0:
+        return None
+    places = random_matrix.shuffled(weight, zlib.crc32(name.encode()) ^ how.seed)
+    found = dense_eigenvalues(places, how.dtype, how.device).double().cpu().numpy()
+    N, M = sides(weight)
+    count = min(found.size, values.size)
+    return Randomised(
+        rand_num_spikes=random_matrix.traps(found, N, M),
+        rand_distance=random_matrix.distance(values[-count:], np.sort(found)[-count:]),
+        max_rand_eval=float(found.max()),
+        ww_softrank=float(found.max() / values[-1]),
+    )
