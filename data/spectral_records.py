@@ -96,7 +96,7 @@ class Spectrum(Record):
     noise_edge: float = 0.0
     """Where the eigenvalues of a matrix of independent entries of this variance end (Marchenko and Pastur)."""
     rounding_edge: float = 0.0
-    """Below it lies what rounding to 16 bits makes by itself; 0: the weights are not rounded."""
+    """Below it lies what rounding the weights makes by itself, which neither fit nor ranks count; 0: no rounding."""
     histogram: Histogram | None = None
     randomised: Randomised | None = None
     determinant: Determinant | None = None

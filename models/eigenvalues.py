@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_DIGITS = {torch.bfloat16: 8, torch.float16: 11}
+_DIGITS = {torch.bfloat16: 8, torch.float16: 11, torch.float32: 24}
 """Significant bits of the number types whose rounding a difference of two checkpoints would show."""
 _CONV_KERNEL = 31
 """A longer last side of a three-dimensional tensor is no kernel: such a tensor is a stack of matrices."""
@@ -102,7 +102,7 @@ def kind_of(name: str, shape: tuple[int, ...]) -> str | None:
 
 
 def rounding_variance(weight: Tensor) -> float:
-    """Variance of one entry's error when weights like these are rounded to their own number type; 0 for 32 bits.
+    """Variance of one entry's error when weights like these are rounded to their own number type; 0 for 64 bits.
 
     Half a unit in the last place either way, each error equally likely: unit^2 / 12, averaged over the entries.
     """

@@ -94,9 +94,14 @@ def determinant_tail(eigenvalues: Vector) -> tuple[int, float]:
 
 
 def effective_rank(eigenvalues: Vector) -> float:
-    """Exponential of the entropy of the singular values as shares of their sum (Roy and Vetterli 2007)."""
-    shares = np.sqrt(eigenvalues[eigenvalues > 0.0])
-    shares = shares / shares.sum()
+    """Exponential of the entropy of the singular values as shares of their sum (Roy and Vetterli 2007).
+
+    0 without any that is positive.
+    """
+    values = np.sqrt(eigenvalues[eigenvalues > 0.0])
+    if values.size == 0:
+        return 0.0
+    shares = values / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
 

@@ -72,7 +72,7 @@ def describe(
     edge = rounding * (math.sqrt(N) + math.sqrt(M)) ** 2
     norm = float(kept.sum())
     fit = fit_power_law(kept, edge)
-    shares = kept / norm
+    signal = kept[kept > edge]
     found = Spectrum(
         status=SpectrumStatus.SUCCESS if fit else _why_not(kept, edge),
         num_evals=values.size,
@@ -80,9 +80,9 @@ def describe(
         spectral_norm=largest,
         smallest=float(kept[0]),
         stable_rank=norm / largest,
-        effective_rank=random_matrix.effective_rank(kept),
-        entropy=float(-(shares * np.log(shares)).sum() / math.log(kept.size)) if kept.size > 1 else 0.0,
-        matrix_rank=kept.size,
+        effective_rank=random_matrix.effective_rank(signal),
+        entropy=_entropy(signal),
+        matrix_rank=signal.size,
         noise_edge=random_matrix.noise_edge(norm / max(values.size, M), N, M),
         rounding_edge=edge,
         histogram=_histogram(kept),
@@ -101,6 +101,14 @@ def describe(
         "log_alpha_norm": _log_alpha_norm(kept, fit.alpha),
     }
     return found.model_copy(update=fitted), kept
+
+
+def _entropy(values: Vector) -> float:
+    """Of the eigenvalues as shares of their sum, over the logarithm of their number; 0 for one or none."""
+    if values.size < 2:
+        return 0.0
+    shares = values / values.sum()
+    return float(-(shares * np.log(shares)).sum() / math.log(values.size))
 
 
 def _why_not(kept: Vector, edge: float) -> SpectrumStatus:

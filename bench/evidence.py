@@ -1,0 +1,264 @@
+"""What a spectrum can tell and what it cannot: every statistic against every failure, on adapters not used to set it.
+
+    relearn bench spectra
+    python -m bench.evidence --root .relearn/bench/failures
+
+For every statistic and failure the ROC area: how often a failed adapter lies on the failure's side of a good one, one
+half by chance. On which side a failure lies is settled on adapters of the tiny base of two ranks alone; what is
+printed is of the other ranks, and of the other base. Intervals are bootstraps over seeds, as members of one seed share
+facts; those of one good adapter are derived from it.
+"""
+
+import argparse
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bench.bases_used import BASES
+from bench.failure_kinds import Kind
+from bench.failures import QUICK, ROOT, Plan, make
+from bench.spectral_statistics import Measured, measured
+from data.errors import InputError
+from data.params import load_params
+from data.report_records import Outcome
+from data.workspace import PROJECT_ROOT
+from models.calibration import calibrate
+from models.statistics import wilson
+
+COMMAND = "relearn bench spectra"
+SET_BASE, SET_RANKS = "tiny", (8, 32)
+"""Adapters that may set a side or a threshold; figures are of all others."""
+DRAWS = 1000
+SEED = 20240601
+SEPARATES = 0.9
+"""A lower end of the interval from here on is called separation; an interval with one half in it, none."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of the evidence, as ``relearn bench NAME --json`` prints it."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    n: int
+    seeds: int
+    command: str = COMMAND
+
+
+def main() -> None:
+    """Measure what has not been measured, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, default=ROOT)
+    parser.add_argument("--base", choices=sorted(BASES), help="only this one; without it both")
+    parser.add_argument("--quick", action="store_true", help="one rank and one seed of everything: no evidence")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    options = parser.parse_args()
+    found = figures(collect(options.root, options.base, options.quick))
+    if options.json:
+        print(json.dumps({"figures": [asdict(one) for one in found]}))
+    else:
+        print("\n".join(table(found)))
+
+
+def collect(root: Path, base: str | None = None, quick: bool = False) -> list[Measured]:
+    """Make the members that are missing, and measure those that have not been.
+
+    Raises:
+        InputError: ``base`` is none of the library's, or it is not installed.
+    """
+    if base is not None and base not in BASES:
+        raise InputError(f"{base} is no base of the library. Name one of: {', '.join(BASES)}.")
+    make(root, [BASES[name]() for name in ([base] if base else BASES)], QUICK if quick else Plan())
+    return measured(root)
+
+
+def figures(library: Sequence[Measured]) -> list[Figure]:
+    """Every figure: ROC areas, confusion with training length, outcomes of the checks, calibration."""
+    return [
+        *areas(library),
+        *lengths(library),
+        *alarms(library),
+        *calibrated(library),
+    ]
+
+
+# --- ROC areas -------------------------------------------------------------------------------------
+
+
+def areas(library: Sequence[Measured]) -> Iterator[Figure]:
+    """ROC area of every statistic against every failure, per held-out set."""
+    for name in statistics_of(library):
+        for kind, variant in failures_of(library):
+            side = _side(library, name, kind, variant)
+            for where, held in held_out(library).items():
+                found = area(held, name, kind, variant, side)
+                if found is not None:
+                    label = f"{kind.value}{f' {variant}' if variant else ''}"
+                    yield Figure(f"area/{where}/{label}/{name}", *found)
+
+
+def statistics_of(library: Sequence[Measured]) -> list[str]:
+    """Names of all statistics, in the order of the first member that has all."""
+    return list(max(library, key=lambda one: len(one.values)).values)
+
+
+def failures_of(library: Sequence[Measured]) -> list[tuple[Kind, str]]:
+    """Kinds and variants that are no good adapters, in the order of ``Kind``."""
+    found = {(one.kind, one.variant) for one in library if one.kind is not Kind.GOOD}
+    return sorted(found, key=lambda one: (list(Kind).index(one[0]), one[1]))
+
+
+def held_out(library: Sequence[Measured]) -> dict[str, list[Measured]]:
+    """The adapters that set nothing: the tiny base's other ranks, and the other base."""
+    return {
+        "tiny, other ranks": [one for one in library if one.base == SET_BASE and one.rank not in SET_RANKS],
+        "minilm": [one for one in library if one.base != SET_BASE],
+    }
+
+
+def _side(library: Sequence[Measured], name: str, kind: Kind, variant: str) -> int:
+    """1: failures have the larger values, -1: the smaller ones; by the adapters that may set it."""
+    chosen = [one for one in library if one.base == SET_BASE and one.rank in SET_RANKS]
+    good, bad = _values(chosen, name, kind, variant)
+    return 1 if not good or not bad or roc_area(_flat(good), _flat(bad)) >= 0.5 else -1
+
+
+def area(
+    held: Sequence[Measured], name: str, kind: Kind, variant: str, side: int
+) -> tuple[float, float, float, int, int] | None:
+    """Area, interval, number of failed adapters and of seeds; None where there are none."""
+    good, bad = _values(held, name, kind, variant)
+    if not good or not bad:
+        return None
+    signed = [{seed: [side * value for value in values] for seed, values in group.items()} for group in (good, bad)]
+    value = roc_area(*(_flat(group) for group in signed))
+    draw, drawn = random.Random(f"{SEED}/{name}/{kind}/{variant}"), []
+    for _ in range(DRAWS):
+        picked = [[group[seed] for seed in draw.choices(sorted(group), k=len(group))] for group in signed]
+        drawn.append(roc_area(*([value for values in group for value in values] for group in picked)))
+    drawn.sort()
+    low, high = drawn[round(0.025 * DRAWS)], drawn[round(0.975 * DRAWS) - 1]
+    return value, low, high, len(_flat(bad)), len(set(good) | set(bad))
+
+
+BySeed = dict[int, list[float]]
+
+
+def _values(chosen: Sequence[Measured], name: str, kind: Kind, variant: str) -> tuple[BySeed, BySeed]:
+    """Values of the good adapters of plain length and of the failed ones, by seed."""
+    good: BySeed = {}
+    bad: BySeed = {}
+    for one in chosen:
+        value = one.values.get(name)
+        if value is None:
+            continue
+        if one.kind is Kind.GOOD and not one.variant:
+            good.setdefault(one.seed, []).append(value)
+        elif (one.kind, one.variant) == (kind, variant):
+            bad.setdefault(one.seed, []).append(value)
+    return good, bad
+
+
+def _flat(group: BySeed) -> list[float]:
+    return [value for values in group.values() for value in values]
+
+
+def roc_area(good: Sequence[float], bad: Sequence[float]) -> float:
+    """Share of pairs in which the bad one is larger; ties count half (Mann and Whitney)."""
+    wins = sum((one > other) + 0.5 * (one == other) for one in bad for other in good)
+    return wins / (len(good) * len(bad))
+
+
+# --- confusion with length -------------------------------------------------------------------------
+
+
+def lengths(library: Sequence[Measured]) -> Iterator[Figure]:
+    """ROC area of every statistic for good adapters of twice the steps against those of half: mere length."""
+    for name in statistics_of(library):
+        for base in sorted({one.base for one in library}):
+            chosen = [one for one in library if one.base == base and one.kind is Kind.GOOD]
+            half, double = (
+                {one.seed: one.values[name] for one in chosen if one.variant == variant and name in one.values}
+                for variant in ("half", "double")
+            )
+            if half and double:
+                found = area(_relabelled(chosen), name, Kind.TOO_LONG, "", 1)
+                if found is not None:
+                    yield Figure(f"length/{base}/{name}", *found)
+
+
+def _relabelled(good: Sequence[Measured]) -> list[Measured]:
+    """Half the steps as the good ones, twice the steps as the failure."""
+    changes = {"half": {"variant": ""}, "double": {"kind": Kind.TOO_LONG, "variant": ""}}
+    return [one.model_copy(update=changes[one.variant]) for one in good if one.variant in changes]
+
+
+# --- the checks with their default thresholds, and calibrated --------------------------------------
+
+
+def alarms(library: Sequence[Measured]) -> Iterator[Figure]:
+    """Share of adapters that each check fails: of good ones false alarms, of the others what it finds."""
+    for where, held in held_out(library).items():
+        for check in held[0].outcomes if held else ():
+            for kind, variant in [(Kind.GOOD, ""), (Kind.GOOD, "half"), (Kind.GOOD, "double"), *failures_of(held)]:
+                chosen = [one for one in held if (one.kind, one.variant) == (kind, variant)]
+                failed = sum(one.outcomes[check] is Outcome.FAIL for one in chosen)
+                judged = sum(one.outcomes[check] is not Outcome.INSUFFICIENT for one in chosen)
+                if judged:
+                    found = wilson(failed, judged)
+                    label = f"{kind.value}{f' {variant}' if variant else ''}"
+                    seeds = len({one.seed for one in chosen})
+                    yield Figure(f"fails/{where}/{label}/{check}", found.value, found.low, found.high, judged, seeds)
+
+
+def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
+    """Leave-one-out false alarms of a calibration on the good adapters of each base and rank that has enough."""
+    limit = load_params(PROJECT_ROOT / "params.yaml").gates.max_robust_z
+    for base, rank in sorted({(one.base, one.rank) for one in library}):
+        good = [one for one in library if (one.base, one.rank, one.kind) == (base, rank, Kind.GOOD)]
+        norm = calibrate([one.report for one in good], limit)
+        if norm is not None:
+            found = wilson(norm.false_alarms, norm.adapters)
+            seeds = len({one.seed for one in good})
+            yield Figure(f"calibration/{base}/r{rank}", found.value, found.low, found.high, norm.adapters, seeds)
+
+
+# --- what people read ------------------------------------------------------------------------------
+
+
+def table(found: Sequence[Figure]) -> list[str]:
+    """Markdown: per held-out set failures by statistics, then length, checks and calibration."""
+    lines: list[str] = []
+    for group in ("area", "fails"):
+        names = [one.name.split("/") for one in found if one.name.startswith(f"{group}/")]
+        for where in dict.fromkeys(name[1] for name in names):
+            rows = list(dict.fromkeys(name[2] for name in names if name[1] == where))
+            columns = list(dict.fromkeys(name[3] for name in names if name[1] == where))
+            by_name = {one.name: one for one in found}
+            lines += [f"### {where}: {'ROC area' if group == 'area' else 'share failed'}", ""]
+            lines += [f"| | {' | '.join(rows)} |", f"| --- |{' --- |' * len(rows)}"]
+            for column in columns:
+                cells = [_cell(by_name.get(f"{group}/{where}/{row}/{column}")) for row in rows]
+                lines.append(f"| {column} | {' | '.join(cells)} |")
+            lines.append("")
+    for group, title in (("length", "Twice the steps against half, ROC area"), ("calibration", "Left-one-out alarms")):
+        lines += [f"### {title}", "", "| | value | n | seeds |", "| --- | --- | --- | --- |"]
+        chosen = [one for one in found if one.name.startswith(f"{group}/")]
+        lines += [f"| {one.name.partition('/')[2]} | {_cell(one)} | {one.n} | {one.seeds} |" for one in chosen]
+        lines.append("")
+    return lines
+
+
+def _cell(one: Figure | None) -> str:
+    if one is None:
+        return ""
+    bold = "**" if one.low >= SEPARATES and one.name.startswith("area") else ""
+    return f"{bold}{one.value:.2f}{bold} [{one.low:.2f}, {one.high:.2f}]"
+
+
+if __name__ == "__main__":
+    main()

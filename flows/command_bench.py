@@ -1,0 +1,34 @@
+"""Commands that measure what the project claims: ``bench spectra`` and ``bench grokking``.
+
+They take from minutes to an hour, go on where they stopped, and print figures with n, interval and seeds. Measurements
+of speed are commands of their own (``python -m bench.spectra``), as they need a quiet machine.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.command import JsonOption, WorkspaceOption, app, quiet_output, show
+
+bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what the project claims.")
+app.add_typer(bench_app, name="bench")
+
+QuickOption = Annotated[bool, typer.Option("--quick", help="One rank and one seed: no evidence.")]
+
+
+@bench_app.command(epilog="Example: relearn bench spectra --base tiny")
+def spectra(
+    base: Annotated[str | None, typer.Option("--base", help="tiny or minilm; without it both.")] = None,
+    quick: QuickOption = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """What spectra tell about adapters that were broken on purpose: about an hour, most of it training them."""
+    from bench.evidence import collect, figures, table
+    from bench.failures import ROOT
+
+    with quiet_output():
+        found = figures(collect(workspace / ROOT, base, quick))
+    show({"figures": [asdict(one) for one in found]}, as_json, table(found))

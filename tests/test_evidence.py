@@ -1,0 +1,101 @@
+"""The evidence counts what it says it counts: areas, sides, seeds and what was held out."""
+
+import random
+
+import pytest
+
+from bench.evidence import SET_RANKS, area, areas, calibrated, figures, held_out, lengths, roc_area, table
+from bench.failure_kinds import Kind
+from bench.spectral_statistics import Measured
+from data.report_records import Outcome
+from data.spectral_records import SpectralReport
+from models.calibration import MIN_ADAPTERS
+from tests.spectral_miniature import layer
+
+
+def member(
+    kind: Kind, value: float, *, variant: str = "", base: str = "tiny", rank: int = 4, seed: int = 1
+) -> Measured:
+    return Measured(
+        code="c", kind=kind, variant=variant, base=base, rank=rank, seed=seed, steps=100,
+        values={"size": value}, outcomes={"exploded": Outcome.FAIL if value > 10 else Outcome.PASS},
+        report=SpectralReport(
+            adapter="a", base=base, layers=(layer(rank=rank, declared_rank=rank, sigma_ratio=value),)
+        ),
+    )  # fmt: skip
+
+
+def library(gap: float) -> list[Measured]:
+    """Four ranks by six seeds of good adapters about 1 and random ones ``gap`` away."""
+    draw = random.Random(5)
+    return [
+        member(kind, 1.0 + shift + draw.random() / 10, rank=rank, seed=seed)
+        for kind, shift in ((Kind.GOOD, 0.0), (Kind.RANDOM, gap))
+        for rank in (*SET_RANKS, 4, 16)
+        for seed in range(6)
+    ]
+
+
+def test_area_is_the_share_of_pairs() -> None:
+    assert roc_area([1, 2, 3], [4, 5]) == 1.0
+    assert roc_area([4, 5], [1, 2, 3]) == 0.0
+    assert roc_area([1, 2], [1, 2]) == 0.5
+    assert roc_area([1, 3], [2]) == 0.5
+
+
+@pytest.mark.parametrize("gap", [1.0, -1.0])
+def test_a_statistic_that_separates_has_an_area_of_one_on_whichever_side(gap: float) -> None:
+    (found,) = areas(library(gap))
+    assert (found.name, found.value, found.low, found.high) == ("area/tiny, other ranks/random/size", 1.0, 1.0, 1.0)
+    assert (found.n, found.seeds) == (12, 6)
+
+
+def test_a_statistic_that_does_not_separate_has_one_half_in_its_interval() -> None:
+    (found,) = areas(library(0.0))
+    assert found.low < 0.5 < found.high
+
+
+def test_the_side_is_set_by_other_adapters_than_those_judged() -> None:
+    """Where the other ranks lie the other way round, the area is that of a wrong guess."""
+    turned = [
+        one if one.rank in SET_RANKS else member(one.kind, 9.0 - one.values["size"], rank=one.rank, seed=one.seed)
+        for one in library(1.0)
+    ]
+    (found,) = areas(turned)
+    assert found.value == 0.0
+    assert all(one.rank not in SET_RANKS for one in held_out(turned)["tiny, other ranks"])
+
+
+def test_the_interval_is_drawn_over_seeds_not_members() -> None:
+    """Ten copies of one seed say no more than one."""
+    few = [member(Kind.GOOD, 1.0 + seed / 10, seed=seed) for seed in range(4)]
+    few += [member(Kind.RANDOM, 1.15 + seed / 10, seed=seed) for seed in range(4)]
+    once, tenfold = (area(few * copies, "size", Kind.RANDOM, "", 1) for copies in (1, 10))
+    assert once is not None
+    assert tenfold is not None
+    assert once[:3] == tenfold[:3]
+
+
+def test_length_is_compared_among_good_adapters_alone() -> None:
+    chosen = [member(Kind.GOOD, 1.0, variant="half", seed=seed) for seed in range(3)]
+    chosen += [member(Kind.GOOD, 2.0, variant="double", seed=seed) for seed in range(3)]
+    chosen += [member(Kind.TOO_LONG, 0.0, seed=seed) for seed in range(3)]
+    (found,) = lengths(chosen)
+    assert (found.name, found.value, found.n) == ("length/tiny/size", 1.0, 3)
+
+
+def test_checks_are_counted_by_kind_and_calibration_by_leaving_one_out() -> None:
+    counted = {one.name: one for one in figures(library(20.0))}
+    assert counted["fails/tiny, other ranks/good/exploded"].value == 0.0
+    assert counted["fails/tiny, other ranks/random/exploded"].value == 1.0
+    enough = [member(Kind.GOOD, 1.0 + seed / 100, seed=seed) for seed in range(MIN_ADAPTERS - 1)]
+    assert list(calibrated(enough)) == []
+    (found,) = calibrated([*enough, member(Kind.GOOD, 1e6, seed=99)])
+    assert (found.value, found.n) == (1 / MIN_ADAPTERS, MIN_ADAPTERS)
+
+
+def test_the_table_shows_every_figure() -> None:
+    found = figures(library(1.0))
+    text = "\n".join(table(found))
+    assert "**1.00** [1.00, 1.00]" in text
+    assert all(part in text for part in ("random", "size", "exploded", "tiny, other ranks"))
