@@ -34,7 +34,7 @@ class Kind(StrEnum):
     """What was done to an adapter."""
 
     GOOD = "good"
-    """Trained as it should be; variants ``half`` and ``double`` for that many steps."""
+    """Trained as it should be; variants ``half`` and ``double`` for that many steps, good or not: ``made.json`` says."""
     THREE_STEPS = "three_steps"
     RATE_X20 = "rate_x20"
     RATE_X100 = "rate_x100"
@@ -55,7 +55,8 @@ class Kind(StrEnum):
     MERGED_TWICE = "merged_twice"
     """The update added twice, in float32."""
     QUANTISED = "quantised"
-    """Base and update rounded row by row to integers of the largest absolute value; variants ``int8``, ``int4``."""
+    """Base and update rounded row by row to integers of the largest absolute value; variants ``int8``,
+    ``int4``, ``int2``."""
 
 
 MERGES: tuple[tuple[Kind, str], ...] = (
@@ -63,6 +64,7 @@ MERGES: tuple[tuple[Kind, str], ...] = (
     (Kind.MERGED_TWICE, ""),
     (Kind.QUANTISED, "int8"),
     (Kind.QUANTISED, "int4"),
+    (Kind.QUANTISED, "int2"),
 )
 DERIVED: tuple[tuple[Kind, str], ...] = (
     (Kind.RANDOM, ""),

@@ -11,6 +11,7 @@ balanced one. ``members`` reads it back.
 import argparse
 import sys
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +21,9 @@ import transformers
 from peft import PeftModel
 from transformers import PreTrainedModel
 
-from bench.bases_used import BASES, Base, Recipe
+from bench.bases_used import BASES
 from bench.failure_kinds import DERIVED, Kind, Made, Member, derive, folder_name, member, weights
+from bench.failure_lessons import Base, Recipe
 from data.files import building, leftovers, read_cached, read_record, remove, write_record
 from data.report_records import Estimate
 from models.adapters import load_adapter, save_adapter
@@ -70,6 +72,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     keep_freed_memory()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     bases = [BASES[name]() for name in ([options.base] if options.base else BASES)]
