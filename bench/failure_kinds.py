@@ -34,7 +34,7 @@ class Kind(StrEnum):
     """What was done to an adapter."""
 
     GOOD = "good"
-    """Trained as it should be; variants ``half`` and ``double`` for that many steps, good or not: ``made.json`` says."""
+    """Trained as it should be; variants ``half`` and ``double`` for that many steps, good or not (``made.json``)."""
     THREE_STEPS = "three_steps"
     RATE_X20 = "rate_x20"
     RATE_X100 = "rate_x100"
