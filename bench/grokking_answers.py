@@ -13,7 +13,8 @@ from scipy.stats import rankdata
 
 from bench.grokking_announcers import Announcer, Rule, fixed, held_out
 from bench.grokking_roc import DRAWS, Array, Flags, area
-from bench.grokking_series import RIVALS, SPECTRAL, Event, Series, collapse, grokking, series
+from bench.grokking_series import RIVALS, SPECTRAL, Event, Series, collapse, grokking, series, wide_layers
+from bench.grokking_spectra import Reading
 from bench.grokking_training import Run
 from models.statistics import wilson
 
@@ -34,6 +35,8 @@ def answers(run: Run, command: str) -> list[Figure]:
     grokked, middle_S = grokking(found)
     lost = collapse(found, grokked, middle_S)
     parts: list[Figure] = [*_counts(found, grokked, lost)]
+    errors = np.array([one.sigma for one in _wide_readings(run) if one.sigma is not None])
+    parts.append(_figure("standard error of alpha, median and 5th to 95th percentile", *_spread(errors), len(errors)))
     for name, event in (("grokking", grokked), ("collapse", lost)):
         parts += _announcements(found, event, name)
     parts += [*_areas(found, grokked, lost, middle_S), *_early(found, grokked)]
@@ -62,6 +65,17 @@ def _counts(found: Series, grokked: Event, lost: Event) -> Iterator[Figure]:
         yield _figure(
             "test accuracy lost since its best, median and range", *_range(held.max(1) - held[:, -1]), len(held)
         )
+
+
+def _wide_readings(run: Run) -> Iterator[Reading]:
+    """Those of the matrices that count, of all networks and checkpoints."""
+    wide = wide_layers(run)
+    return (one for point in run.checkpoints for layer in wide for one in point.matrices[layer])
+
+
+def _spread(values: Array) -> tuple[float, float, float]:
+    median, low, high = np.quantile(values, [0.5, 0.05, 0.95])
+    return float(median), float(low), float(high)
 
 
 def _range(values: Array) -> tuple[float, float, float]:

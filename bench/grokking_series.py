@@ -62,7 +62,7 @@ def series(run: Run) -> Series:
     """The arrays of a run."""
     points, setup = run.checkpoints, run.setup
     steps = np.array([point.step for point in points], dtype=float)
-    wide = [place for place, width in enumerate(_widths(run)) if width >= FITTED]
+    wide = wide_layers(run)
     examples = np.resize(np.array(setup.examples, dtype=float), setup.stack)
     statistics = {
         "alpha": _of(points, wide, lambda reading: reading.alpha).mean(0),
@@ -80,11 +80,11 @@ def series(run: Run) -> Series:
     return Series(steps, statistics, test, train, np.arange(setup.stack) >= setup.seeds, examples)
 
 
-def _widths(run: Run) -> list[int]:
-    """Eigenvalues of each layer."""
+def wide_layers(run: Run) -> list[int]:
+    """Layers whose matrix has ``FITTED`` eigenvalues."""
     inputs, outputs = (64, 10) if run.setup.task == "digits" else (2 * run.setup.modulus, run.setup.modulus)
     sides = [inputs, *run.setup.hidden, outputs]
-    return [min(pair) for pair in itertools.pairwise(sides)]
+    return [place for place, pair in enumerate(itertools.pairwise(sides)) if min(pair) >= FITTED]
 
 
 def _of(points: tuple[Checkpoint, ...], layers: list[int], read: Callable[[Reading], float | None]) -> Array:

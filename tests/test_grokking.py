@@ -8,7 +8,7 @@ import torch
 
 from bench.grokking import SETUPS, figures
 from bench.grokking_announcers import Rule, fixed, held_out
-from bench.grokking_roc import area
+from bench.grokking_roc import Array, area
 from bench.grokking_series import Event, Series, collapse, grokking
 from bench.grokking_spectra import eigenvalues, read_matrix, shuffled, traps
 from bench.grokking_training import Setup, begin, checkpoint_steps, lessons, step, train
@@ -86,9 +86,7 @@ def test_a_resumed_run_ends_in_the_bits_of_an_undisturbed_one(tmp_path: Path) ->
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     list(train(DIGITS, 150, whole))
     list(train(DIGITS, 40, parts))
-    stopped = train(DIGITS, 150, parts)
-    next(stopped)
-    stopped.close()
+    next(train(DIGITS, 150, parts))
     list(train(DIGITS, 150, parts))
     for name in ("records.json", "state.safetensors"):
         assert (parts / name).read_bytes() == (whole / name).read_bytes()
@@ -141,13 +139,18 @@ def test_checkpoints_are_evenly_spaced_and_never_doubled() -> None:
 # --- what happened ---------------------------------------------------------------------------------
 
 
+def doubling(T: int) -> Array:
+    """Steps 1, 2, 4, ... of T checkpoints."""
+    return np.array([2.0**place for place in range(T)])
+
+
 def made(test: list[list[float]], control: int = 0) -> Series:
     """Networks that have memorised from the second checkpoint on."""
     test_ST = np.array(test)
     S, T = test_ST.shape
     train_ST = np.ones((S, T))
     train_ST[:, 0] = 0.5
-    return Series(2.0 ** np.arange(T), {}, test_ST, train_ST, np.arange(S) >= S - control, np.full(S, 10.0))
+    return Series(doubling(T), {}, test_ST, train_ST, np.arange(S) >= S - control, np.full(S, 10.0))
 
 
 def test_grokking_and_collapse_are_found_where_they_are() -> None:
@@ -211,7 +214,7 @@ def test_too_few_pairs_give_no_area() -> None:
 
 
 def test_an_announcer_is_timely_before_its_event_and_an_alarm_without_one() -> None:
-    steps = 2.0 ** np.arange(8)
+    steps = doubling(8)
     event = Event(np.array([5, 5, 5, -1, -1]), np.array([1, 1, 1, 1, 1]))
     scores = np.zeros((5, 8))
     scores[0, 4:] = 1.0  # one octave before
@@ -227,7 +230,7 @@ def test_an_announcer_is_timely_before_its_event_and_an_alarm_without_one() -> N
 
 
 def test_a_level_found_on_one_half_is_judged_on_the_other() -> None:
-    steps = 2.0 ** np.arange(8)
+    steps = doubling(8)
     event = Event(np.array([6, 4, 6, 4, 6, 4, -1, -1]), np.full(8, 1))
     places = np.arange(8)[None, :]
     ahead = np.where(event.at_S[:, None] >= 0, places - event.at_S[:, None], -9.0)
