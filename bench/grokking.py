@@ -2,7 +2,7 @@
 
     python -m bench.grokking --task digits --seeds 16 --steps 1000000 --out /tmp/digits
 
-Small networks are trained far beyond the point where they know their examples by heart (bench/grokking_training.py). At
+Small networks are trained far beyond the point where they know their examples by heart (bench/grokking_lessons.py). At
 steps evenly spaced on a logarithmic axis the exponent alpha and the correlation traps of every weight are read, as
 WeightWatcher's authors read them in "Grokking and Generalization Collapse: Insights from HTSR theory" (Prakash and
 Martin, arXiv 2506.04434), and held against plainer announcers (bench/grokking_answers.py).
@@ -22,13 +22,18 @@ from typing import Any
 import torch
 
 from bench.grokking_answers import answers
+from bench.grokking_lessons import Setup
 from bench.grokking_picture import draw
-from bench.grokking_training import Checkpoint, Setup, resumed, train
+from bench.grokking_training import Checkpoint, resumed, train
 from data.files import write_json
 
 SETUPS = {
     "digits": Setup(
         task="digits", seeds=16, controls=8, seed=1, examples=(200,), hidden=(64, 64), scale=8.0, rate=2e-3, decay=0.0,
+        batch=40,
+    ),
+    "digits-long": Setup(
+        task="digits", seeds=16, controls=8, seed=1, examples=(200,), hidden=(64, 64), scale=6.0, rate=5e-3, decay=0.0,
         batch=40,
     ),
     "modular": Setup(
@@ -40,8 +45,9 @@ SETUPS = {
         rate=4e-3, decay=0.0, batch=256,
     ),
 }  # fmt: skip
-"""Setups that grok within minutes; ``modular-free`` has no weight decay."""
-STEPS = {"digits": 1_048_576, "modular": 32_768, "modular-free": 32_768}
+"""Setups that grok within minutes. ``digits-long`` goes through the same faster, so as to come further past it;
+``modular-free`` has no weight decay."""
+STEPS = {"digits": 262_144, "digits-long": 524_288, "modular": 32_768, "modular-free": 32_768}
 
 
 def main() -> None:

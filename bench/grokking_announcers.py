@@ -64,10 +64,12 @@ def best_rule(scores_ST: Array, steps_T: Array, event: Event, among_S: Flags) ->
     return best[len(best) // 2]
 
 
-def _worth(scores_ST: Array, steps_T: Array, event: Event, among_S: Flags, rule: Rule) -> float:
+def _worth(scores_ST: Array, steps_T: Array, event: Event, among_S: Flags, rule: Rule) -> tuple[float, float]:
+    """Timely less alarms; among equals the one that is more often timely, as one that never fires is worth 0 too."""
     timely, alarm, _ = judge(scores_ST, steps_T, event, rule)
     with_it, without = among_S & event.happened, among_S & event.possible & ~event.happened
-    return float(timely[with_it].mean()) - (float(alarm[without].mean()) if without.any() else 0.0)
+    found = float(timely[with_it].mean())
+    return found - (float(alarm[without].mean()) if without.any() else 0.0), found
 
 
 def held_out(scores_ST: Array, steps_T: Array, event: Event) -> Announcer | None:

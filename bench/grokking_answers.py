@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from bench.grokking_announcers import Announcer, Rule, fixed, held_out
 from bench.grokking_roc import DRAWS, Array, Flags, area
@@ -36,6 +35,7 @@ def answers(run: Run, command: str) -> list[Figure]:
     lost = collapse(found, grokked, middle_S)
     parts: list[Figure] = [*_counts(found, grokked, lost)]
     errors = np.array([one.sigma for one in _wide_readings(run) if one.sigma is not None])
+    parts += _late(found, grokked)
     parts.append(_figure("standard error of alpha, median and 5th to 95th percentile", *_spread(errors), len(errors)))
     for name, event in (("grokking", grokked), ("collapse", lost)):
         parts += _announcements(found, event, name)
@@ -65,6 +65,24 @@ def _counts(found: Series, grokked: Event, lost: Event) -> Iterator[Figure]:
         yield _figure(
             "test accuracy lost since its best, median and range", *_range(held.max(1) - held[:, -1]), len(held)
         )
+
+
+def _late(found: Series, memorised: Event) -> Iterator[Figure]:
+    """What the claimed signs of a collapse look like at the end, and how test accuracy went on after them."""
+    places = np.arange(len(found.steps_T))[None, :]
+    trapped = (found.statistics["traps"] >= 1) & memorised.possible[:, None] & (places >= memorised.since_S[:, None])
+    for labels, chosen in (("true labels", ~found.control_S), ("random labels", found.control_S)):
+        if not chosen.any():
+            continue
+        for name in ("alpha", "least alpha"):
+            last = found.statistics[name][chosen, -1]
+            yield _figure(f"{labels}, {name} at the end, median and range", *_range(last), len(last))
+        share = wilson(int(trapped[chosen].any(1).sum()), int(chosen.sum()))
+        yield _figure(f"{labels}, a trap since memorisation", share.value, share.low, share.high, share.n)
+    seen = trapped.any(1) & ~found.control_S
+    if seen.any():
+        gained = found.test_ST[seen, -1] - found.test_ST[seen, trapped[seen].argmax(1)]
+        yield _figure("test accuracy gained since the first trap, median and range", *_range(gained), len(gained))
 
 
 def _wide_readings(run: Run) -> Iterator[Reading]:
@@ -173,10 +191,16 @@ def _early(found: Series, grokked: Event) -> Iterator[Figure]:
 
 
 def _rank_correlation(one: Array, other: Array, groups: Array) -> float:
-    ranks = [rankdata(_centred(values, groups)) for values in (one, other)]
-    if any(np.ptp(rank) == 0 for rank in ranks):
+    first, second = (_ranks(_centred(values, groups)) for values in (one, other))
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _ranks(values: Array) -> Array:
+    """Ties share the mean of their ranks."""
+    ranks: Array = (values[:, None] > values).sum(1) + (values[:, None] == values).sum(1) / 2.0
+    return ranks
 
 
 def _centred(values: Array, groups: Array) -> Array:

@@ -8,10 +8,11 @@ import torch
 
 from bench.grokking import SETUPS, figures
 from bench.grokking_announcers import Rule, fixed, held_out
+from bench.grokking_lessons import Setup, lessons
 from bench.grokking_roc import Array, area
 from bench.grokking_series import Event, Series, collapse, grokking
 from bench.grokking_spectra import eigenvalues, read_matrix, shuffled, traps
-from bench.grokking_training import Setup, begin, checkpoint_steps, lessons, step, train
+from bench.grokking_training import begin, checkpoint_steps, step, train
 from data.errors import InputError
 
 DIGITS = SETUPS["digits"].model_copy(update={"seeds": 3, "controls": 1, "examples": (60, 80), "hidden": (48, 40)})
