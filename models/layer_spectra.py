@@ -11,7 +11,7 @@ from torch import Tensor
 from data.spectral_records import LayerSpectrum, Spectrum, SpectrumStatus, Update
 from models.eigenvalues import LowRank, dense_eigenvalues
 from models.intruders import intruders
-from models.random_matrix import null_share
+from models.random_matrix import null_share, singular_edge
 from models.spectrum import DEFAULT, Analysis, describe, randomised, sides
 
 _BLOCK_ENTRIES = 4_000_000
@@ -47,7 +47,7 @@ def update_spectrum(
         how: what is computed.
         kind: lora, prefix, memory or delta.
         declared_rank: what the adapter's configuration says.
-        rounding: variance of the error of one entry of the update (models.eigenvalues.rounding_variance).
+        rounding: largest eigenvalue that rounding makes by itself (models.eigenvalues.rounding_edge).
     """
     rows, columns = update.shape
     N, M = max(rows, columns), min(rows, columns)
@@ -78,16 +78,21 @@ def update_spectrum(
 
 def _measured(update: LowRank | Tensor, weight: Tensor, found: Spectrum, how: Analysis) -> Update | None:
     """The update beside its base; None where the base's entries do not differ, so that there is no measure."""
-    spread = float(weight.double().std(correction=0))
-    if not spread > 0.0:
+    edge = singular_edge(weight)
+    if edge is None:
         return None
-    rows, columns = weight.shape[:2]
-    edge = spread * (math.sqrt(rows) + math.sqrt(columns))
     return Update(
         survives_bf16=_survives_bf16(update, weight),
         sigma_ratio=math.sqrt(found.spectral_norm) / edge,
-        intruders=intruders(weight.float(), weight.float() + _rows(update, 0, rows)) if how.intruders else None,
+        intruders=intruders(weight, weight.double() + _whole(update)) if how.intruders else None,
     )
+
+
+def _whole(update: LowRank | Tensor) -> Tensor:
+    """In float64, where no product overflows that has a finite spectrum."""
+    if isinstance(update, LowRank):
+        return update.B.double() @ update.A.double() * update.scale
+    return update.double()
 
 
 def _rows(update: LowRank | Tensor, start: int, stop: int) -> Tensor:

@@ -19,17 +19,35 @@ from torch import Tensor
 
 Vector = npt.NDArray[np.float64]
 
+_BLOCK_ENTRIES = 4_000_000
+"""Entries of a weight held at once in float64 (32 MB)."""
 _NULL_DRAWS = 400
-_NULL_SIDE = 512
-"""Larger square cores are simulated at this size with the same N / M: shares depend on that alone."""
-_NULL_ENTRIES = 4_000_000
-"""Entries of the simulated cores of one null (32 MB); fewer draws where they are larger, at least 16."""
+_NULL_SIDE = 256
+"""Larger square cores are simulated at this size with the same N / M: shares depend on that alone, but for some 0.001,
+by which the simulated ones are lower."""
+_NULL_ENTRIES = 2_000_000
+"""Entries of the simulated cores of one null (16 MB); fewer draws where they are larger, at least 30."""
 _NULL_SEED = 20240601
 
 
 def noise_edge(mean: float, N: int, M: int) -> float:
     """Upper edge of the eigenvalues of a matrix (N, M) of independent entries whose eigenvalues have this mean."""
     return mean * (1.0 + math.sqrt(M / N)) ** 2
+
+
+def singular_edge(weight: Tensor) -> float | None:
+    """Where singular values of a matrix of independent entries as spread as those of ``weight`` (rows, columns) end.
+
+    In float64, a block of rows at a time. None where the entries do not differ, or are not finite, so that there is no
+    measure.
+    """
+    blocks = torch.split(weight, max(1, _BLOCK_ENTRIES // max(1, weight.shape[1])))
+    mean = sum(float(block.sum(dtype=torch.float64)) for block in blocks) / max(1, weight.numel())
+    squares = sum(float((block.double() - mean).square().sum()) for block in blocks)
+    spread = math.sqrt(squares / max(1, weight.numel())) if math.isfinite(squares) else 0.0
+    if spread <= abs(mean) * 1e-12:
+        return None
+    return spread * (math.sqrt(weight.shape[0]) + math.sqrt(weight.shape[1]))
 
 
 def shuffled(weight: Tensor, seed: int) -> Tensor:
@@ -116,12 +134,12 @@ def null_effective_ranks(N: int, M: int, rank: int) -> tuple[float, ...]:
     full = rank >= M
     side = min(rank, M, _NULL_SIDE)
     scale = side / min(rank, M)
-    draws = max(16, min(_NULL_DRAWS, _NULL_ENTRIES // side**2))
+    draws = min(_NULL_DRAWS, _NULL_ENTRIES // side**2)
     random = np.random.default_rng([_NULL_SEED, N, M, rank])
     core = _bartlett(random, draws, round(max(N, M) * scale), side)
     if not full:
         core = core @ _bartlett(random, draws, round(min(N, M) * scale), side).transpose(0, 2, 1)
-    values = np.linalg.svd(core, compute_uv=False) ** 2
+    values = np.linalg.eigvalsh(core.transpose(0, 2, 1) @ core)
     return tuple(sorted(effective_rank(one) / side for one in values))
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.powerlaw import MIN_EIGENVALUES, fit_power_law
+from models import powerlaw
+from models.powerlaw import INTERVAL_Z, MIN_EIGENVALUES, fit_power_law
 
 
 def _sample(alpha: float, n: int, seed: int = 0) -> npt.NDArray[np.float64]:
@@ -98,3 +99,69 @@ def test_a_large_spectrum_is_fitted_in_blocks(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_what_cannot_be_fitted_is_none(values: list[float]) -> None:
     assert fit_power_law(values) is None
+
+
+# --- the interval, and the pruned search -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("alpha", [1.8, 2.5, 4.0])
+def test_the_interval_holds_the_truth_at_its_rate(alpha: float) -> None:
+    """95 % with the choice of xmin counted in; fewer than 275 of 300 would have a chance of 1 in 100."""
+    fits = [fit_power_law(_sample(alpha, 200, seed)) for seed in range(300)]
+    held = sum(fit is not None and fit.low <= alpha <= fit.high for fit in fits)
+    assert held >= 275
+    assert held < 300, "an interval that always holds the truth is too wide to say anything"
+
+
+def test_the_interval_lies_around_alpha_and_narrows() -> None:
+    widths = []
+    for n in (50, 500, 5000):
+        fit = fit_power_law(_sample(2.5, n, 4))
+        assert fit is not None
+        assert 1.0 < fit.low < fit.alpha < fit.high
+        widths.append((fit.high - fit.low) / (2.0 * INTERVAL_Z * fit.sigma))
+    assert widths == pytest.approx([1.0] * 3, abs=0.05)
+
+
+SPECTRA = st.one_of(
+    st.lists(st.floats(1e-30, 1e30), min_size=MIN_EIGENVALUES, max_size=120),
+    st.lists(st.sampled_from([1.0, 2.0, 2.0 + 1e-12, 3.0, 1e9]), min_size=MIN_EIGENVALUES, max_size=120),
+    st.builds(lambda alpha, n, seed: _sample(alpha, n, seed).tolist(), st.floats(1.05, 8.0),
+              st.integers(MIN_EIGENVALUES, 400), st.integers(0, 10_000)),
+    st.builds(lambda n, digits: np.round(_sample(2.0, n, n), digits).tolist(), st.integers(20, 400), st.integers(0, 2)),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(SPECTRA)
+def test_leaving_candidates_out_changes_no_bit(values: list[float]) -> None:
+    pruned = fit_power_law(values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.powerlaw._FIRST", len(values))
+        assert fit_power_law(values) == pruned
+
+
+def test_candidates_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = []
+    whole = powerlaw._distance
+    monkeypatch.setattr(powerlaw, "_distance", lambda *given: judged.append(given) or whole(*given))  # type: ignore[func-returns-value]
+    assert fit_power_law(_sample(2.5, 2000, 3)) is not None
+    assert len(judged) < 400
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(-6.0, 6.0), st.integers(0, 1000))
+def test_a_million_times_larger_or_smaller_is_the_same_tail(power: float, seed: int) -> None:
+    sample = _sample(2.2, 150, seed)
+    fit, scaled = fit_power_law(sample), fit_power_law(sample * 10.0**power)
+    assert fit is not None
+    assert scaled is not None
+    assert scaled.tail == fit.tail
+    assert [scaled.alpha, scaled.low, scaled.high] == pytest.approx([fit.alpha, fit.low, fit.high], rel=1e-9)
+
+
+def test_what_lies_below_the_floor_is_left_out() -> None:
+    sample = np.sort(_sample(2.5, 300, 8))
+    fit = fit_power_law(sample, float(sample[99]))
+    assert fit == fit_power_law(sample[100:])
+    assert fit_power_law(sample, float(sample[-MIN_EIGENVALUES])) is None
