@@ -17,12 +17,19 @@ from torch import Tensor
 from data.errors import InputError
 from data.files import read_json
 from models.eigenvalues import LowRank, kind_of
-from models.weights import Tensors
+from models.weights import Tensors, read_weight
 
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")
 _FAMILIES = {"LORA": "lora", "PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prefix", "TRAINABLE_TOKENS": "memory"}
 """Kinds of adapter by PEFT's name for them."""
+_VARIANTS = (
+    "use_dora", "use_qalora", "use_bdlora", "kasa_config", "monteclora_config", "arrow_config", "target_parameters",
+    "layer_replication",
+)  # fmt: skip
+"""Settings under which the update of a weight is not scale * B A of its own two factors."""
+_INITS = ("pissa", "corda", "olora", "loftq", "lora_ga")
+"""Beginnings that take the first factors out of the base's own weights."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,8 @@ class AdaptedLayer:
     """What the configuration says; None where it says nothing."""
     transposed: bool = False
     """The base stores this weight as (in, out)."""
+    rows: tuple[int, ...] = ()
+    """The rows of the base's weight in whose place those of a memory stand; empty: the configuration does not say."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -50,14 +59,34 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "adapter_config.json"
     config: Any = read_json(path)
     family = _FAMILIES.get(str(config.get("peft_type"))) if isinstance(config, dict) else None
-    if family is None or (family == "lora" and not isinstance(config.get("lora_alpha"), int | float)):
+    if family is None or (family == "lora" and not _scales(config)):
         raise InputError(
             f"{path} does not describe an adapter that can be read here ({', '.join(_FAMILIES)}). "
             "Name the folder that training wrote."
         )
-    if config.get("use_dora"):
-        raise InputError(f"{path} uses use_dora, where the update is not scale * B A. Train plain LoRA.")
+    variant = next((name for name in _VARIANTS if config.get(name)), None)
+    if variant is not None:
+        raise InputError(f"{path} uses {variant}, where the update is not scale * B A. Train plain LoRA.")
+    start = str(config.get("init_lora_weights")).lower()
+    if start.startswith(_INITS):
+        raise InputError(
+            f"{path} began from {start}, which moves a part of the base's weights into the factors, so that they are "
+            "no update of the base. Save it as plain LoRA (path_initial_model_for_weight_conversion)."
+        )
     return dict(config)
+
+
+def _scales(config: dict[str, Any]) -> bool:
+    """Whether alpha and the patterns of names are what they must be."""
+    try:
+        for pattern in ("rank_pattern", "alpha_pattern"):
+            for key, value in (config.get(pattern) or {}).items():
+                re.compile(key)
+                float(value)
+    except (re.error, AttributeError, TypeError, ValueError):
+        return False
+    alpha = config.get("lora_alpha")
+    return isinstance(alpha, int | float) and not isinstance(alpha, bool)
 
 
 def adapted_layers(folder: Path, tensors: Tensors) -> Iterator[AdaptedLayer]:
@@ -69,18 +98,19 @@ def adapted_layers(folder: Path, tensors: Tensors) -> Iterator[AdaptedLayer]:
     config = read_config(folder)
     family = _FAMILIES[config["peft_type"]]
     names = tensors.names()
+    if not names:
+        raise InputError(f"{folder} holds no tensor. Train it again.")
     if family == "prefix":
         yield from _prefixes(config, tensors, folder)
         return
     pairs = _pairs(names, folder) if family == "lora" else {}
     for layer, sides in pairs.items():
-        yield _lora(layer, sides, tensors, config)
-    paired = {name for sides in pairs.values() for name in sides.values()}
+        yield _lora(layer, sides, tensors, config, folder)
+    known = {name for sides in pairs.values() for name in sides.values()}
+    known |= {f"{layer}.base_layer.weight" for layer in pairs}  # of an embedding PEFT saves the base's weight, too
     for name in names:
-        if name not in paired and len(tensors.shape(name)) >= 2:
-            yield _whole(name, tensors, folder)
-    if not names:
-        raise InputError(f"{folder} holds no tensor. Train it again.")
+        if name not in known and len(tensors.shape(name)) >= 2:
+            yield _whole(name, tensors, config, folder)
 
 
 def _pairs(names: list[str], folder: Path) -> dict[str, dict[str, str]]:
@@ -96,10 +126,10 @@ def _pairs(names: list[str], folder: Path) -> dict[str, dict[str, str]]:
     return found
 
 
-def _lora(layer: str, sides: dict[str, str], tensors: Tensors, config: dict[str, Any]) -> AdaptedLayer:
-    A, B = (tensors.tensor(sides[side]).flatten(1) for side in "AB")
+def _lora(layer: str, sides: dict[str, str], tensors: Tensors, config: dict[str, Any], folder: Path) -> AdaptedLayer:
+    A, B = (read_weight(sides[side], tensors, str(folder)).flatten(1) for side in "AB")
     module = layer.removeprefix(_PREFIX)
-    if A.shape[0] == 0 or A.shape[0] != B.shape[1]:
+    if 0 in (*A.shape, *B.shape) or A.shape[0] != B.shape[1]:
         raise InputError(
             f"The factors of {module} are A {tuple(A.shape)} and B {tuple(B.shape)}; they must be (r, in) "
             "and (out, r). Train it again."
@@ -127,21 +157,38 @@ def _patterned(config: dict[str, Any], pattern: str, module: str, otherwise: Any
     return otherwise
 
 
-def _whole(name: str, tensors: Tensors, folder: Path) -> AdaptedLayer:
+def _whole(name: str, tensors: Tensors, config: dict[str, Any], folder: Path) -> AdaptedLayer:
     """What PEFT saves beside factors: trained rows of an embedding, or a module that was trained whole."""
     module = name.removeprefix(_PREFIX)
-    if "trainable_tokens_delta" in name:
-        return AdaptedLayer(module.split(".trainable_tokens_delta")[0], "memory", tensors.tensor(name))
+    if name.endswith(".trainable_tokens_delta"):
+        module = re.sub(r"(\.token_adapter)?\.trainable_tokens_delta$", "", module)
+        return AdaptedLayer(module, "memory", _matrix(name, tensors, folder), rows=_rows(config, module))
     if not name.endswith(".weight") or kind_of(name, tensors.shape(name)) is None or "lora_" in name:
         raise InputError(f"{folder} holds {name}; expected lora_A and lora_B, or whole weights. Train plain LoRA.")
-    return AdaptedLayer(module.removesuffix(".weight"), "delta", tensors.tensor(name))
+    return AdaptedLayer(module.removesuffix(".weight"), "delta", read_weight(name, tensors, str(folder)))
+
+
+def _rows(config: dict[str, Any], module: str) -> tuple[int, ...]:
+    """The tokens whose rows of an embedding were trained, as far as the configuration says."""
+    given = config.get("token_indices") or config.get("trainable_token_indices")
+    if isinstance(given, dict):
+        given = next((rows for key, rows in given.items() if f".{module}".endswith(f".{key}")), None)
+    if not isinstance(given, list) or not all(isinstance(row, int) for row in given):
+        return ()
+    return tuple(given)
+
+
+def _matrix(name: str, tensors: Tensors, folder: Path) -> Tensor:
+    if len(tensors.shape(name)) != 2 or 0 in tensors.shape(name):
+        raise InputError(f"{folder} holds {name} of shape {tensors.shape(name)}; expected a matrix. Train it again.")
+    return read_weight(name, tensors, str(folder))
 
 
 def _prefixes(config: dict[str, Any], tensors: Tensors, folder: Path) -> Iterator[AdaptedLayer]:
     """The prompt embeddings of a prefix, per layer keys and values; of a prompt, the one matrix that there is."""
-    if "prompt_embeddings" not in tensors or len(tensors.shape("prompt_embeddings")) != 2:
-        raise InputError(f"{folder} holds no matrix prompt_embeddings, which a prefix consists of. Train it again.")
-    whole = tensors.tensor("prompt_embeddings")
+    if "prompt_embeddings" not in tensors:
+        raise InputError(f"{folder} holds no tensor prompt_embeddings, which a prefix consists of. Train it again.")
+    whole = _matrix("prompt_embeddings", tensors, folder)
     layers = config.get("num_layers") if config["peft_type"] == "PREFIX_TUNING" else None
     if not isinstance(layers, int) or layers < 1:
         yield AdaptedLayer("prompt_embeddings", "prefix", whole)

@@ -2,7 +2,12 @@
 
 A weight's are those of its smaller Gram matrix. An update scale * B A with B (out, r) and A (r, in) has those of the
 r x r matrix L^T (A A^T) L * scale^2 with L L^T = B^T B (Cholesky), so that its exact spectrum costs two Gram matrices
-of the rank's size and never an (out, in) matrix. A convolution is one matrix per place of its kernel, pooled.
+of the rank's size and never an (out, in) matrix. Where the factors nearly cancel each other, squares would lose the
+digits that are left; the triangular factors of both (QR) keep them. A convolution is one matrix per place of its
+kernel, pooled.
+
+Squares of float32 leave its range from 1e19 on and below 1e-19: such a matrix is computed in float64, whatever was
+asked for.
 """
 
 import math
@@ -11,10 +16,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_DIGITS = {torch.bfloat16: 8, torch.float16: 11, torch.float32: 24}
-"""Significant bits of the number types whose rounding a difference of two checkpoints would show."""
+_ROUNDED = (torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
+"""Number types whose rounding a difference of two checkpoints would show."""
+_CANCELLED = 100.0
+"""How far the product of two factors may fall short of what r^2 of their traces allow before QR takes over."""
 _CONV_KERNEL = 31
-"""A longer last side of a three-dimensional tensor is no kernel: such a tensor is a stack of matrices."""
+"""A longer last side of a three-dimensional tensor is no kernel: such a tensor is a stack of matrices (experts)."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,29 @@ class LowRank:
         return product
 
     def eigenvalues(self, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Tensor:
-        """All min(out, in, r) of them, ascending; NaN where a factor is not finite or they overflow."""
+        """All min(out, in, r) of them, ascending; NaN where a factor is not finite or they overflow.
+
+        In float64 where ``dtype`` cannot hold their squares.
+        """
         A, B = (factor.to(device, dtype) for factor in (self.A, self.B))
-        core = _core(B.T @ B, A @ A.T) * self.scale**2
+        gram_A, gram_B = A @ A.T, B.T @ B
+        core = _core(gram_B, gram_A) * self.scale**2
+        if dtype is not torch.float64 and not _in_range(gram_A, gram_B, core):
+            return self.eigenvalues(torch.float64, device)
         if not torch.isfinite(core).all():
             return core.new_full((1,), math.nan)
         values: Tensor = torch.linalg.eigvalsh(core)
+        allowed = gram_A.trace() * gram_B.trace() * (self.scale / self.rank) ** 2
+        if allowed > _CANCELLED * values[-1]:
+            values = self._singular_values(A, B).square().flip(0)
         return values[-min(*self.shape, self.rank) :]
+
+    def _singular_values(self, A: Tensor, B: Tensor) -> Tensor:
+        """Descending, as exact as the factors: they are never squared."""
+        triangles = (torch.linalg.qr(factor, mode="r").R for factor in (B, A.T))
+        core = next(triangles) @ next(triangles).T * self.scale
+        values: Tensor = torch.linalg.svdvals(core)
+        return values
 
 
 def _core(gram_B: Tensor, gram_A: Tensor) -> Tensor:
@@ -64,14 +87,33 @@ def _core(gram_B: Tensor, gram_A: Tensor) -> Tensor:
     return core
 
 
+def _in_range(*grams: Tensor) -> bool:
+    """Whether squares neither left the range of their number type nor came so near its end that digits are missing."""
+    largest = [float(gram.diagonal().abs().max()) for gram in grams if gram.numel()]
+    kind = torch.finfo(grams[0].dtype)
+    return all(kind.tiny / kind.eps < one < math.inf for one in largest)
+
+
 def dense_eigenvalues(weight: Tensor, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Tensor:
-    """All of them, ascending, of every matrix of ``weight``, pooled; NaN where it is not finite or they overflow."""
-    found = [_gram_eigenvalues(matrix.to(device, dtype)) for matrix in matrices(weight)]
+    """All of them, ascending, of every matrix of ``weight``, pooled; NaN where it is not finite or they overflow.
+
+    In float64 where ``dtype`` cannot hold their squares.
+    """
+    found = []
+    for matrix in matrices(weight):
+        gram = _gram(matrix.to(device, dtype))
+        if dtype is not torch.float64 and not _in_range(gram):
+            return dense_eigenvalues(weight, torch.float64, device)
+        found.append(_gram_eigenvalues(gram))
     return found[0] if len(found) == 1 else torch.cat(found).sort().values
 
 
-def _gram_eigenvalues(matrix: Tensor) -> Tensor:
-    gram = matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+def _gram(matrix: Tensor) -> Tensor:
+    """The smaller of the two."""
+    return matrix.T @ matrix if matrix.shape[0] >= matrix.shape[1] else matrix @ matrix.T
+
+
+def _gram_eigenvalues(gram: Tensor) -> Tensor:
     if not torch.isfinite(gram).all():
         return gram.new_full((1,), math.nan)
     values: Tensor = torch.linalg.eigvalsh(gram)
@@ -93,25 +135,33 @@ def matrices(weight: Tensor) -> list[Tensor]:
 
 
 def kind_of(name: str, shape: tuple[int, ...]) -> str | None:
-    """What a tensor of a model is; None where it has no spectrum or is a stack of matrices."""
-    if len(shape) == 2:
+    """What a tensor of a model is, of a stack what each of its matrices is; None where it has no spectrum."""
+    sides = shape[1:] if is_stack(name, shape) else shape
+    if len(sides) == 2 and (len(shape) == 2 or min(sides) > 1):
         return "embedding" if "embed" in name or name.endswith(("wte.weight", "wpe.weight")) else "linear"
-    if len(shape) == 3 and shape[2] <= _CONV_KERNEL:
-        return "conv1d"
-    return "conv2d" if len(shape) == 4 else None
+    return f"conv{len(shape) - 2}d" if len(sides) > 2 else None
 
 
-def rounding_variance(weight: Tensor) -> float:
-    """Variance of one entry's error when weights like these are rounded to their own number type; 0 for 64 bits.
+def is_stack(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor holds one matrix per expert, or several of another kind, and is no convolution."""
+    return len(shape) == 3 and ("expert" in name or shape[2] > _CONV_KERNEL)
 
-    Half a unit in the last place either way, each error equally likely: unit^2 / 12, averaged over the entries.
+
+def rounding_edge(weight: Tensor) -> float:
+    """Largest eigenvalue that rounding ``weight`` (rows, columns) to its number type makes by itself; 0 for 64 bits.
+
+    Each error is equally likely within half a unit in the last place either way, so that its variance is unit^2 / 12.
+    Independent entries of different variances have singular values up to the root of the largest row's sum of them plus
+    the root of the largest column's (Bandeira and van Handel 2016), which is the edge of Marchenko and Pastur where all
+    are alike.
     """
-    digits = _DIGITS.get(weight.dtype)
-    if digits is None:
+    if weight.dtype not in _ROUNDED:
         return 0.0
-    entries = weight.float().abs().flatten()
-    entries = entries[entries > 0]
-    if entries.numel() == 0:
+    kind = torch.finfo(weight.dtype)
+    entries = weight.float().abs()
+    units = torch.exp2(torch.frexp(entries.clamp_min(kind.smallest_normal)).exponent - 1.0) * kind.eps * (entries > 0)
+    largest = float(units.max()) if units.numel() else 0.0
+    if largest == 0.0:
         return 0.0
-    units = torch.exp2(torch.floor(torch.log2(entries)) - (digits - 1))
-    return float((units.double() ** 2).mean()) / 12.0
+    variances = (units / largest).square() / 12.0
+    return (largest * float(variances.sum(1).max().sqrt() + variances.sum(0).max().sqrt())) ** 2

@@ -6,6 +6,7 @@ One layer is in memory at a time. Equal input gives equal bits, on one machine w
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,10 @@ from data.errors import InputError
 from data.files import digest_tree
 from data.spectral_records import LayerSpectrum, SpectralReport
 from models.adapter_updates import AdaptedLayer, adapted_layers
-from models.eigenvalues import LowRank, kind_of, rounding_variance
+from models.eigenvalues import LowRank, is_stack, kind_of, rounding_edge
 from models.layer_spectra import update_spectrum, weight_spectrum
 from models.spectrum import DEFAULT, Analysis
-from models.weights import Held, Tensors, is_adapter, opened, weight_of
+from models.weights import Held, Tensors, adapter_file, is_adapter, opened, read_weight, weight_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _POSITIONS = ("position_ids", "attn.bias", "attn.masked_bias")
 """Ends of the names of tensors that are tables of the architecture and were never trained."""
 
+Source = str | Path | torch.nn.Module | Mapping[str, Tensor]
+"""A model: its folder or file, a module, or a state dict."""
 Step = Callable[[int, int, str], None]
 """Called before each layer: how many are done, how many there are, its name."""
 
@@ -55,91 +58,146 @@ def adapter_report(
 
 
 def layer_spectra(
-    path: Path, base: Path | None = None, how: Analysis = DEFAULT, step: Step = _silent
+    model: Source, base: Source | None = None, how: Analysis = DEFAULT, step: Step = _silent
 ) -> Iterator[LayerSpectrum]:
-    """The layers of whatever lies at ``path``: an adapter, a model, or its difference from the model at ``base``.
+    """The layers of an adapter, of a model, or of its difference from ``base``.
 
     Raises:
         InputError: nothing there that can be read, or it does not fit the base.
     """
     with contextlib.ExitStack() as stack:
-        below = stack.enter_context(opened(base)) if base is not None else None
-        if is_adapter(path):
-            tensors = stack.enter_context(opened(path / "adapter_model.safetensors"))
-            yield from _of_adapter(path, tensors, below, str(base), how, step)
+        below = stack.enter_context(_opened(base)) if base is not None else None
+        if isinstance(model, str | Path) and is_adapter(Path(model)):
+            tensors = stack.enter_context(opened(adapter_file(Path(model))))
+            yield from _of_adapter(Path(model), tensors, below, _named(base), how, step)
         else:
-            yield from _of_model(stack.enter_context(opened(path)), below, str(path), how, step)
+            yield from _of_model(stack.enter_context(_opened(model)), below, _named(model), how, step)
+
+
+def _opened(source: Source) -> contextlib.AbstractContextManager[Tensors]:
+    if isinstance(source, str | Path):
+        return opened(Path(source))
+    return contextlib.nullcontext(Held(source.state_dict() if isinstance(source, torch.nn.Module) else source))
+
+
+def _named(source: Source | None) -> str:
+    """What errors call it."""
+    return str(source) if isinstance(source, str | Path) else type(source).__name__
 
 
 def _of_adapter(
     folder: Path, tensors: Tensors, base: Tensors | None, named: str, how: Analysis, step: Step
 ) -> Iterator[LayerSpectrum]:
     layers = list(adapted_layers(folder, tensors))
+    turned = base is not None and any(_only_turned(layer, base, named) for layer in layers)
     for done, layer in enumerate(layers):
         step(done, len(layers), layer.name)
-        yield _of_layer(layer, base, named, how)
+        yield _of_layer(replace(layer, transposed=layer.transposed or turned), base, named, how)
+
+
+def _only_turned(layer: AdaptedLayer, base: Tensors, named: str) -> bool:
+    """Whether the factors fit a weight that is stored as (in, out), and only such, though nothing says it is.
+
+    Of an adapter of both kinds of layers PEFT's configuration says what holds for the last of them.
+    """
+    if layer.kind != "lora" or layer.transposed:
+        return False
+    shape = base.shape(weight_name(layer.name, base, named))
+    return shape == layer.matrix.shape[::-1] != shape[::-1]
 
 
 def _of_layer(layer: AdaptedLayer, base: Tensors | None, named: str, how: Analysis) -> LayerSpectrum:
-    weight, matrix, rounding = None, layer.matrix, 0.0
-    if base is not None and layer.kind in ("lora", "delta"):
-        weight = weight_of(layer.name, base, named).flatten(1)
-        weight = weight.T if layer.transposed else weight
-        _fits(layer, tuple(weight.shape), named)
-        if not isinstance(matrix, LowRank):
-            rounding = max(rounding_variance(matrix), rounding_variance(weight))
-            matrix = matrix.flatten(1).double() - weight.double()
-    return update_spectrum(
-        layer.name, matrix, weight, how, kind=layer.kind, declared_rank=layer.declared_rank, rounding=rounding
-    )
-
-
-def _fits(layer: AdaptedLayer, shape: tuple[int, ...], named: str) -> None:
     matrix = layer.matrix
-    if tuple(matrix.shape[:2]) == shape or (
-        not isinstance(matrix, LowRank) and tuple(matrix.flatten(1).shape) == shape
-    ):
-        return
-    given = f"A {tuple(matrix.A.shape)} and B {tuple(matrix.B.shape)}" if isinstance(matrix, LowRank) else "the weight"
-    raise InputError(
-        f"The factors of {layer.name} are {given}; for its weight {shape} in {named} they must be (r, in) "
-        "and (out, r). Give the base that it was trained on."
-    )
+    if base is None and layer.kind == "delta" and isinstance(matrix, Tensor):  # what was trained whole, no update
+        return weight_spectrum(layer.name, matrix, how, kind_of(f"{layer.name}.weight", tuple(matrix.shape)) or "delta")
+    if base is None or layer.kind == "prefix" or (layer.kind == "memory" and not layer.rows):
+        return update_spectrum(layer.name, matrix, None, how, kind=layer.kind, declared_rank=layer.declared_rank)
+    weight = read_weight(weight_name(layer.name, base, named), base, named)
+    if isinstance(matrix, LowRank):
+        weight = _facing(layer, matrix, weight.flatten(1), named)
+        return update_spectrum(layer.name, matrix, weight, how, kind=layer.kind, declared_rank=layer.declared_rank)
+    if layer.kind == "memory":
+        weight = _chosen_rows(layer, weight, named)
+    return _difference(layer.name, matrix, weight, named, how, layer.kind)
+
+
+def _facing(layer: AdaptedLayer, update: LowRank, weight: Tensor, named: str) -> Tensor:
+    """The weight as (out, in); its shape says how it is stored, and where it is square, the configuration does."""
+    out, into = update.shape
+    turned = layer.transposed if out == into else tuple(weight.shape) == (into, out)
+    found = weight.T if turned else weight
+    if tuple(found.shape) != (out, into):
+        raise InputError(
+            f"The factors of {layer.name} are A {tuple(update.A.shape)} and B {tuple(update.B.shape)}; for its weight "
+            f"{tuple(weight.shape)} in {named} they must be (r, in) and (out, r). Give the base that it was trained on."
+        )
+    return found
+
+
+def _chosen_rows(layer: AdaptedLayer, weight: Tensor, named: str) -> Tensor:
+    """The rows of the base in whose place the trained ones stand."""
+    if len(layer.rows) != layer.matrix.shape[0] or not all(0 <= row < weight.shape[0] for row in layer.rows):
+        raise InputError(
+            f"{layer.name} has {layer.matrix.shape[0]} trained rows for the tokens {list(layer.rows)}, of "
+            f"{weight.shape[0]} in {named}. Give the base that it was trained on."
+        )
+    return weight[list(layer.rows)]
 
 
 def _of_model(tensors: Tensors, base: Tensors | None, named: str, how: Analysis, step: Step) -> Iterator[LayerSpectrum]:
-    shaped = [(name, kind_of(name, tensors.shape(name))) for name in tensors.names()]
-    chosen = [(name, kind) for name, kind in shaped if kind is not None and not name.endswith(_POSITIONS)]
-    if base is not None:
-        chosen = [(name, kind) for name, kind in chosen if name in base]
-    if not chosen:
+    if any(".lora_" in name for name in tensors.names()):
+        raise InputError(f"{named} holds an adapter's factors. Name the adapter's folder, with adapter_config.json.")
+    chosen = {name: _kind(name, tensors) for name in tensors.names() if base is None or name in base}
+    counts = {name: _count(name, tensors) for name, kind in chosen.items() if kind is not None}
+    if not counts:
         other = " that the base has, too" if base is not None else ""
         raise InputError(f"{named} has no weight matrix{other}. Name a model's folder, and its own base.")
-    for done, (name, kind) in enumerate(chosen):
-        step(done, len(chosen), name)
-        weight, layer = tensors.tensor(name), name.removesuffix(".weight")
-        if not weight.is_floating_point():
-            raise InputError(f"{name} in {named} is {weight.dtype}, quantised. Give the unquantised model.")
-        if base is None:
-            yield weight_spectrum(layer, weight, how, kind)
-        else:
-            yield _difference(layer, weight, base.tensor(name), named, how)
+    done, total = 0, sum(counts.values())
+    for name, count in counts.items():
+        weight, kind = read_weight(name, tensors, named), chosen[name] or ""
+        below = read_weight(name, base, f"the base of {named}") if base is not None else None
+        for place in range(count):
+            stacked = is_stack(name, tuple(weight.shape))
+            layer = name.removesuffix(".weight") + (f"[{place}]" if stacked else "")
+            step(done, total, layer)
+            if below is None:
+                yield weight_spectrum(layer, weight[place] if stacked else weight, how, kind)
+            else:
+                yield _difference(layer, weight, below, named, how, place=place if stacked else None)
+            done += 1
 
 
-def _difference(name: str, weight: Tensor, base: Tensor, named: str, how: Analysis) -> LayerSpectrum:
-    if weight.shape != base.shape or not base.is_floating_point():
+def _count(name: str, tensors: Tensors) -> int:
+    """How many matrices a tensor holds that are analysed one by one."""
+    shape = tensors.shape(name)
+    return shape[0] if is_stack(name, shape) else 1
+
+
+def _kind(name: str, tensors: Tensors) -> str | None:
+    """What a tensor is; None where it has no spectrum, or was never trained."""
+    if name.endswith(_POSITIONS) or tensors.is_table(name):
+        return None
+    return kind_of(name, tensors.shape(name))
+
+
+def _difference(
+    name: str, weight: Tensor, base: Tensor, named: str, how: Analysis, kind: str = "delta", place: int | None = None
+) -> LayerSpectrum:
+    """The update that made ``weight`` of ``base``, of a stack that of the matrix at ``place``."""
+    if weight.shape != base.shape:
         raise InputError(
             f"{name} is {tuple(weight.shape)} in {named} and {tuple(base.shape)} in its base. Give the base that it "
             "was trained from."
         )
-    rounding = max(rounding_variance(weight), rounding_variance(base))
-    flat, below = weight.flatten(1), base.flatten(1)
-    return update_spectrum(name, flat.double() - below.double(), below, how, kind="delta", rounding=rounding)
+    new, old = ((tensor if place is None else tensor[place]).flatten(1) for tensor in (weight, base))
+    rounding = max(rounding_edge(new), rounding_edge(old))
+    change = new.to(torch.float64, copy=True).sub_(old.bfloat16() if old.dtype.itemsize == 1 else old)
+    return update_spectrum(name, change, old, how, kind=kind, rounding=rounding)
 
 
 def analyze(
-    model: "str | Path | torch.nn.Module | Mapping[str, Tensor]",
-    base: "str | Path | None" = None,
+    model: Source,
+    base: Source | None = None,
     *,
     randomize: bool = False,
     detX: bool = False,
@@ -155,7 +213,7 @@ def analyze(
 
     Args:
         model: folder or file, a module, or a state dict.
-        base: folder or file of what ``model`` adapts or was trained from.
+        base: what ``model`` adapts or was trained from, given in any of these ways.
         randomize: look for correlation traps.
         detX: look for the determinant condition.
         intruders: look for directions that the base does not know.
@@ -168,14 +226,7 @@ def analyze(
     """
     import pandas as pd
 
-    how = Analysis(randomize, detX, intruders, dtype, device, seed)
-    if isinstance(model, str | Path):
-        layers = list(layer_spectra(Path(model), Path(base) if base is not None else None, how))
-    else:
-        state = model.state_dict() if isinstance(model, torch.nn.Module) else model
-        with contextlib.ExitStack() as stack:
-            below = stack.enter_context(opened(Path(base))) if base is not None else None
-            layers = list(_of_model(Held(state), below, type(model).__name__, how, _silent))
+    layers = layer_spectra(model, base, Analysis(randomize, detX, intruders, dtype, device, seed))
     return pd.DataFrame([{"layer_id": place, **flat(layer)} for place, layer in enumerate(layers)])
 
 
@@ -189,7 +240,7 @@ def flat(layer: LayerSpectrum) -> dict[str, Any]:
         "kind": layer.kind,
         "N": layer.N,
         "M": layer.M,
-        "Q": layer.N / layer.M,
+        "Q": layer.N / layer.M if layer.M else None,
         "rank": layer.rank,
         "finite": layer.finite,
         **own,

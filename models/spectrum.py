@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.errors import InputError, quoted
 from data.spectral_records import Determinant, Histogram, Randomised, Spectrum, SpectrumStatus
 from models import random_matrix
 from models.eigenvalues import dense_eigenvalues
@@ -38,6 +39,15 @@ class Analysis:
     seed: int = 0
     """Of the random places."""
 
+    def __post_init__(self) -> None:
+        if self.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"Eigenvalues in {self.dtype} were asked for. Ask for torch.float64 or torch.float32.")
+        try:
+            torch.empty(0, dtype=self.dtype, device=self.device)
+        except (RuntimeError, AssertionError, TypeError) as error:
+            said = quoted(error).split(". ")[0]
+            raise InputError(f"device {self.device!r} cannot be used here ({said}). Name cpu.") from error
+
 
 DEFAULT = Analysis()
 
@@ -58,10 +68,12 @@ def describe(
             says how exact they are.
         N: larger side.
         M: smaller side.
-        rounding: variance of the error of one entry of the matrix.
+        rounding: largest eigenvalue that rounding the matrix's entries makes by itself.
         determinant: look for the determinant condition.
     """
     values = np.asarray(eigenvalues.double().cpu().numpy())
+    if values.size == 0:
+        return Spectrum(status=SpectrumStatus.ZERO, num_evals=0), values
     if not np.isfinite(values).all():
         return Spectrum(status=SpectrumStatus.NOT_FINITE, num_evals=min(N, M)), np.empty(0)
     largest = float(values.max())
@@ -69,12 +81,11 @@ def describe(
     kept = np.sort(values[values > floor])
     if kept.size == 0:
         return Spectrum(status=SpectrumStatus.ZERO, num_evals=values.size), kept
-    edge = rounding * (math.sqrt(N) + math.sqrt(M)) ** 2
     norm = float(kept.sum())
-    fit = fit_power_law(kept, edge)
-    signal = kept[kept > edge]
+    fit = fit_power_law(kept, rounding)
+    signal = kept[kept > rounding]
     found = Spectrum(
-        status=SpectrumStatus.SUCCESS if fit else _why_not(kept, edge),
+        status=SpectrumStatus.SUCCESS if fit else _why_not(kept, rounding),
         num_evals=values.size,
         norm=norm,
         spectral_norm=largest,
@@ -84,7 +95,7 @@ def describe(
         entropy=_entropy(signal),
         matrix_rank=signal.size,
         noise_edge=random_matrix.noise_edge(norm / max(values.size, M), N, M),
-        rounding_edge=edge,
+        rounding_edge=rounding,
         histogram=_histogram(kept),
         determinant=_determinant(kept, fit.tail if fit else None) if determinant else None,
     )

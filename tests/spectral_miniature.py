@@ -45,3 +45,8 @@ def layer(name: str = "layer", **changes: Any) -> LayerSpectrum:
         | shape
         | changes
     )
+
+
+def as_bits(layer: LayerSpectrum) -> str:
+    """Everything that a layer says, floats to the last bit."""
+    return layer.model_dump_json(by_alias=True)
