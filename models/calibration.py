@@ -55,7 +55,7 @@ def calibrate(reports: Sequence[SpectralReport], limit: float) -> Calibration | 
         limit: robust standard deviations beyond which an adapter is rejected.
     """
     alike = [report for report in reports if _shape(report) == _shape(reports[-1])] if reports else []
-    if len(alike) < MIN_ADAPTERS:
+    if len(alike) < MIN_ADAPTERS or not alike[-1].layers:
         return None
     alarms = sum(
         _rejects(_norms(alike[:place] + alike[place + 1 :]), report, limit) for place, report in enumerate(alike)
@@ -70,8 +70,9 @@ def calibrate(reports: Sequence[SpectralReport], limit: float) -> Calibration | 
 
 
 def usable(calibration: Calibration) -> bool:
-    """Whether its leave-one-out false-alarm rate lets it replace the defaults."""
-    return calibration.false_alarms / calibration.adapters <= MAX_FALSE_ALARMS
+    """Whether there are enough adapters, and its leave-one-out false-alarm rate lets it replace the defaults."""
+    enough = calibration.adapters >= MIN_ADAPTERS
+    return enough and calibration.false_alarms <= MAX_FALSE_ALARMS * calibration.adapters
 
 
 def fits(calibration: Calibration, report: SpectralReport) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from data.param_stages import GateParams
 from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum
+from models.calibration import deviations
 from models.spectral_checks import graded, is_sound, layer_checks
 
 _WORST = (Outcome.FAIL, Outcome.WARN, Outcome.PASS, Outcome.INSUFFICIENT)
@@ -31,10 +32,9 @@ def adapter_checks(
         by_check.setdefault(check.check, []).append(check)
     found = []
     for name, checks in by_check.items():
-        if name == "not_learned" and calibration is None:
-            found.append(_survives(layers, thresholds))
-        else:
-            found.append(_overall(checks))
+        calibrated = any(deviations(layer, name, calibration) for layer in layers)
+        whole = name == "not_learned" and not calibrated
+        found.append(_survives(layers, thresholds) if whole else _overall(checks))
     return tuple(found)
 
 
@@ -46,7 +46,7 @@ def _overall(checks: Sequence[Check]) -> Check:
         return first.model_copy(update={"reason": f"Of no layer can this be said: {_lower(first.reason)}", "layer": ""})
     needed = 1 if first.check in _ANY else len(judged) // 2 + 1
     outcome = next(one for one in _WORST if sum(_as_bad(check, one) for check in judged) >= needed)
-    alike = [check for check in judged if check.outcome is outcome] or judged
+    alike = [check for check in judged if check.outcome is outcome]
     worst = alike[0]
     count = f"{len(alike)} of {len(judged)} layers {_VERB[outcome]}"
     said = f"{count}, the first is {worst.layer}: {_lower(worst.reason)}"

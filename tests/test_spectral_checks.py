@@ -1,0 +1,384 @@
+"""The checks are pure functions of the figures: thresholds hold to the digit, and shadows decide nothing."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import peft
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import nn
+
+from data.param_stages import GateParams
+from data.report_records import Check, Judgement, Outcome, Verdict
+from data.spectral_records import (
+    Calibration,
+    Determinant,
+    LayerSpectrum,
+    ModuleNorm,
+    Randomised,
+    SpectralReport,
+    SpectrumStatus,
+)
+from models import spectral_checks
+from models.gates import judge
+from models.spectra import layer_spectra
+from models.spectral_checks import ALWAYS, CANNOT, MIN_TAIL, NULL_LEVEL, OTHERS, WARN_INTRUDERS, layer_checks
+from models.spectral_verdict import adapter_checks
+from models.spectrum import Analysis
+from tests.spectral_miniature import layer, spectrum
+from tests.test_gates import THRESHOLDS, evaluation, spectral, synthesis
+
+PASS, WARN, FAIL, INSUFFICIENT = Outcome.PASS, Outcome.WARN, Outcome.FAIL, Outcome.INSUFFICIENT
+JUST = 1e-9
+"""One step past a threshold."""
+ENFORCEABLE = ("unstructured", "intruders", "alpha")
+
+
+def enforced(*names: str) -> GateParams:
+    return THRESHOLDS.model_copy(update={"spectral_enforced": list(names)})
+
+
+def outcome(check: str, one: LayerSpectrum, calibration: Calibration | None = None) -> Outcome:
+    (found,) = [entry for entry in layer_checks([one], THRESHOLDS, calibration) if entry.check == check]
+    return found.outcome
+
+
+def judged(*layers: LayerSpectrum, thresholds: GateParams = THRESHOLDS, known: Calibration | None = None) -> Judgement:
+    return judge(spectral(*layers), evaluation(), synthesis(), thresholds, handbook_expected=True, calibration=known)
+
+
+def weight(**changes: Any) -> LayerSpectrum:
+    """A layer of a model, without any base."""
+    return layer(update=None, base=None, kind="linear", declared_rank=None, null_share=None, **changes)
+
+
+# --- each check at its threshold -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "expected"),
+    [
+        ("integrity", {}, PASS),
+        ("integrity", {"finite": False}, FAIL),
+        ("integrity", {"rank": 15}, FAIL),
+        ("integrity", {"declared_rank": None, "rank": 15}, PASS),
+        ("integrity", {"norm": math.inf}, FAIL),
+        ("integrity", {"spectral_norm": math.nan}, FAIL),
+        ("integrity", {"survives_bf16": math.nan}, FAIL),
+        ("not_learned", {"survives_bf16": THRESHOLDS.min_surviving_share}, WARN),
+        ("not_learned", {"survives_bf16": THRESHOLDS.min_surviving_share - JUST}, FAIL),
+        ("not_learned", {"survives_bf16": THRESHOLDS.warn_surviving_share}, PASS),
+        ("not_learned", {"survives_bf16": THRESHOLDS.warn_surviving_share - JUST}, WARN),
+        ("not_learned", {"finite": False}, INSUFFICIENT),
+        ("exploded", {"sigma_ratio": THRESHOLDS.warn_sigma_ratio}, PASS),
+        ("exploded", {"sigma_ratio": THRESHOLDS.warn_sigma_ratio + JUST}, WARN),
+        ("exploded", {"sigma_ratio": THRESHOLDS.max_sigma_ratio}, WARN),
+        ("exploded", {"sigma_ratio": THRESHOLDS.max_sigma_ratio + JUST}, FAIL),
+        ("exploded", {"sigma_ratio": math.inf}, INSUFFICIENT),
+        ("unstructured", {"null_share": 0.0}, PASS),
+        ("unstructured", {"null_share": NULL_LEVEL}, PASS),
+        ("unstructured", {"null_share": NULL_LEVEL + JUST}, FAIL),
+        ("unstructured", {"null_share": 1.0}, FAIL),
+        ("unstructured", {"null_share": None}, INSUFFICIENT),
+        ("unstructured", {"rank": 1, "declared_rank": 1}, INSUFFICIENT),
+        ("intruders", {"intruders": None}, INSUFFICIENT),
+        ("intruders", {"intruders": 0}, PASS),
+        ("intruders", {"intruders": WARN_INTRUDERS - 1}, PASS),
+        ("intruders", {"intruders": WARN_INTRUDERS}, WARN),
+        ("intruders", {"intruders": 10}, WARN),
+        ("traps", {}, INSUFFICIENT),
+        ("determinant", {}, INSUFFICIENT),
+        ("distance", {}, INSUFFICIENT),
+    ],
+)
+def test_thresholds_of_a_layer(check: str, changes: dict[str, Any], expected: Outcome) -> None:
+    assert outcome(check, layer(**changes)) is expected
+
+
+def shaped(
+    alpha: float | None, tail: int = MIN_TAIL, half: float = 0.5, base: tuple[float, float] | None = None
+) -> Any:
+    """A layer with this exponent, on a base whose own lies between these, or that has none."""
+    below = spectrum(None) if base is None else spectrum(sum(base) / 2, half_width=(base[1] - base[0]) / 2)
+    return layer(spectrum=spectrum(alpha, tail, half), base=below)
+
+
+@pytest.mark.parametrize(
+    ("one", "expected"),
+    [
+        (shaped(4.0), PASS),
+        (shaped(1.4), FAIL),  # 0.9 to 1.9: the whole of it lies below 2
+        (shaped(1.5), PASS),  # 1.0 to 2.0 touches the band
+        (shaped(1.6), PASS),
+        (shaped(6.5), PASS),
+        (shaped(6.6), FAIL),
+        (shaped(9.0, half=3.0), PASS),
+        (shaped(9.0, half=2.9), FAIL),
+        (shaped(9.0, tail=MIN_TAIL - 1), INSUFFICIENT),
+        (shaped(1.1, tail=MIN_TAIL - 1, half=0.01), INSUFFICIENT),
+        (shaped(None), INSUFFICIENT),
+        (shaped(9.0, base=(8.0, 8.5)), PASS),  # the base layer is no other
+        (shaped(9.0, base=(8.0, 8.4)), FAIL),
+        (shaped(1.4, base=(1.8, 2.2)), PASS),
+        (shaped(1.4, base=(2.5, 3.0)), FAIL),  # a narrow base narrows no band
+        (shaped(5.5, base=(2.5, 3.0)), PASS),
+    ],
+)
+def test_alpha_is_judged_by_its_whole_interval_beside_the_base(one: LayerSpectrum, expected: Outcome) -> None:
+    assert outcome("alpha", one) is expected
+
+
+def test_what_has_no_threshold_is_reported() -> None:
+    randomised = Randomised(rand_num_spikes=999, rand_distance=0.8, max_rand_eval=9.0, ww_softrank=50.0)
+    determinant = Determinant(detX_num=60, detX_val=0.1, ERG_gap=-999)
+    odd = layer(spectrum=spectrum(randomised=randomised, determinant=determinant))
+    for check in ("traps", "determinant", "distance"):
+        assert outcome(check, odd) is PASS
+    reasons = {entry.check: entry.reason for entry in layer_checks([odd], THRESHOLDS)}
+    assert "999 eigenvalues" in reasons["traps"]
+    assert "-999 to the tail" in reasons["determinant"]
+    assert "0.800" in reasons["distance"]
+
+
+@pytest.mark.parametrize("kind", ["prefix", "memory", "linear"])
+def test_without_a_base_size_is_not_judged(kind: str) -> None:
+    """Prefixes and models have none: insufficient, which asks a person where it decides."""
+    one = weight().model_copy(update={"kind": kind})
+    assert [outcome(check, one) for check in ALWAYS] == [PASS, INSUFFICIENT, INSUFFICIENT]
+    assert judged(one).verdict is Verdict.HOLD
+    assert all("base" in reason for reason in judged(one).reasons)
+
+
+# --- whatever the figures --------------------------------------------------------------------------
+
+FIGURES = st.one_of(st.floats(0.0, 20.0), st.sampled_from([0.0, math.inf, math.nan, 1e300, 1e-300]))
+
+
+@st.composite
+def layers(draw: st.DrawFn) -> LayerSpectrum:
+    alpha = draw(st.one_of(st.none(), st.floats(1.01, 30.0)))
+    seen = spectrum(
+        alpha, draw(st.integers(2, 200)), draw(st.floats(0.01, 5.0)),
+        randomised=draw(st.sampled_from([None, Randomised(rand_num_spikes=2, rand_distance=0.1, max_rand_eval=1.0,
+                                                          ww_softrank=0.5)])),
+        determinant=draw(st.sampled_from([None, Determinant(detX_num=3, detX_val=0.1, ERG_gap=-2)])),
+    )  # fmt: skip
+    changes: dict[str, Any] = {"finite": draw(st.sampled_from([True, True, False])), "spectrum": seen}
+    if draw(st.booleans()):
+        return weight(**changes)
+    rank = draw(st.integers(1, 20))
+    return layer(
+        draw(st.sampled_from(["a", "layers.3.mlp", "b c"])), rank=rank, declared_rank=draw(st.sampled_from([None, 16])),
+        survives_bf16=draw(FIGURES), sigma_ratio=draw(FIGURES), intruders=draw(st.sampled_from([None, 0, 10])),
+        null_share=draw(st.sampled_from([None, 0.0, 0.5])), **changes,
+    )  # fmt: skip
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(layers(), min_size=1, max_size=4))
+def test_every_layer_has_every_outcome_with_a_reason(some: list[LayerSpectrum]) -> None:
+    found = layer_checks(some, THRESHOLDS)
+    assert [(one.check, one.layer) for one in found] == [(c, one.name) for c in (*ALWAYS, *OTHERS) for one in some]
+    assert found == layer_checks(list(some), THRESHOLDS), "not a pure function"
+    overall = adapter_checks(some, THRESHOLDS)
+    assert [one.check for one in overall] == [*ALWAYS, *OTHERS]
+    for check in (*found, *overall):
+        assert is_sentence(check.reason), check.reason
+        assert check.decides is (check.check in ALWAYS)
+    for name in OTHERS:
+        mine, (whole,) = ([one for one in some_checks if one.check == name] for some_checks in (found, overall))
+        assert whole.outcome is majority(mine)
+
+
+def is_sentence(reason: str) -> bool:
+    """One, with its full stop at the end and nowhere else."""
+    return reason.endswith(".") and re.search(r"[.!?]\s", reason) is None and "\n" not in reason
+
+
+def majority(checks: list[Check]) -> Outcome:
+    """The worst outcome that more than half of the layers that could be judged reach."""
+    known = [one.outcome for one in checks if one.outcome is not INSUFFICIENT]
+    if not known:
+        return INSUFFICIENT
+    worst_first = sorted(known, key=[FAIL, WARN, PASS].index)
+    return worst_first[len(known) // 2]
+
+
+def test_one_layer_breaks_an_adapter_and_an_idle_one_does_not() -> None:
+    good = [layer(f"layers.{place}") for place in range(9)]
+    overall = {one.check: one for one in adapter_checks([*good, layer("last", sigma_ratio=11.0)], THRESHOLDS)}
+    assert (overall["exploded"].outcome, overall["exploded"].layer) == (FAIL, "last")
+    overall = {one.check: one for one in adapter_checks([*good, layer("last", finite=False)], THRESHOLDS)}
+    assert (overall["integrity"].outcome, overall["integrity"].layer) == (FAIL, "last")
+    idle = layer("last", survives_bf16=0.0, null_share=1.0)
+    overall = {one.check: one for one in adapter_checks([*good, idle], THRESHOLDS)}
+    assert overall["not_learned"].outcome is PASS
+    assert overall["unstructured"].outcome is PASS
+
+
+# --- shadows ---------------------------------------------------------------------------------------
+
+FLIPS: dict[str, list[dict[str, Any]]] = {
+    "unstructured": [{"null_share": share} for share in (0.0, 0.5, None)],
+    "intruders": [{"intruders": count} for count in (0, 10, None)],
+    "alpha": [{"alpha": a, "alpha_low": a - 0.5, "alpha_high": a + 0.5, "num_pl_spikes": 90} for a in (3.0, 1.2, 20.0)],
+}
+SHADOWS = [{key: value for part in (a, b, c) for key, value in part.items()}
+           for a in FLIPS["unstructured"] for b in FLIPS["intruders"] for c in FLIPS["alpha"]]  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.sampled_from([{}, {"sigma_ratio": 5.0}, {"sigma_ratio": 50.0}, {"survives_bf16": 0.0}]), min_size=1,
+             max_size=3),
+    st.sampled_from(SHADOWS), st.sampled_from(SHADOWS),
+)  # fmt: skip
+def test_a_shadow_changes_no_verdict(own: list[dict[str, Any]], one: dict[str, Any], other: dict[str, Any]) -> None:
+    first, second = (judged(*(layer(**part, **shadow) for part in own)) for shadow in (one, other))
+    assert (first.verdict, first.reasons) == (second.verdict, second.reasons)
+
+
+@pytest.mark.parametrize(("check", "bad"), [("unstructured", {"null_share": 0.5}), ("alpha", FLIPS["alpha"][2])])
+def test_what_is_enforced_rejects(check: str, bad: dict[str, Any]) -> None:
+    assert judged(layer(**bad)).verdict is Verdict.PROMOTE
+    rejected = judged(layer(**bad), thresholds=enforced(check))
+    assert rejected.verdict is Verdict.REJECT
+    (reason,) = rejected.reasons
+    assert reason in {one.reason for one in rejected.checks if one.check == check}
+    others = [name for name in ENFORCEABLE if name != check]
+    assert judged(layer(**bad), thresholds=enforced(*others)).verdict is Verdict.PROMOTE
+
+
+def test_enforced_intruders_warn_and_what_cannot_be_judged_asks_nobody() -> None:
+    many = judged(layer(intruders=9), thresholds=enforced(*ENFORCEABLE))
+    assert many.verdict is Verdict.PROMOTE
+    assert "1 of them with a warning" in many.reasons[0]
+    nothing = layer(null_share=None, spectrum=spectrum(None))
+    assert judged(nothing, thresholds=enforced(*ENFORCEABLE)).verdict is Verdict.PROMOTE
+
+
+# --- calibrated ------------------------------------------------------------------------------------
+
+
+def norms(adapters: int = 20, false_alarms: int = 1, **medians: float) -> Calibration:
+    """Layers named "layer" usually have these values, give or take 10 %."""
+    known = {name: ModuleNorm(median=math.log(value), spread=0.1) for name, value in medians.items()}
+    return Calibration(base="base", rank=16, adapters=adapters, false_alarms=false_alarms, modules={"layer": known})
+
+
+@pytest.mark.parametrize(
+    ("check", "statistic"),
+    [("exploded", "sigma_ratio"), ("not_learned", "survives_bf16"), ("unstructured", "effective_rank")],
+)
+@pytest.mark.parametrize(
+    ("deviation", "expected"),
+    [(0.0, PASS), (5.9, PASS), (-5.9, PASS), (6.1, WARN), (-6.1, WARN), (9.9, WARN), (10.1, FAIL), (-10.1, FAIL)],
+)
+def test_calibrated_deviations_replace_the_defaults(
+    check: str, statistic: str, deviation: float, expected: Outcome
+) -> None:
+    usual: dict[str, Any] = {"sigma_ratio": 100.0, "survives_bf16": 0.02, "effective_rank": 12.0}  # two of them broken
+    value = usual[statistic] * math.exp(0.1 * deviation)
+    one, known = layer(**usual | {statistic: value}), norms(**usual)
+    assert outcome(check, one, known) is expected
+    (overall,) = [entry for entry in adapter_checks([one], THRESHOLDS, known) if entry.check == check]
+    assert overall.outcome is expected
+    assert is_sentence(overall.reason)
+    assert "of 20 accepted adapters" in overall.reason
+    assert f"{deviation:+.1f} robust" in overall.reason
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        None,
+        norms(adapters=19, false_alarms=0, sigma_ratio=100.0, survives_bf16=0.02),
+        norms(adapters=20, false_alarms=2, sigma_ratio=100.0, survives_bf16=0.02),
+        norms(adapters=0, false_alarms=0, sigma_ratio=100.0),
+        norms(),
+        Calibration(base="base", rank=16, adapters=99, false_alarms=0, modules={}),
+    ],
+    ids=["none", "too few", "too many alarms", "empty", "other statistics", "other modules"],
+)
+def test_otherwise_the_defaults_hold(known: Calibration | None) -> None:
+    one = layer(sigma_ratio=100.0, survives_bf16=0.02)
+    idle = [layer(survives_bf16=0.0), layer(N=4000)]
+    assert layer_checks([one], THRESHOLDS, known) == layer_checks([one], THRESHOLDS)
+    assert adapter_checks(idle, THRESHOLDS, known) == adapter_checks(idle, THRESHOLDS)
+
+
+def test_integrity_is_never_calibrated_away() -> None:
+    known = norms(adapters=50, false_alarms=0, sigma_ratio=1.3, survives_bf16=0.94, effective_rank=12.0)
+    assert judged(layer(), known=known).verdict is Verdict.PROMOTE
+    assert judged(layer(finite=False), known=known).verdict is Verdict.REJECT
+    assert judged(layer(sigma_ratio=math.nan), known=known).verdict is Verdict.REJECT
+
+
+# --- what they cannot say --------------------------------------------------------------------------
+
+
+def trained(root: Path, seed: int, noise: bool) -> tuple[Path, Path, float]:
+    """A real adapter that classifies 256 points, by a rule or by labels that were shuffled, until it knows them all."""
+    draw = torch.Generator().manual_seed(seed)
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 8))
+    with torch.no_grad():
+        for place in (0, 2, 4):
+            model[place].weight.mul_(2.0)
+    save_file(model.state_dict(), root / "base.safetensors")
+    points = torch.randn(256, 64, generator=draw)
+    labels = (points @ torch.randn(64, 8, generator=draw)).argmax(1)
+    if noise:
+        labels = labels[torch.randperm(256, generator=draw)]
+    adapted = peft.get_peft_model(model, peft.LoraConfig(r=16, lora_alpha=32, target_modules=["0", "2"]))
+    optimizer = torch.optim.Adam([one for one in adapted.parameters() if one.requires_grad], lr=5e-3)
+    left = math.inf
+    for _ in range(400):
+        loss = nn.functional.cross_entropy(adapted(points), labels)
+        left = loss.item()
+        if left < 0.05:
+            break
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    adapted.save_pretrained(str(root / "adapter"))
+    return root / "adapter", root / "base.safetensors", left
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_memorised_noise_passes_as_what_was_learned_does(tmp_path: Path, seed: int) -> None:
+    """And nobody claims that it would not: noise and rule, learned to the same loss, have the same outcomes."""
+    seen = {}
+    for noise in (False, True):
+        root = tmp_path / str(noise)
+        root.mkdir()
+        adapter, base, loss = trained(root, seed, noise)
+        assert loss < 0.05
+        found = list(layer_spectra(adapter, base, Analysis(intruders=True, randomize=True, determinant=True)))
+        seen[noise] = {one.check: one for one in adapter_checks(found, THRESHOLDS)}
+        assert judged(*found, thresholds=enforced(*ENFORCEABLE)).verdict is Verdict.PROMOTE
+    for check in (*ALWAYS, "unstructured", "alpha", "traps", "determinant", "distance"):
+        assert seen[True][check].outcome is seen[False][check].outcome
+    assert all(one.outcome is not FAIL for one in seen[True].values())
+    assert not re.search(r"memoris|noise was|bad data|label", " ".join(one.reason for one in seen[True].values()))
+
+
+def test_the_limits_are_said_in_plain_words() -> None:
+    assert "not bad data" in CANNOT
+    assert "memorised noise" in CANNOT
+    assert spectral_checks.__doc__ is not None
+    assert "cannot recognise bad data" in " ".join(spectral_checks.__doc__.split())
+
+
+def test_a_report_without_tails_is_all_insufficient_alphas() -> None:
+    report = SpectralReport(
+        adapter="a", base="b", layers=(layer(spectrum=spectrum(None, status=SpectrumStatus.NOISE)),)
+    )
+    (found,) = [one for one in layer_checks(report.layers, THRESHOLDS) if one.check == "alpha"]
+    assert found.outcome is INSUFFICIENT
+    assert "noise" in found.reason
