@@ -28,7 +28,8 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def rotation(n: int, seed: int) -> Tensor:
-    return torch.linalg.qr(drawn(n, n, seed=seed)).Q
+    turned: Tensor = torch.linalg.qr(drawn(n, n, seed=seed)).Q
+    return turned
 
 
 def conditioned(rows: int, columns: int, condition: float, seed: int) -> Tensor:
@@ -47,7 +48,8 @@ def heavy(N: int, M: int, seed: int = 0) -> Tensor:
 def eigenvalues_of(update: LowRank) -> Tensor:
     """Those of the product, without any core, ascending."""
     whole = update.scale * update.B.double() @ update.A.double()
-    return torch.linalg.svdvals(whole).square().flip(0)[-min(*update.shape, update.rank) :]
+    values: Tensor = torch.linalg.svdvals(whole).square().flip(0)
+    return values[-min(*update.shape, update.rank) :]
 
 
 # --- an update in factors --------------------------------------------------------------------------

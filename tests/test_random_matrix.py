@@ -34,7 +34,8 @@ def gaussian(N: int, M: int, seed: int) -> Vector:
 
 
 def spectrum(matrix: Vector) -> Vector:
-    return np.linalg.svd(matrix, compute_uv=False)[::-1] ** 2
+    values: Vector = np.asarray(np.linalg.svd(matrix, compute_uv=False)[::-1] ** 2, dtype=np.float64)
+    return values
 
 
 # --- the edge of noise, and what lies beyond -------------------------------------------------------
@@ -99,7 +100,7 @@ def naive_tail(values: list[float]) -> int:
     """The definition, with as many digits as it takes."""
     with localcontext() as context:
         context.prec = 60
-        mean = sum(map(Decimal, values)) / len(values)
+        mean = sum(map(Decimal, values), Decimal(0)) / len(values)
         product = Decimal(1)
         for count, value in enumerate(sorted(values, reverse=True)[:-1], start=1):
             product *= Decimal(value) / mean
