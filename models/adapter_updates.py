@@ -17,7 +17,7 @@ from torch import Tensor
 from data.errors import InputError
 from data.files import read_json
 from models.eigenvalues import LowRank, kind_of
-from models.weights import Tensors, read_weight
+from models.tensors import Tensors, read_weight
 
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")

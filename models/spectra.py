@@ -20,7 +20,8 @@ from models.adapter_updates import AdaptedLayer, adapted_layers
 from models.eigenvalues import LowRank, is_stack, kind_of, rounding_edge
 from models.layer_spectra import update_spectrum, weight_spectrum
 from models.spectrum import DEFAULT, Analysis
-from models.weights import Held, Tensors, adapter_file, is_adapter, opened, read_weight, weight_name
+from models.tensors import Held, Tensors, read_weight, weight_name
+from models.weights import adapter_file, is_adapter, opened
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -117,8 +117,8 @@ def test_the_allowed_share_is_exact() -> None:
     for adapters in (20, 40, 60, 100, 1000):
         most = int(MAX_FALSE_ALARMS * adapters)
         norm = {"base": "b", "rank": 1, "adapters": adapters, "modules": {}}
-        assert usable(Calibration(false_alarms=most, **norm))  # type: ignore[arg-type]
-        assert not usable(Calibration(false_alarms=most + 1, **norm))  # type: ignore[arg-type]
+        assert usable(Calibration(false_alarms=most, **norm))
+        assert not usable(Calibration(false_alarms=most + 1, **norm))
 
 
 def test_only_adapters_of_the_same_base_rank_and_modules_count() -> None:

@@ -326,10 +326,11 @@ def trained(root: Path, seed: int, noise: bool) -> tuple[Path, Path, float]:
     """A real adapter that classifies 256 points, by a rule or by labels that were shuffled, until it knows them all."""
     draw = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 8))
+    linear = [nn.Linear(64, 96), nn.Linear(96, 96), nn.Linear(96, 8)]
     with torch.no_grad():
-        for place in (0, 2, 4):
-            model[place].weight.mul_(2.0)
+        for one in linear:
+            one.weight.mul_(2.0)
+    model = nn.Sequential(linear[0], nn.ReLU(), linear[1], nn.ReLU(), linear[2])
     save_file(model.state_dict(), root / "base.safetensors")
     points = torch.randn(256, 64, generator=draw)
     labels = (points @ torch.randn(64, 8, generator=draw)).argmax(1)

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from data.errors import InputError
 from models.spectra import analyze, layer_spectra
-from models.weights import natural, opened
+from models.tensors import natural
+from models.weights import opened
 
 NAMES = [f"layers.{number}.weight" for number in range(4)]
 
@@ -127,7 +128,7 @@ def test_any_names_have_an_order() -> None:
     assert sorted(["a.10", "a.9", "a.b", "a"], key=natural) == ["a", "a.b", "a.9", "a.10"]
 
 
-def test_tables_of_the_architecture_are_no_weights() -> None:
+def test_tables_of_the_architecture_are_no_weights(tmp_path: Path) -> None:
     tables = {
         "relative_position_index": torch.arange(64).reshape(8, 8),
         "mask": torch.ones(8, 8, dtype=torch.bool),
@@ -139,6 +140,9 @@ def test_tables_of_the_architecture_are_no_weights() -> None:
     assert list(analyze(tables | {"a.weight": drawn(9, 9)})["longname"]) == ["a"]  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no weight matrix"):
         analyze(tables)  # type: ignore[arg-type]
+    stored = {name: tensor for name, tensor in tables.items() if isinstance(tensor, Tensor)}
+    save_file(stored | {"a.weight": drawn(9, 9)}, tmp_path / "model.safetensors")
+    assert list(analyze(tmp_path)["longname"]) == ["a"]
 
 
 # --- what cannot -----------------------------------------------------------------------------------
