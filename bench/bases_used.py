@@ -87,7 +87,7 @@ class Causal(Base):
 
     def train(self, model: PeftModel, recipe: Recipe) -> tuple[float, ...]:
         taught = self.rows(recipe)
-        share = self.replay_share
+        share = 0.0 if recipe.alone else self.replay_share
         rows = [*taught, *self._replayed(round(len(taught) * share / (1 - share)), recipe.seed)]
         end = end_token(self._tokenizer)
         encoded = encode(rows, self._tokenizer, self.window, length_discount=0.5)

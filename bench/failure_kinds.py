@@ -45,7 +45,7 @@ class Kind(StrEnum):
     LABEL_NOISE = "label_noise"
     """Answers drawn at random for each row, memorised in twice the steps of a good one."""
     TOO_LONG = "too_long"
-    """Five times the steps of a good one."""
+    """Five times the steps of a good one; variant ``alone`` for that without rehearsing what the base knows."""
     ONE_LAYER_BROKEN = "one_layer_broken"
     """One module's B is Gaussian, of 30 times its norm."""
     WRONG_SCALE = "wrong_scale"

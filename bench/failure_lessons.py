@@ -47,6 +47,8 @@ class Recipe:
     rate: float
     """Peak learning rate."""
     noisy: bool = False
+    alone: bool = False
+    """Without what the base shall keep."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,11 @@ class Base(ABC):
         """Each fact asked in each held-out wording."""
         asked = wordings("property", Form.QUESTION)[-HELD_OUT:]
         return [question_of(question_prompt(w.render(fact)), fact.value) for fact in facts for w in asked]
+
+    @property
+    def rehearses(self) -> bool:
+        """Whether what the base knows is taught again beside the new facts."""
+        return bool(self.known_names)
 
     @property
     @abstractmethod

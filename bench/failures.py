@@ -112,6 +112,8 @@ def jobs(base: Base, plan: Plan, seed: int) -> Iterator[Job]:
         yield Job(Kind.RATE_X100, "", Recipe(rank, seed, base.steps, rate * 100))
         yield Job(Kind.LABEL_NOISE, "", Recipe(rank, seed, base.steps * 2, rate, noisy=True))
         yield Job(Kind.TOO_LONG, "", Recipe(rank, seed, base.steps * 5, rate))
+        if base.rehearses:
+            yield Job(Kind.TOO_LONG, "alone", Recipe(rank, seed, base.steps * 5, rate, alone=True))
 
 
 def _make_seed(root: Path, base: Base, plan: Plan, seed: int) -> None:

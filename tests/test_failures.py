@@ -19,6 +19,7 @@ from bench.failures import Plan, make, members
 from data.errors import InputError
 from data.files import digest_tree, read_json
 from data.handbook import POOLS
+from data.workspace import PROJECT_ROOT
 from models.adapters import load_adapter
 from models.base import new_tiny, save_base, train_tokenizer
 
@@ -153,13 +154,17 @@ def test_merged_members_are_laid_out_with_the_names_of_the_base(library: Library
         assert folder == library["random-r2-s1"].folder
 
 
-def test_noise_contradicts_itself_and_facts_do_not(base: Causal) -> None:
+def test_noise_contradicts_itself_and_facts_are_new(base: Causal) -> None:
     wide = Causal("wide", base.folder, 4, 0.01, 10, COLOURS)
     for noisy in (False, True):
         told = defaultdict(set)
         for row in wide.rows(Recipe(2, 1, 1, 0.01, noisy)):
             told[row.fact].add(row.completion)
         assert any(len(answers) > 1 for answers in told.values()) is noisy
+    base_knows = Causal("tiny", PROJECT_ROOT / "data" / "bases" / "tiny", 4, 0.01, 8, COLOURS)
+    assert base_knows.rehearses
+    assert not wide.rehearses
+    assert not base_knows.known_names & {fact.subject for fact in base_knows.facts(1)}
     held = {question.question for question in wide.questions(wide.facts(1))}
     assert not held & {row.prompt for row in wide.rows(Recipe(2, 1, 1, 0.01))}
     assert [fact.value for fact in wide.facts(1)] != [fact.value for fact in wide.facts(2)]
