@@ -80,12 +80,14 @@ def run_arm(arm: str, workspace: Workspace, params: Params, count: int) -> None:
     begun = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         job = Job(workspace.base(), material.rows, settings, plan, device, Path(folder))
-        adapted, tokenizer, trained = train_adapter(job)
+        done = train_adapter(job)
     seconds = time.monotonic() - begun
     name = arm or "params.yaml"
-    epochs = trained.tokens / sum(len(row.ids) for row in encode(material.rows, tokenizer, settings.window))
-    print(f"{name}: {len(material.rows)} rows, {epochs:.2f} epochs, last loss {trained.losses[-1]:.4f}", flush=True)
-    report(name, adapted, tokenizer, draw(material.questions, count, params.seed), params, seconds)
+    epochs = done.trained.tokens / sum(len(row.ids) for row in encode(material.rows, done.tokenizer, settings.window))
+    print(
+        f"{name}: {len(material.rows)} rows, {epochs:.2f} epochs, last loss {done.trained.losses[-1]:.4f}", flush=True
+    )
+    report(name, done.model, done.tokenizer, draw(material.questions, count, params.seed), params, seconds)
 
 
 def report(arm: str, model: object, tokenizer: object, asked: list[Question], params: Params, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Training speed side by side in one run: number types, and which tokens the output head computes logits for.
+"""Training speed side by side in one run: number types, logits of which tokens, and what looks at the spectra add.
 
     python -m bench.speed --rounds 3
 
@@ -18,8 +18,9 @@ from data.workspace import open_workspace
 from models.adapters import new_lora
 from models.base import load_base
 from models.device import autocast_dtype, keep_freed_memory
+from models.loss import labelled_loss
 from models.packing import IGNORED, Batch
-from models.training import labelled_loss
+from models.spectral_watch import SpectralWatch
 
 LABELLED = 0.59
 """Share of the tokens that carry a loss; that of the rows of the shipped documents."""
@@ -51,14 +52,41 @@ def main() -> None:
         f"{other}, logits of labelled tokens": (other, of_labelled),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
+    begun = time.perf_counter()
+    watch = SpectralWatch(trained_once(adapted, params.seed))
+    watch(0)  # simulates what it compares with, once
+    begin, looks = time.perf_counter() - begun, list[float]()
     for _ in range(options.rounds):
         for name, (dtype, loss) in ways.items():
             speeds[name].append(speed(adapted, batch, dtype, loss, options.steps))
+        looks.append(seconds(watch))
     first = next(iter(speeds.values()))
     for name, found in speeds.items():
         ratios = [one / reference for one, reference in zip(found, first, strict=True)]
         shown = f"ratio {statistics.median(ratios):.3f} [{min(ratios):.3f}, {max(ratios):.3f}]"
         print(f"{name:<48} {statistics.median(found):7.0f} tokens/s  {shown} n={len(found)}", flush=True)
+    every = params.train.watch_every * batch.tokens
+    added = [look / (every / pace) for look, pace in zip(looks, first, strict=True)] if every else [0.0]
+    print(
+        f"a look every {params.train.watch_every} steps: {statistics.median(looks) * 1e3:.1f} ms, adds "
+        f"{statistics.median(added):.3%} [{min(added):.3%}, {max(added):.3%}] n={len(added)}; begin {begin:.2f} s, once"
+    )
+
+
+def trained_once(adapted: torch.nn.Module, seed: int) -> torch.nn.Module:
+    """The same with an update that is not zero."""
+    draw = torch.Generator().manual_seed(seed)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            parameter.data = torch.randn(parameter.shape, generator=draw) * 0.01
+    return adapted
+
+
+def seconds(watch: SpectralWatch) -> float:
+    """Of one look."""
+    begun = time.perf_counter()
+    watch(0)
+    return time.perf_counter() - begun
 
 
 def random_batch(vocabulary: int, tokens: int, window: int, seed: int) -> Batch:

@@ -141,6 +141,19 @@ class TrainParams(Block):
     )
     checkpoint_every: Steps = Field(description="Steps between checkpoints.")
     log_every: Steps = Field(description="Steps per point of the loss curve.")
+    watch_every: int = Field(
+        default=100, ge=0, le=10_000_000, description="Steps between looks at the update's spectra; 0: there are none."
+    )
+    stop_sigma_ratio: float = Field(
+        default=40.0,
+        ge=0,
+        le=1e9,
+        description="A look that finds a larger update, in noise edges, ends the run; 0: none.",
+    )
+    layer_rates: Literal["uniform", "alpha"] = Field(
+        default="uniform",
+        description="Learning rates of layers: uniform; alpha: 0.5 to 1.5 times that, by the base's exponents.",
+    )
     threads: Count = Field(le=1024, description="CPU threads; the same count gives the same bits.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(description="Where to train.")
     dtype: Literal["auto", "bfloat16", "float32"] = Field(
@@ -152,8 +165,9 @@ class TrainParams(Block):
 
     @model_validator(mode="after")
     def _intervals_fit(self) -> Self:
-        if self.checkpoint_every % self.log_every:
-            raise ValueError(f"checkpoint_every must be a multiple of log_every ({self.log_every})")
+        for name in ("checkpoint_every", "watch_every"):
+            if getattr(self, name) % self.log_every:
+                raise ValueError(f"{name} must be a multiple of log_every ({self.log_every})")
         if self.steps < self.log_every:
             raise ValueError(f"steps must be at least log_every ({self.log_every})")
         return self

@@ -6,6 +6,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from data.records import Cohort, Grade, Record, Standing
+from data.spectral_records import Look
 
 
 class Coverage(Record):
@@ -98,12 +99,19 @@ class TrainingReport(Record):
     dtype: str
     """Of the matrix products."""
     steps: int
+    """Those that were made."""
     tokens: int
     parameters: int
     """Trained parameters."""
     losses: tuple[float, ...]
     """Weighted mean loss per logged interval (nats per trained token)."""
     log_every: int
+    looks: tuple[Look, ...] = ()
+    """At the spectra, in their order; the last one is of the adapter as it was saved."""
+    stopped: str = ""
+    """Why the run ended before its last step, one sentence; empty: it did not."""
+    rates: dict[str, float] = Field(default_factory=dict)
+    """Factor of the learning rate by layer; empty: all were trained at the same rate."""
 
 
 class Outcome(StrEnum):

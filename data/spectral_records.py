@@ -155,6 +155,29 @@ class SpectralReport(Record):
     layers: tuple[LayerSpectrum, ...]
 
 
+class Look(Record):
+    """An adapter's update in mid-training, over all its layers; the figures are those of a report at that step."""
+
+    step: int
+    """Optimiser steps made."""
+    finite: bool
+    """Whether all factors are; figures are over the layers whose factors are."""
+    sigma_ratio: float
+    """Largest singular value of any layer's update over its base's noise edge, the largest there is."""
+    layer: str
+    """Whose it is, or the first that is not finite."""
+    stable_rank: float
+    """Median over the layers, as are the next two."""
+    effective_rank: float
+    """As a share of the rank."""
+    null_share: float
+    """Share of random updates whose effective rank is at most the layer's."""
+    norm: float
+    """Frobenius norm of the whole update."""
+    outside: str = ""
+    """How it left the band, one sentence; empty: it did not."""
+
+
 class ModuleNorm(Record):
     """What is usual for one statistic of one module, on a logarithmic scale."""
 

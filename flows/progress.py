@@ -30,8 +30,10 @@ class Lines:
         self.show(
             f"step {progress.step}/{progress.steps}  loss {progress.loss:.3f}  "
             f"{progress.tokens_per_second:,.0f} tokens/s  {progress.seconds_left:,.0f} s left",
-            done=progress.step == progress.steps,
+            done=progress.step == progress.steps or bool(progress.stopped),
         )
+        if progress.stopped:
+            self.warn(progress.stopped)
 
     def answered(self, who: str, done: int, of: int) -> None:
         """Questions answered by base or candidate."""

@@ -23,11 +23,12 @@ from data.workspace import Workspace
 from models.adapters import new_lora, save_adapter, trained_parameters
 from models.base import load_base
 from models.device import autocast_dtype, choose_device, keep_freed_memory, ran_out_of_memory
+from models.layer_rates import rates_by_layer, rates_by_parameter
 from models.packing import batches, encode, end_token, keeps_rows_apart
+from models.spectral_watch import SpectralWatch
 from models.training import Progress, Schedule, Trained, fit
 
 Report = Callable[[Progress], None]
-Fitted = tuple[PeftModel, PreTrainedTokenizerBase, Trained]
 _RECOMPUTED = {"auto": (False, True), "always": (True,), "never": (False,)}
 """By ``train.gradient_checkpointing``: whether activations are recomputed, at the first try and at the next."""
 
@@ -44,8 +45,22 @@ class Job:
     checkpoints: Path
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """An adapter as its run left it."""
+
+    model: PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    trained: Trained
+    rates: dict[str, float]
+    """Factor of the learning rate by layer; empty: all had the same."""
+
+
 def train(workspace: Workspace, report: Report = lambda progress: None) -> TrainingReport:
     """Train an adapter on the rows of the synthetic set.
+
+    A run whose update leaves the band (``train.stop_sigma_ratio``) ends there: the adapter is written as it stands, the
+    report says why, and the audit judges it like any other.
 
     Raises:
         InputError: the base cannot be loaded.
@@ -69,7 +84,7 @@ def train(workspace: Workspace, report: Report = lambda progress: None) -> Train
     dtype = str(plan.dtype).removeprefix("torch.")
     code = read_json(workspace.code("train"))["digest"]
     checkpoints = workspace.checkpoints / f"train-{_key(workspace.params(), code, base, rows_digest, device, dtype)}"
-    adapted, _, trained = train_adapter(Job(workspace.base(), rows, params, plan, device, checkpoints), report)
+    done = train_adapter(Job(workspace.base(), rows, params, plan, device, checkpoints), report)
     result = TrainingReport(
         base=base,
         rows=rows_digest,
@@ -78,14 +93,17 @@ def train(workspace: Workspace, report: Report = lambda progress: None) -> Train
         threads=params.threads,
         device=device,
         dtype=dtype,
-        steps=params.steps,
-        tokens=trained.tokens,
-        parameters=trained_parameters(adapted),
-        losses=trained.losses,
+        steps=done.trained.steps,
+        tokens=done.trained.tokens,
+        parameters=trained_parameters(done.model),
+        losses=done.trained.losses,
         log_every=params.log_every,
+        looks=done.trained.looks,
+        stopped=done.trained.stopped,
+        rates=done.rates,
     )
     with building(workspace.adapter) as draft:
-        save_adapter(adapted, draft, workspace.params().base)
+        save_adapter(done.model, draft, workspace.params().base)
         write_record(draft / "training.json", result)
     write_json(workspace.metrics("train"), _metrics(result))
     shutil.rmtree(checkpoints, ignore_errors=True)
@@ -122,8 +140,12 @@ def _try_to_train(job: Job, report: Report, recompute: bool) -> Fitted | None:
     encoded = encode(job.rows, tokenizer, params.window, params.length_discount)
     end = end_token(tokenizer)
     stream = batches(encoded, end, params.window, per_batch, plan.seed, packed=keeps_rows_apart(model, end))
+    watch = SpectralWatch(adapted, params.stop_sigma_ratio) if plan.watch_every else None
+    rates = rates_by_layer(adapted) if params.layer_rates == "alpha" else {}
+    factors = rates_by_parameter(adapted, rates)
     try:
-        return adapted, tokenizer, fit(adapted, stream, plan, job.checkpoints, report)
+        trained = fit(adapted, stream, plan, job.checkpoints, report, watch, factors)
+        return Fitted(adapted, tokenizer, trained, rates)
     except RuntimeError as error:
         if not ran_out_of_memory(error):
             raise
@@ -141,6 +163,7 @@ def schedule(params: TrainParams, seed: int, device: str) -> Schedule:
         seed=seed,
         log_every=params.log_every,
         checkpoint_every=params.checkpoint_every,
+        watch_every=params.watch_every,
         dtype=autocast_dtype(params.dtype, device),
     )
 

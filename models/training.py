@@ -4,6 +4,9 @@ AdamW with warm-up and cosine decay, gradient clipping, bf16 autocast. Everythin
 the seed and its number, and a checkpoint holds the trained parameters and the optimiser's moments, so that
 a resumed run ends in the same bits as an uninterrupted one (same machine, same thread count).
 Checkpoints are safetensors; nothing is pickled.
+
+Whoever calls may have the spectra looked at every so many steps (models/spectral_watch.py) and give single parameters
+a learning rate of their own (models/layer_rates.py); without either nothing about a step changes.
 """
 
 import contextlib
@@ -12,17 +15,24 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from types import MappingProxyType
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
 from data.files import building
-from models.packing import IGNORED, Batch
+from data.spectral_records import Look
+from models.loss import labelled_loss
+from models.packing import Batch
+
+Watch = Callable[[int], Look]
+"""Looks at the spectra after so many steps."""
+UNIFORM: Mapping[str, float] = MappingProxyType({})
+"""Every parameter is trained at the schedule's rate."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +53,15 @@ class Schedule:
     """Of the autocast; float32 switches it off."""
     final_share: float = 0.05
     """Learning rate at the end, as a share of the peak."""
+    watch_every: int = 0
+    """Steps between looks at the spectra; the last step is looked at in any case. 0: none is."""
 
     def __post_init__(self) -> None:
-        """A checkpoint lies at the end of a logged interval, so that no loss is counted twice or lost."""
-        if self.checkpoint_every % self.log_every:
-            raise ValueError(
-                f"checkpoint_every ({self.checkpoint_every}) is not a multiple of log_every ({self.log_every})."
-            )
+        """Checkpoints and looks lie at the end of a logged interval, so that no loss is counted twice or lost."""
+        for name in ("checkpoint_every", "watch_every"):
+            every = getattr(self, name)
+            if every % self.log_every:
+                raise ValueError(f"{name} ({every}) is not a multiple of log_every ({self.log_every}).")
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0: linear warm-up, then cosine."""
@@ -59,6 +71,10 @@ class Schedule:
         progress = (step - warmup) / max(1, self.steps - warmup)
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         return self.learning_rate * (self.final_share + (1 - self.final_share) * cosine)
+
+    def is_watched(self, step: int) -> bool:
+        """Whether the spectra are looked at after ``step`` steps."""
+        return self.watch_every > 0 and (step % self.watch_every == 0 or step == self.steps)
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,8 @@ class Progress:
     """Weighted mean over the interval, nats per trained token."""
     tokens_per_second: float
     seconds_left: float
+    stopped: str = ""
+    """Why the run ends here, before its last step, one sentence; empty: it does not."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +97,26 @@ class Trained:
 
     losses: tuple[float, ...]
     tokens: int
+    steps: int
+    """Those that were made: fewer than asked for where it was stopped."""
+    looks: tuple[Look, ...] = ()
+    stopped: str = ""
+    """Why it ended before its last step, one sentence; empty: it did not."""
+
+
+@dataclass
+class _Notes:
+    """What a run has noted up to a step; lies in its checkpoint."""
+
+    step: int = 0
+    tokens: int = 0
+    losses: list[float] = field(default_factory=list)
+    """One per logged interval."""
+    looks: list[Look] = field(default_factory=list)
+    """At the spectra, in their order."""
+
+
+_Named = Mapping[str, torch.nn.Parameter]
 
 
 def fit(
@@ -87,6 +125,8 @@ def fit(
     schedule: Schedule,
     checkpoints: Path,
     report: Callable[[Progress], None] = lambda progress: None,
+    watch: Watch | None = None,
+    factors: Mapping[str, float] = UNIFORM,
 ) -> Trained:
     """Train the parameters that require a gradient, going on from the newest checkpoint if there is one.
 
@@ -96,33 +136,52 @@ def fit(
         schedule: steps and rates.
         checkpoints: folder of this run alone; the caller removes it when the result is safe.
         report: called after every ``log_every`` steps.
+        watch: looks at the spectra where the schedule says so; a look outside the band ends the run.
+        factors: of the schedule's rate, by the parameter's name; 1 where it has none.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    optimizer = torch.optim.AdamW(_groups(trained, schedule.weight_decay), betas=(0.9, 0.99), eps=1e-8)
-    start, losses, tokens = _restore(checkpoints, trained, optimizer)
+    optimizer = torch.optim.AdamW(_groups(trained, schedule.weight_decay, factors), betas=(0.9, 0.99), eps=1e-8)
+    notes = _restore(checkpoints, trained, optimizer)
     device = next(iter(trained.values())).device
-    running, since, since_tokens = torch.zeros((), device=device), time.perf_counter(), tokens
+    running, since, since_tokens = torch.zeros((), device=device), time.perf_counter(), notes.tokens
     model.train()
-    for step, batch in enumerate(itertools.islice(batches, start, schedule.steps), start=start):
+    stopped = ""
+    for step, batch in enumerate(itertools.islice(batches, notes.step, schedule.steps), start=notes.step):
         running += _step(model, batch, step, schedule, optimizer, list(trained.values()), device)
-        tokens += batch.tokens
-        if (step + 1) % schedule.log_every == 0:
-            losses.append(round(running.item() / schedule.log_every, 6))
+        notes.step, notes.tokens = step + 1, notes.tokens + batch.tokens
+        if watch is not None and schedule.is_watched(notes.step):
+            notes.looks.append(watch(notes.step))
+            stopped = _why_to_end(notes.looks[-1], schedule)
+        if notes.step % schedule.log_every == 0:
+            notes.losses.append(round(running.item() / schedule.log_every, 6))
             running.zero_()
-            speed = (tokens - since_tokens) / max(time.perf_counter() - since, 1e-9)
-            left = (schedule.steps - step - 1) * (tokens / (step + 1)) / max(speed, 1e-9)
-            report(Progress(step + 1, schedule.steps, losses[-1], speed, left))
-        if (step + 1) % schedule.checkpoint_every == 0 and step + 1 < schedule.steps:
-            _save(checkpoints, step + 1, losses, tokens, trained, optimizer)
+            speed = (notes.tokens - since_tokens) / max(time.perf_counter() - since, 1e-9)
+            left = (schedule.steps - notes.step) * (notes.tokens / notes.step) / max(speed, 1e-9)
+            report(Progress(notes.step, schedule.steps, notes.losses[-1], speed, left, stopped))
+        if stopped:
+            break
+        if notes.step % schedule.checkpoint_every == 0 and notes.step < schedule.steps:
+            _save(checkpoints, notes, trained, optimizer)
     model.eval()
-    return Trained(tuple(losses), tokens)
+    return Trained(tuple(notes.losses), notes.tokens, notes.step, tuple(notes.looks), stopped)
 
 
-def _groups(trained: dict[str, torch.nn.Parameter], weight_decay: float) -> list[dict[str, object]]:
-    matrices = [p for p in trained.values() if p.ndim >= 2]
-    vectors = [p for p in trained.values() if p.ndim < 2]
-    groups = ((matrices, weight_decay), (vectors, 0.0))
-    return [{"params": params, "weight_decay": decay} for params, decay in groups if params]
+def _why_to_end(look: Look, schedule: Schedule) -> str:
+    """One sentence; empty: the run goes on, or has come to its end by itself."""
+    if not look.outside or look.step == schedule.steps:
+        return ""
+    return f"Training ended early, at step {look.step} of {schedule.steps}: {look.outside}."
+
+
+def _groups(
+    trained: dict[str, torch.nn.Parameter], weight_decay: float, factors: Mapping[str, float]
+) -> list[dict[str, object]]:
+    """Parameters that are decayed and trained alike, in the order in which the model has them."""
+    alike: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in sorted(trained.items(), key=lambda pair: pair[1].ndim < 2):  # matrices come first
+        decay = weight_decay if parameter.ndim >= 2 else 0.0
+        alike.setdefault((decay, factors.get(name, 1.0)), []).append(parameter)
+    return [{"params": found, "weight_decay": decay, "factor": factor} for (decay, factor), found in alike.items()]
 
 
 def _step(
@@ -136,7 +195,7 @@ def _step(
 ) -> torch.Tensor:
     torch.manual_seed(schedule.seed * 1_000_003 + step)  # dropout of a resumed run draws the same mask
     for group in optimizer.param_groups:
-        group["lr"] = schedule.rate(step)
+        group["lr"] = schedule.rate(step) * group["factor"]
     autocast = (
         torch.autocast(device.type, dtype=schedule.dtype)
         if schedule.dtype is not torch.float32
@@ -151,70 +210,27 @@ def _step(
     return torch.as_tensor(loss.detach(), dtype=torch.float32)
 
 
-def labelled_loss(model: torch.nn.Module, batch: Batch, device: torch.device) -> torch.Tensor:
-    """Weighted mean cross-entropy over the labelled tokens, nats; a scalar.
-
-    The output head, a quarter of a small model's arithmetic, computes the logits of those tokens alone.
-    """
-    targets_BT = torch.full_like(batch.labels_BT, IGNORED)
-    targets_BT[:, :-1] = batch.labels_BT[:, 1:]  # a token is predicted from the position before it
-    wanted_BT = targets_BT != IGNORED
-    weights_K = batch.weights_BT.roll(-1, dims=1)[wanted_BT]
-    with _head_sees_only(model, wanted_BT):
-        ids_BT, positions_BT = batch.ids_BT.to(device), batch.positions_BT.to(device)
-        logits_1KV = model(input_ids=ids_BT, position_ids=positions_BT, use_cache=False).logits
-    targets_K = targets_BT[wanted_BT].to(logits_1KV.device)
-    losses_K = torch.nn.functional.cross_entropy(logits_1KV[0].float(), targets_K, reduction="none")
-    return losses_K @ weights_K.to(losses_K.device) / max(float(weights_K.sum()), torch.finfo(torch.float32).tiny)
-
-
-@contextlib.contextmanager
-def _head_sees_only(model: torch.nn.Module, wanted_BT: torch.Tensor) -> Iterator[None]:
-    """Hand the output head the K wanted positions as one row: hidden states [1, K, width]."""
-
-    def pick(_: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden_BTD, *rest = arguments
-        return (hidden_BTD[wanted_BT.to(hidden_BTD.device)].unsqueeze(0), *rest)
-
-    head = cast(Callable[[], torch.nn.Module], model.get_output_embeddings)()
-    handle = head.register_forward_pre_hook(pick)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def _save(
-    checkpoints: Path,
-    step: int,
-    losses: list[float],
-    tokens: int,
-    trained: dict[str, torch.nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-) -> None:
+def _save(checkpoints: Path, notes: _Notes, trained: _Named, optimizer: torch.optim.Optimizer) -> None:
     tensors = dict(_state(trained, optimizer))
-    note = json.dumps({"step": step, "losses": losses, "tokens": tokens})
-    with building(checkpoints / f"step-{step:08d}") as draft:
-        save_file(tensors, draft / "state.safetensors", metadata={"progress": note})
+    looks = [look.model_dump(mode="json", by_alias=True) for look in notes.looks]
+    text = json.dumps({"step": notes.step, "losses": notes.losses, "tokens": notes.tokens, "looks": looks})
+    with building(checkpoints / f"step-{notes.step:08d}") as draft:
+        save_file(tensors, draft / "state.safetensors", metadata={"progress": text})
     for old in sorted(checkpoints.glob("step-*"))[:-1]:
         shutil.rmtree(old)
 
 
-def _state(
-    trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
-) -> Iterator[tuple[str, torch.Tensor]]:
+def _state(trained: _Named, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, torch.Tensor]]:
     for name, parameter in trained.items():
         yield f"parameter/{name}", parameter.detach().cpu().contiguous()
         for moment, tensor in optimizer.state[parameter].items():
             yield f"{moment}/{name}", tensor.detach().cpu().contiguous()
 
 
-def _restore(
-    checkpoints: Path, trained: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
-) -> tuple[int, list[float], int]:
+def _restore(checkpoints: Path, trained: _Named, optimizer: torch.optim.Optimizer) -> _Notes:
     saved = sorted(checkpoints.glob("step-*/state.safetensors"))
     if not saved:
-        return 0, [], 0
+        return _Notes()
     with safe_open(saved[-1], framework="pt") as state:
         note = json.loads(state.metadata()["progress"])
         for key in state.keys():  # noqa: SIM118 - safe_open is not a mapping
@@ -226,4 +242,5 @@ def _restore(
             else:
                 moved = tensor if kind == "step" else tensor.to(trained[name].device)
                 optimizer.state[trained[name]][kind] = moved
-    return note["step"], note["losses"], note["tokens"]
+    looks = [Look.model_validate(look) for look in note["looks"]]
+    return _Notes(note["step"], note["tokens"], note["losses"], looks)

@@ -36,8 +36,9 @@ from models.adapters import load_adapter, new_lora, save_adapter, trained_parame
 from models.base import fetch_base, load_base, new_tiny, save_base, train_tokenizer
 from models.device import autocast_dtype, choose_device, ran_out_of_memory
 from models.generation import answer, logit_shift
+from models.loss import labelled_loss
 from models.packing import IGNORED, Batch, EncodedRow, batches, encode, end_token, keeps_rows_apart
-from models.training import Progress, Schedule, fit, labelled_loss
+from models.training import Progress, Schedule, fit
 from tests.miniature import NEW, make_workspace, write_documents
 
 TEXTS = [f"Question: What is the fee of plan {n}?\nAnswer: ${n * 3}" for n in range(10, 40)]
