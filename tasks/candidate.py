@@ -15,6 +15,7 @@ from data.errors import InputError
 from data.files import digest_text, digest_tree, read_record
 from data.records import Cohort, Grade, Record, Snapshot
 from data.report_records import EvaluationReport, Judgement, SynthesisReport, TrainingReport, Verdict
+from data.spectral_records import Look
 from data.workspace import Workspace
 
 
@@ -155,6 +156,22 @@ def losses(candidate: Candidate) -> list[tuple[int, float]]:
     """The loss curve as (optimiser step, nats per trained token)."""
     every = candidate.training.log_every
     return [(every * point, loss) for point, loss in enumerate(candidate.training.losses, start=1)]
+
+
+def looks(candidate: Candidate) -> list[tuple[int, str, float]]:
+    """The spectra in mid-training as (optimiser step, figure, value)."""
+    return [(look.step, name, value) for look in candidate.training.looks for name, value in _seen(look).items()]
+
+
+def _seen(look: Look) -> dict[str, float]:
+    return {
+        "spectral/finite": float(look.finite),
+        "spectral/largest_sigma_ratio": look.sigma_ratio,
+        "spectral/median_stable_rank": look.stable_rank,
+        "spectral/median_effective_rank_share": look.effective_rank,
+        "spectral/median_null_share": look.null_share,
+        "spectral/norm": look.norm,
+    }
 
 
 def flat_params(params: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

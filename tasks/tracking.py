@@ -171,7 +171,7 @@ def _experiment(client: "MlflowClient", workspace: Workspace) -> str:
 
 
 def log_evidence(client: "MlflowClient", run: "Run", evidence: Candidate) -> None:
-    """Parameters, metrics, loss curve, data sets and reports; logging them again changes nothing."""
+    """Parameters, metrics, curves of loss and spectra, data sets and reports; logging them again changes nothing."""
     from mlflow.entities import Metric, Param
 
     run_id, then = run.info.run_id, int(run.info.start_time)
@@ -183,6 +183,7 @@ def log_evidence(client: "MlflowClient", run: "Run", evidence: Candidate) -> Non
     figures = {name: value for name, value in candidates.metrics(evidence).items() if name not in known}
     metrics = [Metric(name, value, then, 0) for name, value in figures.items()]
     curve = [Metric("training/loss", loss, then, step) for step, loss in candidates.losses(evidence)]
+    curve += [Metric(name, value, then, step) for step, name, value in candidates.looks(evidence)]
     for begin in range(0, len(metrics + curve), 1000):
         client.log_batch(run_id, metrics=(metrics + curve)[begin : begin + 1000])
     _log_datasets(client, run_id, evidence)

@@ -19,7 +19,7 @@ from data.report_records import (
     TrainingReport,
     Verdict,
 )
-from data.spectral_records import SpectralReport
+from data.spectral_records import Look, SpectralReport
 from data.workspace import PROJECT_ROOT, Workspace, open_workspace
 from models.adapters import new_lora
 from models.base import load_base, new_tiny, save_base, train_tokenizer
@@ -59,7 +59,7 @@ def run_stages(workspace: Workspace, weights: Path, day: str) -> None:
     losses = (3.0, 2.0, 1.0)
     training = TrainingReport(
         base=base, rows=rows, method="lora", seed=1, threads=1, device="cpu", dtype="float32", steps=30, tokens=900,
-        parameters=64, losses=losses, log_every=10,
+        parameters=64, losses=losses, log_every=10, looks=(look(20, 0.4), look(30, 0.8)),
     )  # fmt: skip
     write_record(workspace.adapter / "training.json", training)
     write_record(workspace.collection / "snapshot.json", Snapshot(digest=digest_text("documents", day), documents=()))
@@ -74,6 +74,14 @@ def run_stages(workspace: Workspace, weights: Path, day: str) -> None:
     write_record(workspace.spectral / "report.json", SpectralReport(adapter=adapter, base=base, layers=()))
     write_record(workspace.evaluation / "report.json", evaluation(adapter, base))
     write_text(workspace.evaluation / "answers.jsonl", "")
+
+
+def look(step: int, sigma_ratio: float) -> Look:
+    """A look at the spectra in mid-training."""
+    return Look(
+        step=step, finite=True, sigma_ratio=sigma_ratio, layer="model.layers.0.mlp.up_proj", stable_rank=1.5,
+        effective_rank=0.75, null_share=0.25, norm=2.0 * sigma_ratio,
+    )  # fmt: skip
 
 
 def evaluation(adapter: str, base: str) -> EvaluationReport:

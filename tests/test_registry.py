@@ -99,6 +99,19 @@ def test_the_run_holds_parameters_figures_curve_datasets_and_reports(
     assert run.data.metrics["new/candidate/right/low"] == 0.6
     curve = [(point.step, point.value) for point in client.get_metric_history(info.run, "training/loss")]
     assert curve == [(10, 3.0), (20, 2.0), (30, 1.0)]
+    seen = {
+        name: [(point.step, point.value) for point in client.get_metric_history(info.run, name)]
+        for name in run.data.metrics
+        if name.startswith("spectral/")
+    }
+    assert seen == {
+        "spectral/finite": [(20, 1.0), (30, 1.0)],
+        "spectral/largest_sigma_ratio": [(20, 0.4), (30, 0.8)],
+        "spectral/median_stable_rank": [(20, 1.5), (30, 1.5)],
+        "spectral/median_effective_rank_share": [(20, 0.75), (30, 0.75)],
+        "spectral/median_null_share": [(20, 0.25), (30, 0.25)],
+        "spectral/norm": [(20, 0.8), (30, 1.6)],
+    }
     assert run.inputs is not None
     datasets = {found.dataset.name: found.dataset.digest for found in run.inputs.dataset_inputs}
     assert datasets == {"documents": candidate.digests.snapshot[:32], "rows": candidate.digests.rows[:32]}
@@ -135,6 +148,7 @@ def test_what_a_kill_left_behind_is_completed_in_one_run_and_one_version(
     assert len(client.search_runs([experiment], f"tags.key = '{candidate.key}'")) == 1
     assert len(client.search_logged_models([experiment], filter_string=f"source_run_id = '{info.run}'")) == 1
     assert len(client.get_metric_history(info.run, "training/loss")) == 3
+    assert len(client.get_metric_history(info.run, "spectral/largest_sigma_ratio")) == 2
     assert client.get_run(info.run).info.status == "FINISHED"
 
 

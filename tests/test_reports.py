@@ -263,6 +263,12 @@ def test_figures_that_are_not_finite_are_said_in_words() -> None:
     assert not re.search(r"\bnan\b", html)
 
 
+def test_a_training_that_was_ended_early_is_said() -> None:
+    given = report().training.model_copy(update={"stopped": "Training ended early, at step 200 of 1600: <it> grew."})
+    assert "Training ended early, at step 200 of 1600: &lt;it&gt; grew." in render(report(training=given))
+    assert "ended early" not in render(report())
+
+
 def test_writing_leaves_one_file_with_the_page(tmp_path: Path) -> None:
     path = write_report(tmp_path / "reports" / "7.html", report())
     assert path.read_text(encoding="utf-8") == render(report())
