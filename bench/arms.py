@@ -27,6 +27,7 @@ from models.generation import answer
 from models.packing import encode
 from models.scoring import grade
 from models.statistics import wilson
+from models.training import Trained
 
 COHORTS = (Cohort.NEW, Cohort.RESTATED, Cohort.WITHDRAWN, Cohort.HELD, Cohort.HANDBOOK)
 
@@ -87,7 +88,13 @@ def run_arm(arm: str, workspace: Workspace, params: Params, count: int) -> None:
     print(
         f"{name}: {len(material.rows)} rows, {epochs:.2f} epochs, last loss {done.trained.losses[-1]:.4f}", flush=True
     )
+    print(f"  update in noise edges by step: {sizes(done.trained)}", flush=True)
     report(name, done.model, done.tokenizer, draw(material.questions, count, params.seed), params, seconds)
+
+
+def sizes(trained: Trained) -> str:
+    """The largest update of any layer at each look, in noise edges of its base, and why the run was ended."""
+    return f"{', '.join(f'{one.step}: {one.sigma_ratio:.2f}' for one in trained.looks)} {trained.stopped}".strip()
 
 
 def report(arm: str, model: object, tokenizer: object, asked: list[Question], params: Params, seconds: float) -> None:
