@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=6, help="per way and round; the first is not counted")
+    parser.add_argument("--ways", type=int, default=3, help="the first so many of them")
     options = parser.parse_args()
     workspace = open_workspace(options.workspace)
     params = workspace.params()
@@ -51,6 +52,7 @@ def main() -> None:
         f"{chosen}, logits of all tokens": (chosen, of_all),
         f"{other}, logits of labelled tokens": (other, of_labelled),
     }
+    ways = dict(list(ways.items())[: options.ways])
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     begun = time.perf_counter()
     watch = SpectralWatch(trained_once(adapted, params.seed))

@@ -21,7 +21,7 @@ import torch
 
 from models.eigenvalues import dense_eigenvalues
 from models.powerlaw import Vector, positive
-from models.spectral_watch import base_weight, lora_layers
+from models.spectral_watch import PREFIX, base_weight, lora_layers
 
 SLOWEST, FASTEST = 0.5, 1.5
 """Factors at the smallest and at the largest alpha."""
@@ -57,7 +57,7 @@ def rates_by_layer(adapted: torch.nn.Module) -> dict[str, float]:
     """Factor of the learning rate of each adapted layer, from the frozen weight below it."""
     alphas = {}
     for name, layer in lora_layers(adapted):
-        values = dense_eigenvalues(base_weight(layer), torch.float32).double().numpy()
+        values = dense_eigenvalues(base_weight(layer)).numpy()
         alphas[name] = hill_alpha(values) if math.isfinite(values.sum()) else None
     return factors(alphas)
 
@@ -68,5 +68,5 @@ def rates_by_parameter(adapted: torch.nn.Module, by_layer: Mapping[str, float]) 
     for name, parameter in adapted.named_parameters():
         layer, lora, _ = name.partition(".lora_")
         if parameter.requires_grad and lora:
-            found[name] = by_layer.get(layer.removeprefix("base_model.model."), 1.0)
+            found[name] = by_layer.get(layer.removeprefix(PREFIX), 1.0)
     return found

@@ -22,7 +22,8 @@ from models.eigenvalues import LowRank
 from models.powerlaw import Vector, positive
 from models.random_matrix import effective_rank, null_share, singular_edge
 
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
+"""Of the names in a PEFT model."""
 _ADAPTER = "default"
 
 
@@ -82,7 +83,7 @@ def lora_layers(adapted: torch.nn.Module) -> Iterator[tuple[str, LoraLayer]]:
     """The layers that are adapted, under the base's names for them."""
     for name, module in adapted.named_modules():
         if isinstance(module, LoraLayer):
-            yield name.removeprefix(_PREFIX), module
+            yield name.removeprefix(PREFIX), module
 
 
 def base_weight(layer: LoraLayer) -> torch.Tensor:
