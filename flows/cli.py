@@ -17,10 +17,19 @@ from typing import Annotated
 import typer
 
 from data.errors import RelearnError, quoted
-from flows import command_bench, command_line, command_look, command_serve, command_settings
+from flows import command_bench, command_line, command_look, command_serve, command_settings, command_spectra
 from flows.command import app, fail
 
-__all__ = ["app", "command_bench", "command_line", "command_look", "command_serve", "command_settings", "main"]
+__all__ = [
+    "app",
+    "command_bench",
+    "command_line",
+    "command_look",
+    "command_serve",
+    "command_settings",
+    "command_spectra",
+    "main",
+]
 """The modules register their commands as they are imported, in the order of the help text."""
 
 for _name, _value in {

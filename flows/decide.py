@@ -88,6 +88,7 @@ def publish_report(
             changes=tuple(read_records(workspace.synthetic / "changes.jsonl", FactChange)),
             training=read_record(workspace.adapter / "training.json", TrainingReport),
             spectral=read_record(workspace.spectral / "report.json", SpectralReport),
+            thresholds=workspace.params().gates,
             evaluation=made.evaluation,
             answers=tuple(read_records(workspace.evaluation / "answers.jsonl", Answer)),
             digests=made.digests.model_dump(exclude={"schema_"}),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tasks.conversation import Spending
 
 _LOG_SECONDS = 15.0
+_BAR, _NAME = 20, 28
+"""Characters of a bar, and of the name behind it: one line of a narrow terminal."""
 
 
 class Lines:
@@ -46,6 +48,12 @@ class Lines:
             f"{spending.money:.4f} in money",
             done=spending.answered == spending.of,
         )
+
+    def analysed(self, done: int, of: int, name: str) -> None:
+        """Layers whose eigenvalues are known, as a bar, and the one that is looked at."""
+        filled = round(_BAR * done / of) if of else _BAR
+        bar = "#" * filled + "." * (_BAR - filled)
+        self.show(f"{bar}  {done}/{of} layers  {name[-_NAME:]}".rstrip(), done=done == of)
 
     def warn(self, sentence: str) -> None:
         """A sentence that somebody should read."""

@@ -46,7 +46,7 @@ def _version(version: dict[str, Any] | None) -> str:
 
 def history_table(entries: Sequence[dict[str, Any]], overridden: Set[str]) -> Table:
     """The ledger, oldest first; ``overridden`` holds the digests of the entries against a verdict."""
-    table = _table(headed=True)
+    table = new_table(headed=True)
     for heading, width in (("When (UTC)", 10), ("Who", 12), ("What", 11), ("Version", 9)):
         table.add_column(heading, max_width=width, overflow="fold")
     table.add_column("Why", ratio=1, overflow="fold")
@@ -66,7 +66,7 @@ def _number(version: int | None) -> str:
 
 def findings_table(findings: Sequence[dict[str, Any]]) -> Table:
     """What ``relearn doctor`` found, in the order it looked."""
-    table = _table(headed=False)
+    table = new_table(headed=False)
     table.add_column(no_wrap=True)
     table.add_column(max_width=20, overflow="fold")
     table.add_column(ratio=1, overflow="fold")
@@ -78,7 +78,7 @@ def findings_table(findings: Sequence[dict[str, Any]]) -> Table:
 
 def freed_table(content: dict[str, Any], dry_run: bool) -> Table:
     """What ``relearn gc`` freed, or would, by kind."""
-    table = _table(headed=True)
+    table = new_table(headed=True)
     table.add_column("Bytes", justify="right", no_wrap=True)
     table.add_column("Of", ratio=1, overflow="fold")
     for kind, size in content["bytes"].items():
@@ -93,7 +93,7 @@ def freed_table(content: dict[str, Any], dry_run: bool) -> Table:
 
 def funnel_table(funnels: Sequence[dict[str, Any]]) -> Table:
     """Per recipe: rows proposed, kept, and dropped by the filter that each failed first."""
-    table = _table(headed=True)
+    table = new_table(headed=True)
     table.add_column("Recipe", no_wrap=True)
     for name in ("Proposed", "Kept", "Dropped"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -133,13 +133,14 @@ def dry_run_table(content: dict[str, Any]) -> Table:
 # --- how all of them look --------------------------------------------------------------------------
 
 
-def _table(headed: bool) -> Table:
+def new_table(headed: bool) -> Table:
+    """An empty one, in the style of all."""
     return Table(box=None, show_header=headed, pad_edge=False, padding=(0, 2, 0, 0))
 
 
 def _named() -> Table:
     """A name and what is to be said of it per row."""
-    table = _table(headed=False)
+    table = new_table(headed=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     return table

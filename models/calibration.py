@@ -127,3 +127,14 @@ def _rejects(norms: dict[str, dict[str, ModuleNorm]], report: SpectralReport, li
             if value is not None and abs(_scaled(value) - norm.median) > limit * norm.spread:
                 return True
     return False
+
+
+def spoken(calibration: Calibration | None) -> str:
+    """What the checks are held against, in words."""
+    if calibration is None:
+        return "uncalibrated"
+    said = (
+        f"calibrated on {calibration.adapters} adapters (false alarms {calibration.false_alarms} of "
+        f"{calibration.adapters} left one out)"
+    )
+    return said if usable(calibration) else f"{said}, more than {MAX_FALSE_ALARMS:.0%}, so that the defaults hold"

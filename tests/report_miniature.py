@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from data.params import load_params
 from data.records import (
     Answer,
     Cohort,
@@ -29,6 +30,7 @@ from data.report_records import (
     Verdict,
 )
 from data.spectral_records import LayerSpectrum, SpectralReport
+from data.workspace import PROJECT_ROOT
 from models.statistics import figures
 from tasks.reports import ReportInput
 from tests import spectral_miniature
@@ -239,6 +241,7 @@ def report(**changes: Any) -> ReportInput:
             log_every=10,
         ),
         "spectral": SpectralReport(adapter="a" * 64, base=DIGESTS["base"], layers=layers()),
+        "thresholds": load_params(PROJECT_ROOT / "params.yaml").gates,
         "evaluation": EvaluationReport(
             adapter="a" * 64,
             base=DIGESTS["base"],

@@ -3,6 +3,7 @@
 from data.records import Answer, Cohort, Grade, Standing
 from data.report_records import DocumentTexts, EvaluationReport, Outcome
 from models.statistics import figures
+from tasks.pages import pair
 from tasks.report_documents import (
     ALL_CHARACTERS,
     ALL_QUESTIONS,
@@ -14,7 +15,7 @@ from tasks.report_documents import (
     share_of,
 )
 from tasks.report_headlines import headlines
-from tasks.reports import pair, render
+from tasks.reports import render
 from tests.report_miniature import answer, change, checks, report
 
 KNEW, LEARNED = (Grade.RIGHT, Grade.WRONG), (Grade.WRONG, Grade.RIGHT)

@@ -1,0 +1,399 @@
+"""``relearn spectra`` reads whatever holds weights, prints one thing, and says in a sentence what it cannot read."""
+
+import csv
+import io
+import json
+import math
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from typer.testing import CliRunner, Result
+
+from data.files import read_json
+from data.workspace import PROJECT_ROOT
+from flows.cli import app
+from flows.progress import Lines
+from models.spectral_checks import ALWAYS, CANNOT, OTHERS
+from tests.programs import relearn
+
+TINY = PROJECT_ROOT / "data" / "bases" / "tiny"
+COLUMNS = {
+    *("name", "kind", "N", "M", "rank", "alpha", "xmin", "D", "sigma", "num_pl_spikes", "stable_rank"),
+    *("spectral_norm", "alpha_low", "alpha_high", "status"),
+}
+"""What scripts rely on in every layer."""
+UP = "model.layers.{}.mlp.up_proj"
+
+
+def gaussian(*shape: int, seed: int = 1, spread: float = 0.05) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * spread
+
+
+def model(folder: Path, blocks: int = 2, side: int = 40) -> Path:
+    """A model's folder: one matrix per block."""
+    folder.mkdir(parents=True)
+    weights = {f"{UP.format(block)}.weight": gaussian(side + 20, side, seed=block) for block in range(blocks)}
+    save_file(weights, folder / "model.safetensors")
+    return folder
+
+
+def adapter(folder: Path, rank: int = 8, blocks: int = 2, side: int = 40, **config: object) -> Path:
+    """A PEFT adapter on ``model``."""
+    folder.mkdir(parents=True)
+    factors = {}
+    for block in range(blocks):
+        name = f"base_model.model.{UP.format(block)}"
+        factors[f"{name}.lora_A.weight"] = gaussian(rank, side, seed=10 + block, spread=0.2)
+        factors[f"{name}.lora_B.weight"] = gaussian(side + 20, rank, seed=20 + block, spread=0.2)
+    save_file(factors, folder / "adapter_model.safetensors")
+    settings = {"peft_type": "LORA", "lora_alpha": rank, "r": rank} | config
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def called(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["spectra", *map(str, arguments)])
+
+
+def said(*arguments: str | Path) -> dict[str, Any]:
+    """The JSON object; numbers that are not finite are refused."""
+    done = called(*arguments, "--json")
+    assert done.exit_code == 0, done.output
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    content: dict[str, Any] = json.loads(done.stdout, parse_constant=refuse)
+    return content
+
+
+def outcomes(content: dict[str, Any], check: str) -> list[str]:
+    return [one["outcome"] for one in content["checks"] if one["check"] == check]
+
+
+# --- what it prints --------------------------------------------------------------------------------
+
+
+def test_json_is_one_object_with_the_promised_keys(tmp_path: Path) -> None:
+    base = model(tmp_path / "base")
+    content = said(adapter(tmp_path / "adapter"), "--base", base)
+    assert set(content) == {"layers", "checks", "calibration", "note"}
+    assert (content["calibration"], content["note"]) == ("uncalibrated", CANNOT)
+    assert len(content["layers"]) == 2
+    assert all(set(layer) >= COLUMNS for layer in content["layers"])
+    assert {check["check"] for check in content["checks"]} == {*ALWAYS, *OTHERS}
+    assert len(content["checks"]) == 2 * len({*ALWAYS, *OTHERS})
+    assert all(set(check) == {"check", "layer", "outcome", "reason", "decides"} for check in content["checks"])
+    assert {check["check"] for check in content["checks"] if check["decides"]} == set(ALWAYS)
+
+
+def test_columns_that_were_asked_for_are_there(tmp_path: Path) -> None:
+    base = model(tmp_path / "base")
+    assert "rand_num_spikes" not in said(base)["layers"][0]
+    full = said(base, "--randomize", "--determinant")["layers"][0]
+    assert full["rand_num_spikes"] == 0, "independent entries have no traps"
+    assert full["detX_num"] > 0
+    found = said(adapter(tmp_path / "adapter"), "--base", base, "--intruders")
+    assert "insufficient" not in outcomes(found, "intruders")
+
+
+def test_csv_json_and_frame_say_the_same(tmp_path: Path) -> None:
+    base = model(tmp_path / "base")
+    done = called(base, "--csv")
+    assert done.exit_code == 0
+    lines = list(csv.DictReader(io.StringIO(done.stdout)))
+    layers = said(base)["layers"]
+    assert [float(line["alpha"]) for line in lines] == [layer["alpha"] for layer in layers]
+    from models.spectra import analyze
+
+    assert list(analyze(base)["alpha"]) == [layer["alpha"] for layer in layers]
+
+
+def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
+    save_file({"=HYPERLINK(1).weight": gaussian(20, 20)}, tmp_path / "m.safetensors")
+    done = called(tmp_path / "m.safetensors", "--csv")
+    assert next(csv.DictReader(io.StringIO(done.stdout)))["name"] == "'=HYPERLINK(1)"
+
+
+def test_people_get_tables_of_80_columns_that_end_with_what_cannot_be_said(tmp_path: Path) -> None:
+    base = model(tmp_path / "base")
+    done = called(adapter(tmp_path / "adapter", lora_alpha=9000), "--base", base)
+    assert done.exit_code == 0, "it could report"
+    lines = done.stdout.splitlines()
+    assert all(len(line) <= 80 for line in lines[:-1])
+    assert "! exploded" in done.stdout
+    assert lines[-1] == f"Thresholds: uncalibrated. {CANNOT}"
+    assert "alpha [95 %]" in done.stdout
+
+
+def test_the_bar_is_on_standard_error_and_the_result_alone_on_standard_output() -> None:
+    done = relearn("spectra", str(TINY), "--json")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 1
+    assert len(json.loads(done.stdout)["layers"]) == 29
+    lines = done.stderr.splitlines()
+    assert lines[-1].split() == ["spectra", "#" * 20, "29/29", "layers"]
+    assert all(line.startswith("spectra ") for line in lines), "nothing else is printed"
+
+
+def test_the_bar_grows_and_fits_a_narrow_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines("spectra")
+    lines.terminal = True
+    for done in range(5):
+        lines.analysed(done, 4, "x" * 200)
+    shown = capsys.readouterr().err.replace("\x1b[K", "").replace("\r", "\n").split("\n")
+    shown = [line for line in shown if line]
+    assert [line.count("#") for line in shown] == [0, 5, 10, 15, 20]
+    assert max(map(len, shown)) <= 80
+
+
+def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
+    base, one = model(tmp_path / "base"), adapter(tmp_path / "adapter")
+    arguments = (one, "--base", base, "--randomize", "--json")
+    assert called(*arguments).stdout == called(*arguments).stdout
+    pages = [tmp_path / f"{place}.html" for place in "ab"]
+    for page in pages:
+        done = called(one, "--base", base, "--html", page)
+        assert done.stdout == f"{page}\n"
+    assert pages[0].read_bytes() == pages[1].read_bytes()
+    assert said(one, "--base", base, "--html", pages[0])["html"] == str(pages[0])
+
+
+def test_single_precision_is_close_and_the_threads_are_given_back(tmp_path: Path) -> None:
+    base = model(tmp_path / "base")
+    before = torch.get_num_threads()
+    double, single = said(base)["layers"], said(base, "--dtype", "float32", "--threads", "2")["layers"]
+    assert torch.get_num_threads() == before
+    for one, other in zip(double, single, strict=True):
+        assert other["spectral_norm"] == pytest.approx(one["spectral_norm"], rel=1e-5)
+        assert other["num_pl_spikes"] == one["num_pl_spikes"]
+
+
+# --- thresholds ------------------------------------------------------------------------------------
+
+
+def test_the_workspaces_thresholds_hold_where_there_is_one(tmp_path: Path) -> None:
+    base, one = model(tmp_path / "base"), adapter(tmp_path / "adapter")
+    (tmp_path / "empty").mkdir()
+    default = said(one, "--base", base, "--workspace", tmp_path / "empty")
+    assert set(outcomes(default, "exploded")) == {"pass"}
+    strict = tmp_path / "strict"
+    strict.mkdir()
+    text = (PROJECT_ROOT / "params.yaml").read_text()
+    text = text.replace("max_sigma_ratio: 10.0", "max_sigma_ratio: 0.002")
+    text = text.replace("warn_sigma_ratio: 4.0", "warn_sigma_ratio: 0.001")
+    text = text.replace("spectral_enforced: []", "spectral_enforced: [unstructured]")
+    (strict / "params.yaml").write_text(text)
+    found = said(one, "--base", base, "--workspace", strict)
+    assert set(outcomes(found, "exploded")) == {"fail"}
+    assert {check["decides"] for check in found["checks"] if check["check"] == "unstructured"} == {True}
+    (strict / "params.yaml").write_text("gates: nonsense")
+    assert called(one, "--workspace", strict).exit_code != 0
+
+
+# --- what it reads ---------------------------------------------------------------------------------
+
+
+def test_it_reads_shards_files_archives_and_adapters(tmp_path: Path) -> None:
+    base = model(tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    expected = [layer["alpha"] for layer in said(base)["layers"]]
+    sharded = tmp_path / "sharded"
+    sharded.mkdir()
+    for number, (name, weight) in enumerate(weights.items()):
+        save_file({name: weight}, sharded / f"model-{number}.safetensors")
+    homes = {name: f"model-{place}.safetensors" for place, name in enumerate(weights)}
+    (sharded / "model.safetensors.index.json").write_text(json.dumps({"weight_map": homes}))
+    torch.save({"state_dict": weights}, tmp_path / "model.pt")
+    for place in (base / "model.safetensors", sharded, tmp_path / "model.pt"):
+        assert [layer["alpha"] for layer in said(place)["layers"]] == expected
+    folder = adapter(tmp_path / "adapter")
+    assert said(folder / "adapter_model.safetensors")["layers"] == said(folder)["layers"], "its file means the adapter"
+
+
+def test_a_difference_of_two_checkpoints_is_an_update(tmp_path: Path) -> None:
+    base = model(tmp_path / "base")
+    weights = load_file(base / "model.safetensors")
+    (tmp_path / "tuned").mkdir()
+    tuned = {name: weight + gaussian(*weight.shape, seed=5) for name, weight in weights.items()}
+    save_file(tuned, tmp_path / "tuned" / "model.safetensors")
+    content = said(tmp_path / "tuned", "--base", base)
+    assert {layer["kind"] for layer in content["layers"]} == {"delta"}
+    assert set(outcomes(content, "not_learned")) == {"pass"}
+    assert set(outcomes(said(base, "--base", base), "not_learned")) == {"fail"}, "nothing was learned"
+
+
+# --- what is wrong with it -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rank", [1, 2, 5, 7])
+def test_low_ranks_get_no_exponent(tmp_path: Path, rank: int) -> None:
+    content = said(adapter(tmp_path / "adapter", rank), "--base", model(tmp_path / "base"))
+    for layer in content["layers"]:
+        assert (layer["alpha"], layer["status"], layer["rank"]) == (None, "few", rank)
+        assert layer["spectral_norm"] > 0
+    assert set(outcomes(content, "alpha")) == {"insufficient"}
+    assert set(outcomes(content, "integrity")) == {"pass"}
+
+
+STRANGE = {
+    "nan": (torch.full((20, 20), math.nan), "not_finite", "fail"),
+    "infinite": (torch.full((20, 20), math.inf), "not_finite", "fail"),
+    "zero": (torch.zeros(20, 20), "zero", "pass"),
+    "one row": (gaussian(1, 30), "few", "pass"),
+    "one entry": (gaussian(1, 1), "few", "pass"),
+    "equal": (torch.eye(20), "equal", "pass"),
+    "too large": (torch.full((20, 20), 1e300, dtype=torch.float64), "not_finite", "fail"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_strange_tensors_have_a_status_and_no_number_that_is_wrong(tmp_path: Path, name: str) -> None:
+    tensor, status, integrity = STRANGE[name]
+    file = tmp_path / "m.safetensors"
+    save_file({"strange.weight": tensor, "usual.weight": gaussian(60, 40)}, file)
+    content = said(file, "--randomize", "--determinant")
+    strange, usual = content["layers"]
+    assert (strange["status"], strange["alpha"]) == (status, None)
+    assert outcomes(content, "integrity") == [integrity, "pass"]
+    assert outcomes(content, "alpha")[0] == "insufficient"
+    assert usual["status"] == "success", "the others are reported all the same"
+    for output in ("--csv", "--html"):
+        done = called(file, output, *([tmp_path / "page.html"] if output == "--html" else []))
+        assert done.exit_code == 0
+    assert "NaN" not in (tmp_path / "page.html").read_text()
+    assert called(file).exit_code == 0
+
+
+def test_an_adapter_with_a_broken_layer_or_a_broken_base_is_reported(tmp_path: Path) -> None:
+    base, one = model(tmp_path / "base"), adapter(tmp_path / "adapter")
+    file = one / "adapter_model.safetensors"
+    tensors = load_file(file)
+    next(iter(tensors.values()))[0, 0] = math.nan
+    save_file(tensors, file)
+    content = said(one, "--base", base)
+    assert sorted(outcomes(content, "integrity")) == ["fail", "pass"]
+    assert sorted(outcomes(content, "exploded")) == ["insufficient", "pass"]
+
+
+def no_such(folder: Path) -> tuple[str | Path, ...]:
+    return (folder / "nothing",)
+
+
+def truncated(folder: Path) -> tuple[str | Path, ...]:
+    file = model(folder / "m") / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-500])
+    return (folder / "m",)
+
+
+def truncated_archive(folder: Path) -> tuple[str | Path, ...]:
+    file = folder / "m.pt"
+    torch.save({"a.weight": gaussian(30, 30)}, file)
+    file.write_bytes(file.read_bytes()[:-700])
+    return (file,)
+
+
+def half_of_the_shards(folder: Path) -> tuple[str | Path, ...]:
+    homes = {f"a.{place}.weight": f"model-{place}.safetensors" for place in range(4)}
+    for place in (0, 2):
+        save_file({f"a.{place}.weight": gaussian(9, 9)}, folder / f"model-{place}.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": homes}))
+    return (folder,)
+
+
+def bare_pickle(folder: Path) -> tuple[str | Path, ...]:
+    (folder / "m.pkl").write_bytes(pickle.dumps({"a": 1}))
+    return (folder / "m.pkl",)
+
+
+class Runs:
+    """What unpickling would run."""
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return (eval, ("open('/tmp/relearn-was-run', 'w')",))
+
+
+def pickle_in_an_archive(folder: Path) -> tuple[str | Path, ...]:
+    torch.save({"a.weight": Runs()}, folder / "m.pt")
+    return (folder / "m.pt",)
+
+
+def other_base(folder: Path) -> tuple[str | Path, ...]:
+    return adapter(folder / "adapter"), "--base", model(folder / "base", side=44)
+
+
+def base_without_the_layer(folder: Path) -> tuple[str | Path, ...]:
+    return adapter(folder / "adapter", blocks=3), "--base", model(folder / "base")
+
+
+def no_matrix(folder: Path) -> tuple[str | Path, ...]:
+    save_file({"norm.weight": gaussian(9)}, folder / "m.safetensors")
+    return (folder / "m.safetensors",)
+
+
+def no_weights(folder: Path) -> tuple[str | Path, ...]:
+    shutil.copy(PROJECT_ROOT / "README.md", folder)
+    return (folder,)
+
+
+def broken_config(folder: Path) -> tuple[str | Path, ...]:
+    (adapter(folder / "a") / "adapter_config.json").write_text('{"peft_type": ')
+    return (folder / "a",)
+
+
+def intruders_without_a_base(folder: Path) -> tuple[str | Path, ...]:
+    return adapter(folder / "a"), "--intruders"
+
+
+def two_outputs(folder: Path) -> tuple[str | Path, ...]:
+    return model(folder / "m"), "--json", "--csv"
+
+
+def no_such_device(folder: Path) -> tuple[str | Path, ...]:
+    return model(folder / "m"), "--device", "abacus"
+
+
+def page_onto_a_folder(folder: Path) -> tuple[str | Path, ...]:
+    return model(folder / "m"), "--html", folder
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (no_such, "does not exist"),
+        (truncated, "could not be read as safetensors"),
+        (truncated_archive, "neither safetensors nor a PyTorch archive"),
+        (half_of_the_shards, "2 are missing"),
+        (bare_pickle, "could run code"),
+        (pickle_in_an_archive, "more than tensors"),
+        (other_base, "Give the base that it was trained on"),
+        (base_without_the_layer, "Give the base that the adapter was trained on"),
+        (no_matrix, "no weight matrix"),
+        (no_weights, "holds no safetensors file"),
+        (broken_config, "adapter_config.json"),
+        (intruders_without_a_base, "Add --base"),
+        (two_outputs, "exclude each other"),
+        (no_such_device, "abacus"),
+        (page_onto_a_folder, "is a folder"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, wrong: Any, says: str) -> None:
+    arguments = wrong(tmp_path)
+    done = relearn("spectra", *map(str, arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    told = [line for line in done.stderr.splitlines() if line.startswith("relearn: ")]
+    assert len(told) == 1
+    assert says in told[0]
+    assert not Path("/tmp/relearn-was-run").exists(), "a pickle is never run"
+
+
+def test_a_declared_rank_that_is_not_there_fails(tmp_path: Path) -> None:
+    content = said(adapter(tmp_path / "adapter", rank=4, r=16), "--base", model(tmp_path / "base"))
+    assert set(outcomes(content, "integrity")) == {"fail"}
+    assert read_json(tmp_path / "adapter" / "adapter_config.json")["r"] == 16
