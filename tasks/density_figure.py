@@ -14,7 +14,7 @@ from markupsafe import Markup
 from data.spectral_records import Histogram, LayerSpectrum, Spectrum, SpectrumStatus
 from tasks import panels
 from tasks.layer_places import laid_out, spread
-from tasks.panels import BAND, BASE, FAIL, INK, MUTED, UNSURE, UPDATE, WARN, Axis, Panel, words
+from tasks.panels import BAND, BASE, FAIL, INK, MUTED, UNSURE, UPDATE, WARN, Axis, Panel, Point, words
 
 MOST_PANELS = 56
 """In one picture; of more blocks some are shown."""
@@ -25,6 +25,8 @@ _SAID = 15
 """Above each panel, for what it says of alpha."""
 _SHADE = 0.28
 """Of the update's area, through which its base is seen."""
+_LONGEST = 11
+"""Characters of a stack's name beside its blocks."""
 _MOST_DECADES = 12
 """Of the axis of eigenvalues; what is smaller than that is left out."""
 _TRIMMED = 0.01
@@ -65,7 +67,9 @@ def density_by_layer(layers: Sequence[LayerSpectrum], marked: Collection[str] = 
         headed = top == _TOP or not title
         top += (_HEAD if headed else 0) + _SAID
         if title:
-            parts.append(words(0, top + _HEIGHT / 2 - 12, title, INK, bold=True))
+            stack, _, number = title.rpartition(" ")
+            parts.append(words(0, top + _HEIGHT / 2 - 12, f"block {number}", INK, bold=True))
+            parts += [words(0, top + _HEIGHT / 2 - 26, stack[:_LONGEST], INK)] if stack else []
         for place, (name, layer) in enumerate(row):
             if layer is None:
                 continue
@@ -106,9 +110,7 @@ def _rows(layers: Sequence[LayerSpectrum], marked: Collection[str]) -> tuple[lis
     """Titled rows of a block each, then untitled ones of layers outside; blocks shown, and blocks there are."""
     layout = laid_out(layers)
     kinds, chosen = layout.kinds[:MOST_KINDS], _blocks(layers, marked)
-    rows: list[Row] = [
-        (f"block {block}"[:14], [(kind, layout.cells.get((block, kind))) for kind in kinds]) for block in chosen
-    ]
+    rows: list[Row] = [(block, [(kind, layout.cells.get((block, kind))) for kind in kinds]) for block in chosen]
     others: list[tuple[str, LayerSpectrum | None]] = list(layout.others[:MOST_KINDS])
     rows += [("", others[start : start + _PER_ROW]) for start in range(0, len(others), _PER_ROW)]
     return rows, len(chosen), len(layout.blocks)
@@ -180,13 +182,20 @@ def _spectrum(panel: Panel, found: Spectrum, stroke: str, fill: str, solid: floa
     yield panel.steps(shape.edges, shape.values, stroke, fill, solid)
     if found.alpha is None or found.xmin is None or found.num_pl_spikes is None:
         return
-    slope = found.alpha - 1.0
-    begin = found.num_pl_spikes / sum(found.histogram.counts) * slope * _LN10
-    end = 10**found.histogram.high
-    last = max(begin * (end / found.xmin) ** -slope, begin * 1e-30)
+    (start, begin), (end, last) = tail_line(found.alpha, found.xmin, found.num_pl_spikes, found.histogram)
     colour, thick = (MUTED, 1.3) if stroke == BASE else (INK, 1.8)
-    yield panel.line((found.xmin, panel.y.low), (found.xmin, begin), colour, 1, "1 3")
-    yield panel.line((found.xmin, begin), (end, last), colour, thick)
+    yield panel.line((start, panel.y.low), (start, begin), colour, 1, "1 3")
+    yield panel.line((start, begin), (end, last), colour, thick)
+
+
+def tail_line(alpha: float, xmin: float, tail: int, histogram: Histogram) -> tuple[Point, Point]:
+    """Both ends of the fitted power law: eigenvalue, and share of all eigenvalues per decade.
+
+    Of the tail's share the density per eigenvalue is (alpha - 1) / xmin * (x / xmin)^-alpha, and a decade x * ln 10.
+    """
+    begin = tail / sum(histogram.counts) * (alpha - 1.0) * _LN10
+    end = 10**histogram.high
+    return (xmin, begin), (end, begin * max((end / xmin) ** (1.0 - alpha), 1e-30))
 
 
 def _alpha(found: Spectrum, short: bool) -> str:

@@ -46,12 +46,11 @@ def laid_out(layers: Sequence[LayerSpectrum]) -> Layout:
     """The layers by block and kind, both in their order."""
     found = [(_NUMBERED.fullmatch(layer.name), layer) for layer in layers]
     numbered = [(match, layer) for match, layer in found if match]
-    stacks = {match["stack"] for match, _ in numbered}
+    stacks = _stacks(list(dict.fromkeys(match["stack"] or "" for match, _ in numbered)))
     kinds = short_names(list(dict.fromkeys(match["kind"] for match, _ in numbered)))
     cells, others = {}, [layer for match, layer in found if not match]
     for match, layer in numbered:
-        stack = (match["stack"] or "").rsplit(".", 1)[-1]
-        block = f"{printable(stack)} {match['number']}".strip() if len(stacks) > 1 else match["number"]
+        block = f"{stacks[match['stack'] or '']} {match['number']}".strip()
         key = (block, kinds[match["kind"]])
         if key in cells:
             others.append(layer)
@@ -64,6 +63,15 @@ def laid_out(layers: Sequence[LayerSpectrum]) -> Layout:
         cells=cells,
         others=tuple((names[layer.name], layer) for layer in others),
     )
+
+
+def _stacks(names: Sequence[str]) -> dict[str, str]:
+    """What tells stacks apart: the first part of their names that is not the same in all; nothing of a single one."""
+    parts = [printable(name).split(".") for name in names]
+    same = next((place for place, ones in enumerate(zip(*parts, strict=False)) if len(set(ones)) > 1), None)
+    if len(names) < 2 or same is None or len({one[same] for one in parts}) < len(names):
+        return dict.fromkeys(names, "") if len(names) < 2 else short_names(names)
+    return {name: one[same] for name, one in zip(names, parts, strict=True)}
 
 
 def _computed(kind: str) -> int:

@@ -161,7 +161,8 @@ class Panel:
         drawn = []
         for value in self.y.ticks(most):
             _, py = self.at(self.x.low, value)
-            drawn.append(words(self.left - 5, py + 3.5, power(value) if self.y.log else f"{value:g}", MUTED, "end"))
+            name = power(value) if self.y.log else f"{value:g}"
+            drawn.append(words(self.left - 5, min(py + 3.5, self.bottom), name, MUTED, "end"))
         return "".join(drawn)
 
     def x_ticks(self, values: Iterable[float], names: Iterable[str]) -> str:

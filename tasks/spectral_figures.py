@@ -14,7 +14,7 @@ from markupsafe import Markup
 from data.param_stages import GateParams
 from data.spectral_records import LayerSpectrum, Spectrum
 from models.random_matrix import null_effective_ranks
-from models.spectral_checks import ALPHA_BAND, NULL_LEVEL
+from models.spectral_checks import ALPHA_BAND, NULL_LEVEL, is_sound
 from tasks import panels
 from tasks.layer_places import laid_out
 from tasks.panels import BAND, BASE, FAIL, INK, MUTED, UPDATE, WARN, Axis, Panel, words
@@ -23,6 +23,8 @@ _LEFT, _TOP, _GAP, _HEIGHT = 46, 44, 12, 130
 _BETWEEN = 40
 """From one row of panels to the next, for names above and below."""
 _PER_ROW = 7
+_ROOM = 3.5
+"""Pixels for a layer; twice as many where update and base stand side by side."""
 _HIGHEST_ALPHA = 10.0
 _THINNEST = 2.5
 """Pixels of a band that is narrower than that."""
@@ -64,13 +66,12 @@ def alpha_by_depth(layers: Sequence[LayerSpectrum]) -> Markup:
     inside = sum(low <= alpha <= high for alpha in alphas)
     label = f"Alpha by depth: {inside} of {len(alphas)} fitted {own}s lie between {low:g} and {high:g}."
     axis = Axis(1.0, _HIGHEST_ALPHA)
-    return _picture(layers, axis, entries, label, lambda panel: panel.band(*ALPHA_BAND), drawn)
+    return _picture(layers, axis, entries, label, lambda panel: panel.band(*ALPHA_BAND), drawn, 2 * _ROOM)
 
 
 def size_by_depth(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Markup:
     """The update's largest singular value over the base's noise edge; empty where there is no base."""
-    ratios = [layer.update.sigma_ratio for layer in layers if layer.update is not None]
-    ratios = [ratio for ratio in ratios if math.isfinite(ratio)]
+    ratios = [layer.update.sigma_ratio for layer in layers if layer.update is not None and is_sound(layer)]
     if not ratios:
         return Markup("")
     shown = [ratio for ratio in ratios if ratio > 0]
@@ -82,11 +83,11 @@ def size_by_depth(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Ma
         return panel.across(thresholds.warn_sigma_ratio, WARN, "5 3") + panel.across(thresholds.max_sigma_ratio, FAIL)
 
     def drawn(panel: Panel, x: float, layer: LayerSpectrum) -> str:
-        if layer.update is None or not math.isfinite(layer.update.sigma_ratio):
+        if layer.update is None or not is_sound(layer):
             return ""
         ratio = layer.update.sigma_ratio
         far = FAIL if ratio > thresholds.max_sigma_ratio else WARN if ratio > thresholds.warn_sigma_ratio else UPDATE
-        return panel.point(x, ratio, _radius(panel), far)
+        return panel.point(x, ratio, _seen(panel, far), far)
 
     entries = [
         (panels.sign_point(UPDATE), "update over the base's noise edge"),
@@ -99,17 +100,17 @@ def size_by_depth(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Ma
 
 def survival_by_depth(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Markup:
     """The share of the weights that a bf16 merge changes, in percent; empty where there is no base."""
-    shares = [layer.update.survives_bf16 for layer in layers if layer.update is not None]
+    shares = [layer.update.survives_bf16 for layer in layers if layer.update is not None and is_sound(layer)]
     if not shares:
         return Markup("")
     warn, fail = 100 * thresholds.warn_surviving_share, 100 * thresholds.min_surviving_share
 
     def drawn(panel: Panel, x: float, layer: LayerSpectrum) -> str:
-        if layer.update is None or not math.isfinite(layer.update.survives_bf16):
+        if layer.update is None or not is_sound(layer):
             return ""
         share = 100 * layer.update.survives_bf16
         colour = FAIL if share < fail else WARN if share < warn else UPDATE
-        return panel.point(x, share, _radius(panel), colour)
+        return panel.point(x, share, _seen(panel, colour), colour)
 
     entries = [
         (panels.sign_point(UPDATE), "% of the weights that a bf16 merge changes"),
@@ -129,7 +130,7 @@ def survival_by_depth(layers: Sequence[LayerSpectrum], thresholds: GateParams) -
 
 def structure_by_depth(layers: Sequence[LayerSpectrum]) -> Markup:
     """The update's effective rank beside that of random updates of its shape and rank; empty where none has any."""
-    judged = [layer for layer in layers if layer.null_share is not None and _directions(layer) > 1]
+    judged = [one for one in layers if one.null_share is not None and _directions(one) > 1 and is_sound(one)]
     if not judged:
         return Markup("")
     bounds = {layer.name: _null(layer) for layer in judged}
@@ -141,15 +142,15 @@ def structure_by_depth(layers: Sequence[LayerSpectrum]) -> Markup:
         low, high = bounds[layer.name]
         seen = _THINNEST * (panel.y.high - panel.y.low) / panel.height
         chance = panel.box(x - 0.38, x + 0.38, low, max(high, low + seen), BASE)
-        apart = layer.spectrum.effective_rank < low
-        return chance + panel.point(x, layer.spectrum.effective_rank, _radius(panel), UPDATE if apart else WARN)
+        colour = UPDATE if layer.spectrum.effective_rank < low else WARN
+        return chance + panel.point(x, layer.spectrum.effective_rank, _seen(panel, colour), colour)
 
+    apart = sum(layer.spectrum.effective_rank < bounds[layer.name][0] for layer in judged)
     entries = [
         (panels.sign_point(UPDATE), "effective rank of the update"),
-        (panels.sign_point(WARN), "not told from chance"),
+        *[(panels.sign_point(WARN), "not told from chance")] * (apart < len(judged)),
         (panels.sign_box(BASE), "98 % of random updates"),
     ]
-    apart = sum(layer.spectrum.effective_rank < bounds[layer.name][0] for layer in judged)
     label = f"Effective rank by depth: {apart} of {len(judged)} updates lie below what random updates have."
     return _picture(layers, Axis(0.0, 1.08 * highest), entries, label, lambda _: "", drawn)
 
@@ -182,10 +183,14 @@ def _picture(
     label: str,
     backdrop: Callable[[Panel], str],
     drawn: Callable[[Panel, float, LayerSpectrum], str],
+    room: float = _ROOM,
 ) -> Markup:
+    """One panel per kind of module, with at least ``room`` pixels for each layer where there is so much."""
     strips = _strips(layers)
-    across = min(_PER_ROW, len(strips))
-    width = min(300.0, (panels.WIDTH - _LEFT) / across - _GAP)
+    spots = max(len(strip.names) or len(strip.spots) for strip in strips)
+    fitting = int((panels.WIDTH - _LEFT) / (room * spots + _GAP))
+    across = min(len(strips), _PER_ROW, max(2, fitting))
+    width = min(500.0, (panels.WIDTH - _LEFT) / across - _GAP)
     parts = [panels.legend(entries, 10, _LEFT)]
     for place, strip in enumerate(strips):
         column, row = place % across, place // across
@@ -219,12 +224,17 @@ def _radius(panel: Panel) -> float:
     return min(3.4, max(1.4, panel.width / (panel.x.high - panel.x.low) / 4))
 
 
+def _seen(panel: Panel, colour: str) -> float:
+    """The radius of a point; one that warns or fails is found in any crowd."""
+    return _radius(panel) if colour == UPDATE else max(3.0, _radius(panel))
+
+
 def _hint(layer: LayerSpectrum) -> str:
     found = layer.spectrum
     said = [layer.name]
     if found.alpha is not None and found.alpha_low is not None and found.alpha_high is not None:
         said.append(f"alpha {found.alpha:.2f} [{found.alpha_low:.2f}, {found.alpha_high:.2f}]")
-    if layer.update is not None:
+    if layer.update is not None and is_sound(layer):
         said.append(f"size {layer.update.sigma_ratio:.3g}, {layer.update.survives_bf16:.1%} survive a bf16 merge")
     if layer.null_share is not None:
         said.append(f"effective rank {found.effective_rank:.2f} of {_directions(layer)}")

@@ -18,7 +18,11 @@ from tasks.density_figure import blocks_left_out, density_by_layer
 from tasks.spectral_figures import alpha_by_depth, size_by_depth, structure_by_depth, survival_by_depth
 
 MOST_OPEN = 40
-"""Layers of the matrix that stand open; with more, those with a failure or a warning come first."""
+"""Layers of the matrix that stand open; of more, only those with a failure or a warning, the gravest of them."""
+_GRAVEST = ((True, Outcome.FAIL), (True, Outcome.WARN), (False, Outcome.FAIL), (False, Outcome.WARN))
+"""Whether the check decides, and its outcome."""
+_PLAIN = len(_GRAVEST)
+"""Of a layer in which nothing fails or warns."""
 MOST_REASONS = 100
 """Reasons of failures and warnings; the rest are counted."""
 
@@ -99,12 +103,12 @@ def weights_view(
 
 
 def _most_telling(rows: Sequence[LayerRow]) -> list[LayerRow]:
-    """``MOST_OPEN`` rows in their order: those where a deciding check fails, then warns, then any check does."""
+    """Rows in their order in which a deciding check fails or warns, then any check; at most ``MOST_OPEN``."""
 
     def rank(row: LayerRow) -> int:
         judged = [(check.decides, check.outcome) for check in row.checks]
-        order = [(True, Outcome.FAIL), (True, Outcome.WARN), (False, Outcome.FAIL), (False, Outcome.WARN)]
-        return next((place for place, one in enumerate(order) if one in judged), len(order))
+        return next((place for place, one in enumerate(_GRAVEST) if one in judged), _PLAIN)
 
-    chosen = sorted(range(len(rows)), key=lambda place: (rank(rows[place]), place))[:MOST_OPEN]
+    telling = [place for place, row in enumerate(rows) if rank(row) < _PLAIN]
+    chosen = sorted(telling, key=lambda place: (rank(rows[place]), place))[:MOST_OPEN]
     return [rows[place] for place in sorted(chosen)]

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from tasks.reports import write_report
+from tasks.spectra_page import SpectraInput, write_spectra
 from tests.local_server import served
 from tests.report_miniature import report
 
@@ -29,7 +30,7 @@ WRAPPER = """<!DOCTYPE html><meta charset="utf-8"><body style="margin:0">
 <script>
 page.onload = () => {
   const inside = page.contentDocument, root = inside.documentElement;
-  const seen = (name) => inside.querySelector(name).getBoundingClientRect().bottom;
+  const seen = (name) => inside.querySelector(name)?.getBoundingClientRect().bottom;
   const wide = [...inside.querySelectorAll("body *")].filter((one) =>
     one.getBoundingClientRect().right > root.clientWidth + 1 &&
     !one.closest(".scroll, svg, .quiet, details:not([open])"));
@@ -95,6 +96,11 @@ def brightness(image: Image.Image) -> float:
 
 @pytest.fixture
 def measured(browser: list[str], page: Path) -> dict[int, dict[str, Any]]:
+    """What the wrapper measures of the report."""
+    return measure(browser, page)
+
+
+def measure(browser: list[str], page: Path) -> dict[int, dict[str, Any]]:
     """What the wrapper measures at the width of a desk and of a phone, and what was asked of the server."""
     found: dict[int, dict[str, Any]] = {}
     for width in (DESK[0], PHONE):
@@ -141,6 +147,22 @@ def test_it_is_dark_where_the_reader_wants_it_dark(browser: list[str], page: Pat
 
 def test_it_renders_at_the_size_of_a_phone(browser: list[str], page: Path, tmp_path: Path) -> None:
     screenshot(browser, page, tmp_path / "phone.png", (500, 1000))  # no window is narrower; 390 is measured above
+
+
+def test_the_page_about_weights_fits_every_screen_is_dark_in_the_dark_and_fetches_nothing(
+    browser: list[str], tmp_path: Path
+) -> None:
+    given = report()
+    shown = SpectraInput(
+        path="adapter", base="base", how="in float64", layers=given.spectral.layers, thresholds=given.thresholds
+    )
+    page = write_spectra(tmp_path / "spectra.html", shown)
+    for width, one in measure(browser, page).items():
+        assert (one["width"], one["scroll"], one["wide"]) == (width, width, [])
+        assert set(one["asked"]) - {"/favicon.ico"} == {"/", "/report.html"}
+    light = screenshot(browser, page, tmp_path / "light.png", DESK, "--blink-settings=preferredColorScheme=1")
+    dark = screenshot(browser, page, tmp_path / "dark.png", DESK, "--blink-settings=preferredColorScheme=0")
+    assert brightness(dark) < 60 < 200 < brightness(light)
 
 
 def test_paper_shows_what_is_folded_on_the_screen(browser: list[str], page: Path, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import itertools
 import math
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,11 +24,13 @@ from data.report_records import (
     Outcome,
     Verdict,
 )
-from data.spectral_records import SpectralReport
+from data.spectral_records import Calibration, SpectralReport
+from models.spectral_checks import CANNOT
 from tasks.figures import loss_curve
 from tasks.pages import duration, number, share, signed
 from tasks.report_views import SAMPLES, by_gap, by_severity, fact_groups, key_figures, samples
 from tasks.reports import ReportInput, render, write_report
+from tests.html_page import Page
 from tests.report_miniature import (
     answer,
     change,
@@ -42,41 +43,6 @@ from tests.report_miniature import (
 )
 
 ATTACK = '<script>alert("x")</script><img src=x onerror=alert(1)>\'"&'
-VOID = {"meta", "br", "img", "input", "hr", "link"}
-
-
-class Page(HTMLParser):
-    """Elements, attributes and text of a page; refuses elements that are closed out of order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.texts.append(data)
-
-    def names(self) -> list[str]:
-        return [name for name, _ in self.elements]
-
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
 
 
 # --- the page --------------------------------------------------------------------------------------
@@ -273,6 +239,35 @@ def test_writing_leaves_one_file_with_the_page(tmp_path: Path) -> None:
     path = write_report(tmp_path / "reports" / "7.html", report())
     assert path.read_text(encoding="utf-8") == render(report())
     assert [entry.name for entry in path.parent.iterdir()] == ["7.html"]
+
+
+def test_checks_that_only_report_stand_apart_from_those_that_decide() -> None:
+    shadow = Check(check="unstructured", outcome=Outcome.FAIL, reason="Like random numbers.", decides=False)
+    html = render(report())
+    section = html[html.index('id="checks"') : html.index('id="coverage"')]
+    assert "does not decide" not in section
+    given = report().judgement
+    html = render(report(judgement=given.model_copy(update={"checks": (shadow, *given.checks)})))
+    section = html[html.index('id="checks"') : html.index('id="coverage"')]
+    deciding, _, reported = section.partition('class="shadow"')
+    assert "Like random numbers." in reported
+    assert "Like random numbers." not in deciding
+    assert "Reported, does not decide" in reported
+    assert all(check.reason in deciding for check in given.checks)
+
+
+def test_the_weights_are_shown_with_what_their_checks_cannot_say() -> None:
+    calibration = Calibration(base="b", rank=16, adapters=24, false_alarms=1, modules={})
+    text = Page(render(report())).text()
+    assert text.count(CANNOT) == 1
+    assert "Thresholds: uncalibrated." in text
+    known = Page(render(report(calibration=calibration))).text()
+    assert "calibrated on 24 adapters (false alarms 1 of 24 left one out)" in known
+    assert "uncalibrated" not in known
+    html = render(report())
+    for name in ("Size of the update", "Share of the weights", "Effective rank", "Alpha", "Density of the eigenvalues"):
+        assert f'aria-label="{name}' in html
+    assert html.count('<td class="mark ') == 30 * 9
 
 
 # --- what is chosen --------------------------------------------------------------------------------
