@@ -319,6 +319,18 @@ def test_pure_rounding_is_recognised(dtype: torch.dtype, uneven: float) -> None:
             assert layer.spectrum.rounding_edge < 9.0 * layer.spectrum.spectral_norm, "an edge that hides everything"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_merged_adapter_has_the_ranks_of_its_factors(dtype: torch.dtype) -> None:
+    """The difference of the merged weight and its base is of full rank: what is above rounding is the update."""
+    weight = 0.05 * drawn(160, 90).float()
+    factors = LowRank(0.1 * drawn(8, 90, seed=1).float(), 0.1 * drawn(160, 8, seed=2).float(), 2.0)
+    exact = update_spectrum("layer", factors, weight).spectrum
+    merged = rounded_difference(weight, factors.rows(0, 160), dtype).spectrum
+    assert merged.matrix_rank == exact.matrix_rank == 8
+    assert merged.effective_rank == pytest.approx(exact.effective_rank, rel=1e-3)
+    assert merged.alpha == pytest.approx(exact.alpha, rel=2e-2)
+
+
 def test_an_update_above_the_rounding_is_kept() -> None:
     weight = 0.05 * drawn(160, 90).float()
     update = 3e-2 * heavy(160, 90, 3).float()
@@ -338,7 +350,8 @@ def test_the_rounding_edge_is_the_law_s_where_all_entries_are_alike() -> None:
     weight = (1.0 + 0.9 * torch.rand(400, 300, generator=torch.Generator().manual_seed(1))).bfloat16()
     expected = 2.0**-14 / 12.0 * (math.sqrt(400) + math.sqrt(300)) ** 2
     assert rounding_edge(weight) == pytest.approx(expected, rel=1e-5)  # one unit: 2^-7
-    assert rounding_edge(weight.float()) == rounding_edge(torch.zeros(4, 4).bfloat16()) == 0.0
+    assert rounding_edge(weight.float()) == pytest.approx(expected * 2.0**-32, rel=1e-5)  # one unit: 2^-23
+    assert rounding_edge(weight.double()) == rounding_edge(torch.zeros(4, 4).bfloat16()) == 0.0
     assert rounding_edge(torch.empty(0, 4).half()) == 0.0
     assert math.isfinite(rounding_edge(weight * 1e30))
     tiny = torch.full((4, 4), 2.0**-20).half()  # subnormal: their unit is that of the smallest normal number
