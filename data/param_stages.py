@@ -145,7 +145,7 @@ class TrainParams(Block):
         default=100, ge=0, le=10_000_000, description="Steps between looks at the update's spectra; 0: there are none."
     )
     stop_sigma_ratio: float = Field(
-        default=40.0,
+        default=20.0,
         ge=0,
         le=1e9,
         description="A look that finds a larger update, in noise edges, ends the run; 0: none.",

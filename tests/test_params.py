@@ -43,7 +43,7 @@ def test_the_shipped_file_says_of_every_field_what_the_code_says() -> None:
         ("  log_every: 10\n", "  log_every: 7\n", "checkpoint_every must be a multiple of log_every"),
         ("  watch_every: 100\n", "  watch_every: 5\n", "watch_every must be a multiple of log_every (10)"),
         ("  watch_every: 100\n", "  watch_every: -10\n", "train.watch_every"),
-        ("  stop_sigma_ratio: 40.0\n", "  stop_sigma_ratio: -1.0\n", "train.stop_sigma_ratio"),
+        ("  stop_sigma_ratio: 20.0\n", "  stop_sigma_ratio: -1.0\n", "train.stop_sigma_ratio"),
         ("  layer_rates: uniform\n", "  layer_rates: alpa\n", "train.layer_rates is 'alpa'"),
         ("  cron: 0 2 * * *\n", "  cron: 99 2 * * *\n", "'99' is no minute of cron"),
         ("  cron: 0 2 * * *\n", "  cron: 0 2 * * MON-XYZ\n", "is no day of the week"),
