@@ -20,6 +20,8 @@ _ROUNDED = (torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn, t
 """Number types whose rounding a difference of two checkpoints would show."""
 _CANCELLED = 100.0
 """How far the product of two factors may fall short of what r^2 of their traces allow before QR takes over."""
+_BLOCK_ROWS = 2048
+"""Of a factor that are converted at once."""
 _CONV_KERNEL = 31
 """A longer last side of a three-dimensional tensor is no kernel: such a tensor is a stack of matrices (experts)."""
 
@@ -54,8 +56,7 @@ class LowRank:
 
         In float64 where ``dtype`` cannot hold their squares.
         """
-        A, B = (factor.to(device, dtype) for factor in (self.A, self.B))
-        gram_A, gram_B = A @ A.T, B.T @ B
+        gram_B, gram_A = (_tall_gram(factor, dtype, device) for factor in (self.B, self.A.T))
         core = _core(gram_B, gram_A) * self.scale**2
         if dtype is not torch.float64 and not _in_range(gram_A, gram_B, core):
             return self.eigenvalues(torch.float64, device)
@@ -64,6 +65,7 @@ class LowRank:
         values: Tensor = torch.linalg.eigvalsh(core)
         allowed = gram_A.trace() * gram_B.trace() * (self.scale / self.rank) ** 2
         if allowed > _CANCELLED * values[-1]:
+            A, B = (factor.to(device, dtype) for factor in (self.A, self.B))
             values = self._singular_values(A, B).square().flip(0)
         return values[-min(*self.shape, self.rank) :]
 
@@ -73,6 +75,16 @@ class LowRank:
         core = next(triangles) @ next(triangles).T * self.scale
         values: Tensor = torch.linalg.svdvals(core)
         return values
+
+
+def _tall_gram(factor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
+    """The Gram matrix (r, r) of a factor (n, r), which is converted by blocks that stay in the processor's cache."""
+    first = factor[:_BLOCK_ROWS].to(device, dtype)
+    gram = first.T @ first
+    for start in range(_BLOCK_ROWS, factor.shape[0], _BLOCK_ROWS):
+        block = factor[start : start + _BLOCK_ROWS].to(device, dtype)
+        gram.addmm_(block.T, block)
+    return gram
 
 
 def _core(gram_B: Tensor, gram_A: Tensor) -> Tensor:
@@ -114,7 +126,8 @@ def _gram(matrix: Tensor) -> Tensor:
 
 
 def _gram_eigenvalues(gram: Tensor) -> Tensor:
-    if not torch.isfinite(gram).all():
+    # No entry is larger than the largest on the diagonal (Cauchy and Schwarz), where NaN and infinity show, too.
+    if not torch.isfinite(gram.diagonal()).all():
         return gram.new_full((1,), math.nan)
     values: Tensor = torch.linalg.eigvalsh(gram)
     return values

@@ -8,7 +8,7 @@ WeightWatcher, D compares with the share of the tail strictly below each point.
 Scale has no part in it: nothing is compared with an absolute threshold, so that a spectrum and the
 same spectrum times 1e-12 have one exponent.
 
-Every candidate is judged, but few in full: D over some points of a tail is a lower bound of D over all, so that
+Every candidate is judged, but of many few in full: D over some points of a tail is a lower bound of D over all, so that
 a candidate whose bound lies above another's D is out. The result is that of judging all in full, to the bit.
 """
 
@@ -28,6 +28,8 @@ _BOUND_POINTS = 32
 """Points of each tail that give the lower bound of its D."""
 _FIRST = 8
 """Candidates judged in full before any is left out."""
+_FEW = 64
+"""Candidates that are all judged at once and in full: finding bounds would take longer."""
 _MAX_ENTRIES = 1_000_000
 """Entries of a table held at once (8 MB)."""
 
@@ -78,7 +80,8 @@ def fit_power_law(eigenvalues: npt.ArrayLike, floor: float = 0.0) -> PowerLawFit
     if values.size < MIN_EIGENVALUES:
         return None
     logs = np.log(values / values[-1])
-    starts = np.flatnonzero(np.diff(logs, prepend=-np.inf) > 0)  # ties are one candidate
+    starts = np.flatnonzero(logs[1:] > logs[:-1]) + 1  # ties are one candidate
+    starts = np.concatenate([np.zeros(1, dtype=np.intp), starts])
     # A tail of values that are equal up to rounding has no slope.
     starts = starts[logs[starts] < -logs.size * np.finfo(np.float64).eps]
     if starts.size == 0:
@@ -108,6 +111,10 @@ def interval(tail: int, excess: float) -> tuple[float, float]:
 
 def _nearest(logs: Vector, starts: Places, alphas: Vector) -> tuple[int, float]:
     """The candidate with the least D, the first of equals, and that D."""
+    if starts.size <= _FEW:
+        exact = _distances(logs, starts, alphas)
+        best = int(np.argmin(exact))
+        return best, float(exact[best])
     bounds = _bounds(logs, starts, alphas)
     order = np.argsort(bounds, kind="stable")
     first = np.sort(order[:_FIRST])
@@ -128,6 +135,14 @@ def _distance(logs: Vector, start: int, alpha: float) -> float:
     tail = logs[start:]
     expected = -np.expm1((1.0 - alpha) * (tail - tail[0]))
     return float(np.abs(expected - np.arange(tail.size) / tail.size).max())
+
+
+def _distances(logs: Vector, starts: Places, alphas: Vector) -> Vector:
+    """Distances of a few tails, (candidates,), from one table (candidates, values): 0 before a tail begins."""
+    above = np.maximum(logs - logs[starts, None], 0.0)
+    ranks = np.maximum(np.arange(logs.size) - starts[:, None], 0) / (logs.size - starts[:, None])
+    distances: Vector = np.abs(-np.expm1((1.0 - alphas)[:, None] * above) - ranks).max(axis=1)
+    return distances
 
 
 def _bounds(logs: Vector, starts: Places, alphas: Vector) -> Vector:

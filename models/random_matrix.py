@@ -9,6 +9,7 @@ WeightWatcher): single entries are so large that their place does not matter. Ho
 WeightWatcher 0.7.7, with its margin for the fluctuation of the largest eigenvalue (after Tracy and Widom).
 """
 
+import bisect
 import functools
 import math
 
@@ -155,4 +156,4 @@ def _bartlett(random: np.random.Generator, draws: int, rows: int, side: int) -> 
 def null_share(effective: float, N: int, M: int, rank: int) -> float:
     """Share of random updates of this shape and rank whose effective rank is at most ``effective``."""
     null = null_effective_ranks(N, M, rank)
-    return float(np.searchsorted(np.asarray(null), effective / min(rank, M), side="right")) / len(null)
+    return bisect.bisect_right(null, effective / min(rank, M)) / len(null)

@@ -4,6 +4,7 @@ What is compared is relative to the largest eigenvalue or to the noise edge, nev
 same exponents, ranks and counts.
 """
 
+import itertools
 import math
 import zlib
 from dataclasses import dataclass
@@ -136,13 +137,15 @@ def _log_alpha_norm(values: Vector, alpha: float) -> float:
 
 
 def _histogram(values: Vector) -> Histogram:
+    """Of ascending values; each bin but the last is open above."""
     logs = np.log10(values)
     low, high = float(logs[0]), float(logs[-1])
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     bins = max(1, min(_BINS, values.size))
-    counts, _ = np.histogram(logs, bins=bins, range=(low, high))
-    return Histogram(low=low, high=high, counts=tuple(int(count) for count in counts))
+    inner = np.searchsorted(logs, np.linspace(low, high, bins + 1)[1:-1]).tolist()
+    counts = (above - below for below, above in itertools.pairwise([0, *inner, logs.size]))
+    return Histogram(low=low, high=high, counts=tuple(counts))
 
 
 def _determinant(values: Vector, tail: int | None) -> Determinant | None:

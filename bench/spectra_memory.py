@@ -1,0 +1,83 @@
+"""Peak memory of a spectral analysis, each in a process of its own (Linux).
+
+    python -m bench.spectra_memory adapter
+
+The kernel keeps the most that a process ever held (VmHWM), and forgets it when asked to (proc_pid_clear_refs), so that
+what imports needed does not count. A small analysis runs first, for what is allocated once.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from bench.spectra_inputs import lora_factors, trained_like, write_adapter
+from bench.watcher import one_thread
+from models.spectra import layer_spectra
+
+_MIB = 2**20
+_MARGIN = 16.0
+"""MiB for all that is small."""
+ADAPTER_SHAPE = (11_008, 4096)
+DENSE_SHAPES = {"dense": (3072, 2048), "dense square": (2560, 2560)}
+
+
+def peak_growths() -> Iterator[tuple[str, float, float]]:
+    """Name, peak growth and limit in MiB, of each kind."""
+    rows, columns = ADAPTER_SHAPE
+    yield (
+        f"adapter {rows} x {columns}, rank 16 (as a matrix {4 * rows * columns / _MIB:.0f})",
+        measured("adapter"),
+        32.0,
+    )
+    for kind, (rows, columns) in DENSE_SHAPES.items():
+        mapped = 2 * 4 * rows * columns / _MIB
+        limit = 8 * (rows * columns + columns**2) / _MIB
+        name = f"{kind} {rows} x {columns} fp32, the layer in fp64 and its Gram matrix {limit:.0f}, mapped {mapped:.0f}"
+        yield name, measured(kind), limit + mapped + _MARGIN
+
+
+def measured(kind: str) -> float:
+    """MiB that the peak grew by, in a fresh process."""
+    done = subprocess.run(  # noqa: S603 - our own module
+        [sys.executable, "-m", "bench.spectra_memory", kind], capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def main() -> None:
+    """Print the growth of one kind."""
+    kind = sys.argv[1]
+    with tempfile.TemporaryDirectory() as folder, one_thread():
+        path, small = Path(folder) / "model.safetensors", Path(folder) / "small.safetensors"
+        save_file({"a.weight": torch.randn(64, 64)}, small)
+        list(layer_spectra(small))
+        if kind == "adapter":
+            path = write_adapter(Path(folder), lora_factors([ADAPTER_SHAPE] * 4, 16, 1), 16)
+            list(layer_spectra(path))  # simulates what random updates look like, once
+        else:
+            save_file({f"{place}.weight": trained_like(*DENSE_SHAPES[kind], place) for place in range(2)}, path)
+        print(growth(path))
+
+
+def growth(path: Path) -> float:
+    """MiB by which the peak passes what is held before."""
+    Path("/proc/self/clear_refs").write_text("5")
+    before = held("VmHWM")
+    for _ in layer_spectra(path):
+        pass
+    return (held("VmHWM") - before) / 1024
+
+
+def held(line: str) -> int:
+    """A line of the process's status, in KiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(one for one in lines if one.startswith(line)).split()[1])
+
+
+if __name__ == "__main__":
+    main()

