@@ -22,7 +22,8 @@ def trained_like(rows: int, columns: int, seed: int, exponent: float = 2.5) -> T
     left = torch.linalg.qr(torch.randn(rows, count, generator=draw)).Q
     right = torch.linalg.qr(torch.randn(columns, count, generator=draw)).Q
     sizes = (1.0 - torch.rand(count, generator=draw)) ** (-0.5 / (exponent - 1.0))
-    return weight + 2.0 * (left * sizes) @ right.T
+    stretched: Tensor = weight + 2.0 * (left * sizes) @ right.T
+    return stretched
 
 
 def lora_factors(shapes: Sequence[tuple[int, int]], rank: int, seed: int) -> dict[str, tuple[Tensor, Tensor]]:

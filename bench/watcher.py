@@ -87,7 +87,7 @@ def traps(eigenvalues: Tensor, N: int, M: int) -> int:
     return int(fitted[0])
 
 
-def linear_model(*weights: Tensor) -> torch.nn.Module:
+def linear_model(*weights: Tensor) -> torch.nn.Sequential:
     """A module whose layers have these weights (out, in), and nothing else."""
     layers = []
     for weight in weights:

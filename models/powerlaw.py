@@ -97,7 +97,7 @@ def fit_power_law(eigenvalues: npt.ArrayLike, floor: float = 0.0) -> PowerLawFit
     return PowerLawFit(alpha, xmin, distance, sigma, tail, low, high)
 
 
-def interval(tail: int, excess: float) -> tuple[float, float]:
+def interval(tail: int, excess: float, quantile: float = INTERVAL_Z) -> tuple[float, float]:
     """95 % interval of alpha for a tail of ``tail`` values whose sum of ln(x / xmin) is ``excess``.
 
     For a given xmin, itself one of the values, 2 (alpha - 1) * excess is chi-squared with 2 (tail - 1) degrees of
@@ -105,7 +105,7 @@ def interval(tail: int, excess: float) -> tuple[float, float]:
     """
     freedom = 2.0 * (tail - 1)
     spread = 2.0 / (9.0 * freedom)
-    low, high = (freedom * (1.0 - spread + z * spread**0.5) ** 3 for z in (-INTERVAL_Z, INTERVAL_Z))
+    low, high = (freedom * (1.0 - spread + z * spread**0.5) ** 3 for z in (-quantile, quantile))
     return 1.0 + low / (2.0 * excess), 1.0 + high / (2.0 * excess)
 
 

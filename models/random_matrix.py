@@ -53,8 +53,12 @@ def singular_edge(weight: Tensor) -> float | None:
 
 def shuffled(weight: Tensor, seed: int) -> Tensor:
     """The entries of ``weight`` in random places; the same seed, the same places."""
-    places = torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(seed))
-    return weight.reshape(-1)[places.to(weight.device)].reshape(weight.shape)
+    return weight.reshape(-1)[places(weight.numel(), seed).to(weight.device)].reshape(weight.shape)
+
+
+def places(count: int, seed: int) -> Tensor:
+    """A random permutation of 0 .. ``count`` - 1."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
 
 
 def traps(eigenvalues: Vector, N: int, M: int) -> int:

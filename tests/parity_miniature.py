@@ -20,11 +20,14 @@ def matrix(kind: str, rows: int, columns: int, seed: int = 0) -> Tensor:
         return weight
     left, right = (torch.linalg.qr(torch.randn(side, 5, generator=draw)).Q for side in (rows, columns))
     if kind == "spiked":
-        return weight + (left * torch.tensor([6.0, 5.0, 4.0, 3.5, 3.0]) * max(rows, columns) ** 0.5) @ right.T
+        strength = torch.tensor([6.0, 5.0, 4.0, 3.5, 3.0]) * max(rows, columns) ** 0.5
+        weight += (left * strength) @ right.T
+        return weight
     assert kind == "power law"
     left, _, right = torch.linalg.svd(weight, full_matrices=False)
     sizes = (1.0 - torch.rand(min(rows, columns), generator=draw)) ** -0.35
-    return (left * sizes) @ right
+    product: Tensor = (left * sizes) @ right
+    return product
 
 
 def with_traps(rows: int, columns: int, count: int, seed: int = 0) -> Tensor:

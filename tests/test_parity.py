@@ -78,12 +78,9 @@ def test_of_an_encoder() -> None:
 def _weights(folder: Path) -> list[Tensor]:
     """Every matrix of a model but its large embeddings, whose singular values take the peer a minute."""
     with opened(folder) as tensors:
-        names = [
-            name
-            for name in tensors.names()
-            if len(tensors.shape(name)) == 2 and 8 <= min(tensors.shape(name)) and tensors.shape(name)[0] <= 4096
-        ]
-        return [tensors.tensor(name).float() for name in names]
+        shapes = {name: tensors.shape(name) for name in tensors.names()}
+        chosen = [name for name, shape in shapes.items() if len(shape) == 2 and min(shape) >= 8 and max(shape) <= 4096]
+        return [tensors.tensor(name).float() for name in chosen]
 
 
 @pytest.mark.parametrize("shape", [(100, 100), (300, 200), (1000, 128), (384, 384)], ids=str)
@@ -91,9 +88,12 @@ def test_the_randomised_spectrum_in_the_same_places(shape: tuple[int, int], monk
     """Everything that ``randomize`` reports, with our permutation in the place of its unseeded one."""
     model = linear_model(matrix("trained", *shape, seed=3))
     seeds: list[int] = []
-    monkeypatch.setattr(
-        "models.spectrum.random_matrix.shuffled", lambda weight, seed: seeds.append(seed) or shuffled(weight, seed)
-    )
+
+    def noted(weight: Tensor, seed: int) -> Tensor:
+        seeds.append(seed)
+        return shuffled(weight, seed)
+
+    monkeypatch.setattr("models.spectrum.random_matrix.shuffled", noted)
     ours = analyze(model, randomize=True).iloc[0]
 
     def in_our_places(entries: np.ndarray[Any, Any]) -> None:
