@@ -35,9 +35,8 @@ def main() -> None:
     print(f"| --- |{' --- |' * (len(LENGTHS) + 1)}")
     for z, by_length in held.items():
         shares = [shown(count, DRAWS * len(EXPONENTS)) for count in by_length.values()]
-        print(
-            f"| {z:g} | {' | '.join(shares)} | {shown(sum(by_length.values()), DRAWS * len(EXPONENTS) * len(LENGTHS))} |"
-        )
+        whole = shown(sum(by_length.values()), DRAWS * len(EXPONENTS) * len(LENGTHS))
+        print(f"| {z:g} | {' | '.join(shares)} | {whole} |")
 
 
 def coverage(values: powerlaw.Vector, exponent: float, quantiles: tuple[float, ...]) -> dict[float, bool]:
