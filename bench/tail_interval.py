@@ -33,10 +33,10 @@ def main() -> None:
                 held[z][length] += holds
     print(f"| quantile | {' | '.join(f'{length} eigenvalues' for length in LENGTHS)} | all |")
     print(f"| --- |{' --- |' * (len(LENGTHS) + 1)}")
+    n = DRAWS * len(EXPONENTS)
     for z, by_length in held.items():
-        shares = [shown(count, DRAWS * len(EXPONENTS)) for count in by_length.values()]
-        whole = shown(sum(by_length.values()), DRAWS * len(EXPONENTS) * len(LENGTHS))
-        print(f"| {z:g} | {' | '.join(shares)} | {whole} |")
+        shares = [shown(count, n) for count in by_length.values()]
+        print(f"| {z:g} | {' | '.join(shares)} | {shown(sum(by_length.values()), n * len(LENGTHS))} |")
 
 
 def coverage(values: powerlaw.Vector, exponent: float, quantiles: tuple[float, ...]) -> dict[float, bool]:

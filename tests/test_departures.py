@@ -160,6 +160,15 @@ def test_entries_with_heavy_tails() -> None:
     assert 0 < theirs < ours < 20
 
 
+def test_one_trap_in_a_matrix_that_is_nearly_square() -> None:
+    """Its fit of the noise's size can miss altogether: more than a hundred traps for one entry."""
+    weight = matrix("gaussian", 256, 250, 0)
+    weight[3, 5] = 5.8 * (256**0.5 + 250**0.5)
+    eigenvalues = dense_eigenvalues(shuffled(weight, 1))
+    assert traps(eigenvalues, 256, 250) > 100
+    assert random_matrix.traps(eigenvalues.numpy(), 256, 250) == 1
+
+
 def test_smoothing_without_a_fit() -> None:
     """The -1 of a failed fit is taken as "drop the largest direction"; we leave such a layer as it is."""
     weight = matrix("spiked", 60, 40, 1) * 1e-5

@@ -1,5 +1,6 @@
 """The same numbers as WeightWatcher 0.7.7, where its numbers are right; where not, tests/test_departures.py says so."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.spectra import adapter, row
 from bench.watcher import linear_model, traps, watch
 from data.workspace import PROJECT_ROOT
 from models import random_matrix
@@ -122,3 +124,11 @@ def test_where_nothing_is_planted_none_are_found(kind: str, rows: int, columns: 
     eigenvalues = dense_eigenvalues(shuffled(matrix(kind, rows, columns, 2), 1))
     ours = random_matrix.traps(eigenvalues.numpy(), rows, columns)
     assert ours == traps(eigenvalues, rows, columns) == 0
+
+
+def test_the_measurement_measures() -> None:
+    figure = adapter(64, 8, 1.0, 2)
+    assert figure.met
+    assert figure.low <= figure.value <= figure.high
+    assert figure.n == 2
+    assert "MISSED" in row(replace(figure, met=False))
