@@ -4,8 +4,9 @@ Field names that WeightWatcher has mean what they mean there (docs/spectra.md li
 """
 
 from enum import StrEnum
+from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from data.records import Record
 
@@ -149,6 +150,7 @@ class SpectralReport(Record):
     Schema 2 keeps the whole spectrum of both; older reports are written anew by the stage that makes them.
     """
 
+    schema_: Literal[2] = Field(default=2, alias="schema")
     adapter: str
     """Digest of the adapter folder."""
     base: str

@@ -191,6 +191,15 @@ class Workspace:
         return self.state / "cache" / "conversions"
 
     @property
+    def base_spectra(self) -> Path:
+        """The spectra of bases' layers, one file per base and way of computing them."""
+        return self.state / "cache" / "spectra"
+
+    def spectra_file(self, version: int) -> Path:
+        """The spectral report of a registered version, as it was fetched: what accepted adapters look like."""
+        return self.state / "spectra" / f"{version}.json"
+
+    @property
     def data_docs(self) -> Path:
         """Great Expectations project; its Data Docs open at ``gx/uncommitted/data_docs/local_site``."""
         return self.state / "gx"

@@ -20,11 +20,12 @@ from data.files import read_record, remove
 from data.records import Accepted, Record, Snapshot
 from data.report_records import Verdict
 from data.workspace import Workspace, open_workspace
-from flows.inputs import champion_entry, last_cycle, last_snapshot
+from flows.inputs import base_digest, champion_entry, last_cycle, last_snapshot
 from flows.leftovers import bytes_of, checkpoints_of_nobody, first_of, half_built
 from flows.promote import reconcile
 from flows.running import locked
 from tasks import ledger, registry, teacher, validation, versioning, weights
+from tasks.accepted import counted
 from tasks.dvc_cache import Cache, recorded_input, recorded_outputs
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
@@ -276,6 +277,19 @@ def _conversions(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
             yield _file("texts of office files", file)
 
 
+def _spectra(workspace: Workspace, kept: Kept) -> Iterator[Garbage]:
+    """Spectra of the base and of versions that the next cycle would not look at."""
+    if not workspace.base_digest.is_file():
+        return
+    base = base_digest(workspace)
+    counts = {info.version for info in counted(workspace, (*kept.versions, *kept.others), base)}
+    needed = {workspace.spectra_file(version) for version in counts}
+    newest = sorted(workspace.base_spectra.glob("*.json"), key=lambda file: file.stat().st_mtime)[-1:]
+    for file in (*workspace.spectra_file(0).parent.glob("*.json"), *workspace.base_spectra.glob("*.json")):
+        if file not in needed and file not in newest:
+            yield _file("spectra", file)
+
+
 LEFT_BY_KILLS: tuple[Callable[[Workspace], Iterator[Garbage]], ...] = (_checkpoints, _drafts)
 """Told without a database."""
 UNNEEDED: tuple[Callable[[Workspace, Kept], Iterator[Garbage]], ...] = (
@@ -286,6 +300,7 @@ UNNEEDED: tuple[Callable[[Workspace, Kept], Iterator[Garbage]], ...] = (
     _lessons,
     _texts,
     _conversions,
+    _spectra,
     _snapshots,
 )
 """What nothing kept needs."""
@@ -298,5 +313,6 @@ KINDS = (
     "teacher's cache",
     "texts of documents",
     "texts of office files",
+    "spectra",
     "snapshots",
 )

@@ -20,7 +20,7 @@ from prefect.tasks import Task
 from data.errors import OutsideError
 from data.files import read_record, write_bytes, write_record
 from data.records import Accepted, Snapshot
-from data.report_records import Cycle, CycleResult, IngestReport, Judgement, StageRun, Verdict
+from data.report_records import Cycle, CycleResult, IngestReport, StageRun, Verdict
 from data.snapshots import diff
 from data.workspace import STAGES, Workspace, open_workspace
 from flows.advice import next_command
@@ -33,7 +33,7 @@ from flows.inputs import (
     require_same_code,
     require_same_settings,
 )
-from flows.judged import Judged, keep, left_by_another
+from flows.judged import Judged, decided, keep, left_by_another
 from flows.notices import tell_of_cycle
 from flows.progress import Lines
 from flows.promote import promote, promote_base, reconcile
@@ -110,10 +110,11 @@ def work_on(workspace: Workspace, stage: str, snapshot: str) -> StageRun:
     return run_stage(workspace, stage)
 
 
-@task(task_run_name="judge {snapshot}", cache_policy=NO_CACHE)
-def judge(workspace: Workspace, snapshot: str) -> Judgement:
-    """Reports to verdict."""
-    return decide(workspace)
+@task(task_run_name="judge {snapshot}", cache_policy=NO_CACHE, retry_condition_fn=_outside)
+def judge(workspace: Workspace, key: str, snapshot: str, seconds: dict[str, float]) -> Judged:
+    """Reports to verdict, which is kept until its cycle has ended; a verdict that was spoken stays."""
+    decision = decided(workspace, key) or decide(workspace)
+    return keep(workspace, key, candidate(workspace, decision, seconds), seconds)
 
 
 @task(task_run_name="prepare registry", cache_policy=NO_CACHE, retry_condition_fn=_outside)
@@ -171,9 +172,8 @@ def cycle(root: str, key: str) -> State[Any]:
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
     for stage in STAGES[1:]:
         runs.append(work_on.with_options(name=stage)(workspace, stage, snapshot))
-    judgement = judge(workspace, snapshot)
     seconds = {run.stage: run.seconds for run in runs}
-    return _conclude(workspace, keep(workspace, key, candidate(workspace, judgement, seconds), seconds))
+    return _conclude(workspace, judge.with_options(**_retried(workspace))(workspace, key, snapshot, seconds))
 
 
 @flow(name="conclude", flow_run_name="conclude {key:.8}", persist_result=False, validate_parameters=False)

@@ -1,6 +1,7 @@
 """From the reports of a cycle to a verdict, a registered version and its HTML report."""
 
 import os
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +13,6 @@ from data.records import Answer, FactChange, Snapshot
 from data.report_records import (
     EvaluationReport,
     IngestReport,
-    Judgement,
     SynthesisReport,
     TrainingReport,
     Verdict,
@@ -23,33 +23,59 @@ from data.wordings import wordings_digest
 from data.workspace import Workspace
 from flows.advice import override
 from flows.inputs import base_digest, champion_entry, code_digest, promoted_candidate
+from flows.progress import Lines
 from flows.report_texts import comparison, probe_documents
+from models.calibration import calibrate
 from models.gates import judge
-from tasks.candidate import Candidate, collect
+from tasks import registry
+from tasks.accepted import accepted_spectra
+from tasks.candidate import Candidate, Decision, collect, digests_of
 from tasks.reports import ReportInput, write_report
 from tasks.validation import data_docs_index
 
 
-def decide(workspace: Workspace) -> Judgement:
-    """The verdict on the candidate whose stages have run.
+def decide(workspace: Workspace) -> Decision:
+    """The verdict on the candidate whose stages have run; one that was registered before keeps the verdict it got.
 
     Raises:
         MissingFigureError: a gate needs a figure that no report holds.
+        OutsideError: the registry is out of reach.
     """
-    return judge(
-        read_record(workspace.spectral / "report.json", SpectralReport),
+    digests = digests_of(workspace, base_digest=base_digest(workspace), code_digest=code_digest(workspace))
+    return registry.fetch_decision(workspace, digests.key) or _judged(workspace)
+
+
+def _judged(workspace: Workspace) -> Decision:
+    gates = workspace.params().gates
+    spectral = read_record(workspace.spectral / "report.json", SpectralReport)
+    accepted = accepted_spectra(workspace, spectral.base, but=spectral.adapter)
+    calibration = calibrate(accepted.reports, gates.max_robust_z, like=spectral)
+    judgement = judge(
+        spectral,
         read_record(workspace.evaluation / "report.json", EvaluationReport),
         read_record(workspace.synthetic / "report.json", SynthesisReport),
-        workspace.params().gates,
+        gates,
         handbook_expected=read_lineage(workspace.base()).handbook_seed is not None,
+        calibration=calibration,
+    )
+    if accepted.unread:
+        Lines("judge").warn(_not_counted(accepted.unread))
+    return Decision(judgement=judgement, calibration=calibration)
+
+
+def _not_counted(versions: Sequence[int]) -> str:
+    more = f" and {len(versions) - 1} others" if versions[1:] else ""
+    return (
+        f"Of accepted version {versions[0]}{more} there is no spectral report that this release reads, so that what is "
+        "usual is said without."
     )
 
 
-def candidate(workspace: Workspace, judgement: Judgement, seconds: dict[str, float]) -> Candidate:
+def candidate(workspace: Workspace, decision: Decision, seconds: dict[str, float]) -> Candidate:
     """The candidate with all that it rests on, as the registry takes it."""
     return collect(
         workspace,
-        judgement,
+        decision,
         base_digest=base_digest(workspace),
         code_digest=code_digest(workspace),
         figures={f"seconds/{stage}": value for stage, value in seconds.items()},
@@ -89,6 +115,7 @@ def publish_report(
             training=read_record(workspace.adapter / "training.json", TrainingReport),
             spectral=read_record(workspace.spectral / "report.json", SpectralReport),
             thresholds=workspace.params().gates,
+            calibration=made.calibration,
             evaluation=made.evaluation,
             answers=tuple(read_records(workspace.evaluation / "answers.jsonl", Answer)),
             digests=made.digests.model_dump(exclude={"schema_"}),

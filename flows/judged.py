@@ -9,7 +9,7 @@ from data.files import digest_tree, read_record, write_record
 from data.records import Record, Snapshot
 from data.workspace import Workspace
 from flows.inputs import champion_entry, last_cycle
-from tasks.candidate import Candidate
+from tasks.candidate import Candidate, Decision
 
 
 class Judged(Record):
@@ -35,15 +35,30 @@ def keep(workspace: Workspace, key: str, candidate: Candidate, seconds: dict[str
     return judged
 
 
+def decided(workspace: Workspace, key: str) -> Decision | None:
+    """The verdict of a killed run of the cycle with this key, if the stages' outputs are still what it was spoken on.
+
+    It is not judged again: what accepted adapters look like may have changed since.
+    """
+    judged = _read(workspace)
+    if judged is None or judged.key != key or not _is_of_outputs(workspace, judged):
+        return None
+    return Decision(judgement=judged.candidate.judgement, calibration=judged.candidate.calibration)
+
+
 def left_by_another(workspace: Workspace, key: str) -> Judged | None:
     """What a cycle with another key left unfinished, if the stages' outputs are still its own."""
     judged, cycle = _read(workspace), last_cycle(workspace)
     if judged is None or judged.key == key or cycle is None or cycle.result is not None or cycle.key != judged.key:
         return None
+    return judged if _is_of_outputs(workspace, judged) else None
+
+
+def _is_of_outputs(workspace: Workspace, judged: Judged) -> bool:
     file, digests = workspace.collection / "snapshot.json", judged.candidate.digests
     if not file.is_file() or read_record(file, Snapshot).digest != digests.snapshot:
-        return None
-    return judged if digest_tree(workspace.adapter) == digests.adapter else None
+        return False
+    return digest_tree(workspace.adapter) == digests.adapter
 
 
 def _read(workspace: Workspace) -> Judged | None:

@@ -42,6 +42,7 @@ def _written_folders(workspace: Workspace) -> Iterator[Path]:
         workspace.state,
         workspace.state / "snapshots",
         workspace.state / "texts",
+        workspace.state / "spectra",
         workspace.reports,
         workspace.state / "bases",
     ]

@@ -37,6 +37,12 @@ class Lines:
         if progress.stopped:
             self.warn(progress.stopped)
 
+    def audited(self, done: int, of: int, layer: str) -> None:
+        """Layers whose spectra are known; a log hears of a long audit only."""
+        if done == 0:
+            self.last = time.monotonic()
+        self.show(f"{done}/{of} layers, now {layer}")
+
     def answered(self, who: str, done: int, of: int) -> None:
         """Questions answered by base or candidate."""
         self.show(f"{who}: {done}/{of} questions answered", done=done == of)

@@ -16,7 +16,12 @@ def perform(workspace: Workspace, stage: str) -> Record:
         RelearnError: what stopped it.
     """
     lines = Lines(stage)
-    reports = {"synthesize": (lines.asked, lines.warn), "train": (lines.trained,), "assess": (lines.answered,)}
+    reports = {
+        "synthesize": (lines.asked, lines.warn),
+        "train": (lines.trained,),
+        "audit": (lines.audited,),
+        "assess": (lines.answered,),
+    }
     work = getattr(import_module(f"flows.{stage}"), stage)
     record: Record = work(workspace, *reports.get(stage, ()))
     return record

@@ -2,7 +2,7 @@
 
 For every module and statistic: the median over accepted adapters and a robust spread, 1.4826 times the median absolute
 deviation (Rousseeuw and Croux 1993), on a logarithmic scale where the statistic is a size. The rate of false alarms is
-counted by leaving one out: each accepted adapter is judged by what the others say.
+counted by leaving one out: each accepted adapter is judged by what the others say, as the gate would.
 """
 
 import math
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from data.spectral_records import Calibration, LayerSpectrum, ModuleNorm, SpectralReport
 
@@ -24,6 +25,12 @@ _LEAST_SPREAD = 0.02
 
 STATISTICS = {"not_learned": ("survives_bf16",), "exploded": ("sigma_ratio",), "unstructured": ("effective_rank",)}
 """Statistics by the check whose defaults they replace."""
+ONE_DECIDES = frozenset({"integrity", "exploded"})
+"""Checks that one module decides; any other takes more than half of the modules that could be judged."""
+_CHECK = {name: check for check, names in STATISTICS.items() for name in names}
+_NAMES = tuple(_CHECK)
+
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,25 +54,27 @@ def statistic(layer: LayerSpectrum, name: str) -> float | None:
     return float(value) if value is not None else None
 
 
-def calibrate(reports: Sequence[SpectralReport], limit: float) -> Calibration | None:
+def calibrate(
+    reports: Sequence[SpectralReport], limit: float, like: SpectralReport | None = None
+) -> Calibration | None:
     """The norm of accepted adapters; None with fewer than ``MIN_ADAPTERS`` of one base, rank and set of modules.
 
     Args:
-        reports: of accepted adapters of any base and rank; those like the last one count.
-        limit: robust standard deviations beyond which an adapter is rejected.
+        reports: of accepted adapters of any base and rank.
+        limit: robust standard deviations beyond which a module is rejected.
+        like: whose base, rank and modules count; None: those of the last report.
     """
-    alike = [report for report in reports if _shape(report) == _shape(reports[-1])] if reports else []
+    wanted = like or (reports[-1] if reports else None)
+    alike = [report for report in reports if wanted is not None and _shape(report) == _shape(wanted)]
     if len(alike) < MIN_ADAPTERS or not alike[-1].layers:
         return None
-    alarms = sum(
-        _rejects(_norms(alike[:place] + alike[place + 1 :]), report, limit) for place, report in enumerate(alike)
-    )
+    values = np.stack([_values(report) for report in alike])
     return Calibration(
         base=alike[-1].base,
         rank=alike[-1].layers[0].rank,
         adapters=len(alike),
-        false_alarms=alarms,
-        modules=_norms(alike),
+        false_alarms=sum(_is_outlier(one, np.delete(values, place, 0), limit) for place, one in enumerate(values)),
+        modules=_norms(alike[-1], values),
     )
 
 
@@ -99,34 +108,45 @@ def _shape(report: SpectralReport) -> tuple[str, tuple[tuple[str, int], ...]]:
     return report.base, tuple((layer.name, layer.rank) for layer in report.layers)
 
 
-def _norms(reports: Sequence[SpectralReport]) -> dict[str, dict[str, ModuleNorm]]:
-    names = [name for names in STATISTICS.values() for name in names]
-    columns = zip(*(report.layers for report in reports), strict=True)
-    return {module[0].name: {name: norm for name in names if (norm := _norm(module, name))} for module in columns}
+def _values(report: SpectralReport) -> Values:
+    """Statistics on the scale of the calibration, (modules, statistics); NaN where a module has none."""
+    rows = [[_scaled(statistic(layer, name)) for name in _NAMES] for layer in report.layers]
+    return np.array(rows)
 
 
-def _norm(module: Sequence[LayerSpectrum], name: str) -> ModuleNorm | None:
-    values = [statistic(layer, name) for layer in module]
-    if any(value is None for value in values):
-        return None
-    scaled = np.array([_scaled(value) for value in values if value is not None])
-    median = float(np.median(scaled))
-    spread = _NORMAL * float(np.median(np.abs(scaled - median)))
-    return ModuleNorm(median=median, spread=max(spread, _LEAST_SPREAD))
-
-
-def _scaled(value: float) -> float:
+def _scaled(value: float | None) -> float:
     """Logarithm; what is zero is as small as a number can be."""
-    return math.log(max(value, 1e-12))
+    return math.nan if value is None else math.log(max(value, 1e-12))
 
 
-def _rejects(norms: dict[str, dict[str, ModuleNorm]], report: SpectralReport, limit: float) -> bool:
-    for layer in report.layers:
-        for name, norm in norms[layer.name].items():
-            value = statistic(layer, name)
-            if value is not None and abs(_scaled(value) - norm.median) > limit * norm.spread:
-                return True
-    return False
+def _usual(values: Values) -> tuple[Values, Values]:
+    """Median and robust spread over adapters, (modules, statistics) each; NaN where one adapter has no value."""
+    median = np.median(values, axis=0)
+    spread = _NORMAL * np.median(np.abs(values - median), axis=0)
+    return median, np.maximum(spread, _LEAST_SPREAD)
+
+
+def _norms(report: SpectralReport, values: Values) -> dict[str, dict[str, ModuleNorm]]:
+    median, spread = _usual(values)
+    return {
+        layer.name: {
+            name: ModuleNorm(median=float(median[row, column]), spread=float(spread[row, column]))
+            for column, name in enumerate(_NAMES)
+            if not math.isnan(median[row, column])
+        }
+        for row, layer in enumerate(report.layers)
+    }
+
+
+def _is_outlier(one: Values, others: Values, limit: float) -> bool:
+    """Whether a check would reject the adapter by the norm of the others: as many modules are out as it takes."""
+    median, spread = _usual(others)
+    known = ~np.isnan(median) & ~np.isnan(one)
+    out = known & (np.abs(one - median) > limit * spread)
+    return any(
+        out[:, column].sum() >= (1 if _CHECK[name] in ONE_DECIDES else known[:, column].sum() // 2 + 1)
+        for column, name in enumerate(_NAMES)
+    )
 
 
 def spoken(calibration: Calibration | None) -> str:

@@ -1,7 +1,9 @@
-"""Which device to compute on, and in which precision the frozen weights rest there."""
+"""Which device to compute on, with how many threads, and in which precision the frozen weights rest there."""
 
+import contextlib
 import ctypes
 import sys
+from collections.abc import Iterator
 
 import torch
 
@@ -39,6 +41,17 @@ def autocast_dtype(wanted: str, device: str) -> torch.dtype:
         return torch.bfloat16
     able = {name for name, there in torch.cpu.get_capabilities().items() if "bf16" in name and there}
     return torch.bfloat16 if able - _VECTORS_ONLY else torch.float32
+
+
+@contextlib.contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Compute with so many threads, and afterwards with as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def weights_dtype(device: str) -> torch.dtype:

@@ -5,6 +5,7 @@ a block of rows at a time.
 """
 
 import math
+from collections.abc import Callable
 
 from torch import Tensor
 
@@ -16,6 +17,9 @@ from models.spectrum import DEFAULT, Analysis, describe, randomised, sides
 
 _BLOCK_ENTRIES = 4_000_000
 """Entries of the merged weight held at once in float32 (16 MB)."""
+
+Below = Callable[[str, Tensor, Analysis], LayerSpectrum]
+"""How a base layer's spectrum is come by: its name, its weight, and what is computed."""
 
 
 def weight_spectrum(name: str, weight: Tensor, how: Analysis = DEFAULT, kind: str = "linear") -> LayerSpectrum:
@@ -37,6 +41,7 @@ def update_spectrum(
     kind: str = "lora",
     declared_rank: int | None = None,
     rounding: float = 0.0,
+    below: Below = weight_spectrum,
 ) -> LayerSpectrum:
     """Statistics of an update (out, in), in factors or whole, and of its base weight of the same shape.
 
@@ -48,6 +53,7 @@ def update_spectrum(
         kind: lora, prefix, memory or delta.
         declared_rank: what the adapter's configuration says.
         rounding: largest eigenvalue that rounding makes by itself (models.eigenvalues.rounding_edge).
+        below: gives the weight's own spectrum; one who knows it already spares the eigenvalue problem.
     """
     rows, columns = update.shape
     N, M = max(rows, columns), min(rows, columns)
@@ -58,8 +64,8 @@ def update_spectrum(
     found, values = describe(eigenvalues, N, M, rounding=rounding, determinant=how.determinant)
     if how.randomize and not isinstance(update, LowRank):
         found = found.model_copy(update={"randomised": randomised(update, values, how, name)})
-    below = weight_spectrum(name, weight, how) if weight is not None else None
-    sound = found.status is not SpectrumStatus.NOT_FINITE and (below is None or below.finite)
+    base = below(name, weight, how) if weight is not None else None
+    sound = found.status is not SpectrumStatus.NOT_FINITE and (base is None or base.finite)
     measured = _measured(update, weight, found, how) if weight is not None and sound else None
     return LayerSpectrum(
         name=name,
@@ -70,7 +76,7 @@ def update_spectrum(
         declared_rank=declared_rank,
         finite=sound and (weight is None or measured is not None),
         spectrum=found,
-        base=below.spectrum if below is not None else None,
+        base=base.spectrum if base is not None else None,
         update=measured,
         null_share=null_share(found.effective_rank, N, M, min(rank, M)) if values.size else None,
     )

@@ -18,7 +18,7 @@ from data.files import digest_tree
 from data.spectral_records import LayerSpectrum, SpectralReport
 from models.adapter_updates import AdaptedLayer, adapted_layers
 from models.eigenvalues import LowRank, is_stack, kind_of, rounding_edge
-from models.layer_spectra import update_spectrum, weight_spectrum
+from models.layer_spectra import Below, update_spectrum, weight_spectrum
 from models.spectrum import DEFAULT, Analysis
 from models.tensors import Held, Tensors, read_weight, weight_name
 from models.weights import adapter_file, is_adapter, opened
@@ -40,12 +40,19 @@ def _silent(done: int, total: int, name: str) -> None:
 
 
 def adapter_report(
-    adapter_dir: Path, base_dir: Path, *, base_digest: str | None = None, how: Analysis = DEFAULT, step: Step = _silent
+    adapter_dir: Path,
+    base_dir: Path,
+    *,
+    base_digest: str | None = None,
+    how: Analysis = DEFAULT,
+    step: Step = _silent,
+    below: Below = weight_spectrum,
 ) -> SpectralReport:
     """Spectral report of a PEFT adapter on its base, both folders of safetensors files.
 
-    ``base_digest`` spares digesting the base's folder where its digest is known already. Numbers that
-    are not finite never fail the report: such a layer has ``finite=False`` and 0.0 or None in their place.
+    ``base_digest`` spares digesting the base's folder where its digest is known already, and ``below`` decomposing
+    its layers where their spectra are (models.layer_spectra.update_spectrum). Numbers that are not finite never fail
+    the report: such a layer has ``finite=False`` and 0.0 or None in their place.
 
     Raises:
         InputError: a file is missing or unreadable, the adapter is of a kind that cannot be read, or a factor does
@@ -54,12 +61,26 @@ def adapter_report(
     return SpectralReport(
         adapter=digest_tree(adapter_dir),
         base=digest_tree(base_dir) if base_digest is None else base_digest,
-        layers=tuple(layer_spectra(adapter_dir, base_dir, how, step)),
+        layers=tuple(layer_spectra(adapter_dir, base_dir, how, step, below)),
     )
 
 
+def smaller_sides(adapter_dir: Path) -> list[int]:
+    """The smaller side of each layer that a PEFT adapter changes: what its spectra cost grows with the cube of it.
+
+    Raises:
+        InputError: as ``adapter_report``.
+    """
+    with opened(adapter_file(adapter_dir)) as tensors:
+        return [min(layer.matrix.shape[:2]) for layer in adapted_layers(adapter_dir, tensors)]
+
+
 def layer_spectra(
-    model: Source, base: Source | None = None, how: Analysis = DEFAULT, step: Step = _silent
+    model: Source,
+    base: Source | None = None,
+    how: Analysis = DEFAULT,
+    step: Step = _silent,
+    base_spectrum: Below = weight_spectrum,
 ) -> Iterator[LayerSpectrum]:
     """The layers of an adapter, of a model, or of its difference from ``base``.
 
@@ -70,7 +91,7 @@ def layer_spectra(
         below = stack.enter_context(_opened(base)) if base is not None else None
         if isinstance(model, str | Path) and is_adapter(Path(model)):
             tensors = stack.enter_context(opened(adapter_file(Path(model))))
-            yield from _of_adapter(Path(model), tensors, below, _named(base), how, step)
+            yield from _of_adapter(Path(model), tensors, below, _named(base), how, step, base_spectrum)
         else:
             yield from _of_model(stack.enter_context(_opened(model)), below, _named(model), how, step)
 
@@ -87,13 +108,13 @@ def _named(source: Source | None) -> str:
 
 
 def _of_adapter(
-    folder: Path, tensors: Tensors, base: Tensors | None, named: str, how: Analysis, step: Step
+    folder: Path, tensors: Tensors, base: Tensors | None, named: str, how: Analysis, step: Step, below: Below
 ) -> Iterator[LayerSpectrum]:
     layers = list(adapted_layers(folder, tensors))
     turned = base is not None and any(_only_turned(layer, base, named) for layer in layers)
     for done, layer in enumerate(layers):
         step(done, len(layers), layer.name)
-        yield _of_layer(replace(layer, transposed=layer.transposed or turned), base, named, how)
+        yield _of_layer(replace(layer, transposed=layer.transposed or turned), base, named, how, below)
 
 
 def _only_turned(layer: AdaptedLayer, base: Tensors, named: str) -> bool:
@@ -107,7 +128,7 @@ def _only_turned(layer: AdaptedLayer, base: Tensors, named: str) -> bool:
     return shape == layer.matrix.shape[::-1] != shape[::-1]
 
 
-def _of_layer(layer: AdaptedLayer, base: Tensors | None, named: str, how: Analysis) -> LayerSpectrum:
+def _of_layer(layer: AdaptedLayer, base: Tensors | None, named: str, how: Analysis, below: Below) -> LayerSpectrum:
     matrix = layer.matrix
     if base is None and layer.kind == "delta" and isinstance(matrix, Tensor):  # what was trained whole, no update
         return weight_spectrum(layer.name, matrix, how, kind_of(f"{layer.name}.weight", tuple(matrix.shape)) or "delta")
@@ -116,7 +137,8 @@ def _of_layer(layer: AdaptedLayer, base: Tensors | None, named: str, how: Analys
     weight = read_weight(weight_name(layer.name, base, named), base, named)
     if isinstance(matrix, LowRank):
         weight = _facing(layer, matrix, weight.flatten(1), named)
-        return update_spectrum(layer.name, matrix, weight, how, kind=layer.kind, declared_rank=layer.declared_rank)
+        rank = layer.declared_rank
+        return update_spectrum(layer.name, matrix, weight, how, kind=layer.kind, declared_rank=rank, below=below)
     if layer.kind == "memory":
         weight = _chosen_rows(layer, weight, named)
     return _difference(layer.name, matrix, weight, named, how, layer.kind)

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from data.param_stages import GateParams
 from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum
-from models.calibration import deviations
+from models.calibration import ONE_DECIDES, deviations
 from models.spectral_checks import graded, is_sound, layer_checks
 
 _WORST = (Outcome.FAIL, Outcome.WARN, Outcome.PASS, Outcome.INSUFFICIENT)
-_ANY = frozenset({"integrity", "exploded"})
-"""Checks that one layer decides; of the others more than half of the layers that could be judged."""
 
 
 def adapter_checks(
@@ -44,7 +42,7 @@ def _overall(checks: Sequence[Check]) -> Check:
     first = checks[0]
     if not judged:
         return first.model_copy(update={"reason": f"Of no layer can this be said: {_lower(first.reason)}", "layer": ""})
-    needed = 1 if first.check in _ANY else len(judged) // 2 + 1
+    needed = 1 if first.check in ONE_DECIDES else len(judged) // 2 + 1
     outcome = next(one for one in _WORST if sum(_as_bad(check, one) for check in judged) >= needed)
     alike = [check for check in judged if check.outcome is outcome]
     worst = alike[0]

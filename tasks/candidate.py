@@ -15,7 +15,7 @@ from data.errors import InputError
 from data.files import digest_text, digest_tree, read_record
 from data.records import Cohort, Grade, Record, Snapshot
 from data.report_records import EvaluationReport, Judgement, SynthesisReport, TrainingReport, Verdict
-from data.spectral_records import Look
+from data.spectral_records import Calibration, Look
 from data.workspace import Workspace
 
 
@@ -29,6 +29,19 @@ class Digests(Record):
     """Of the parameters in force that the candidate follows from."""
     code: str
     adapter: str
+
+    @property
+    def key(self) -> str:
+        """The same candidate has the same key; the registry holds each key once."""
+        return digest_text("candidate", *(getattr(self, name) for name in sorted(DIGESTS)))
+
+
+class Decision(Record):
+    """A verdict, and the norm by which the spectra were judged."""
+
+    judgement: Judgement
+    calibration: Calibration | None = None
+    """None: by the default thresholds."""
 
 
 class Candidate(Record):
@@ -51,11 +64,13 @@ class Candidate(Record):
     parameter, so that a killed registration of the same candidate could never be completed after an edit."""
     figures: dict[str, float] = Field(default_factory=dict)
     """Further measured values, such as coverage or seconds per stage."""
+    calibration: Calibration | None = None
+    """What its spectra were held against; None: the default thresholds."""
 
     @property
     def key(self) -> str:
-        """The same candidate has the same key; the registry holds each key once."""
-        return digest_text("candidate", *(getattr(self.digests, name) for name in sorted(DIGESTS)))
+        """Of its digests."""
+        return self.digests.key
 
 
 UNRELATED = ("registry", "quick")
@@ -65,7 +80,7 @@ DIGESTS = tuple(name for name in Digests.model_fields if name != "schema_")
 
 def collect(
     workspace: Workspace,
-    judgement: Judgement,
+    decision: Decision,
     *,
     base_digest: str,
     code_digest: str,
@@ -77,15 +92,6 @@ def collect(
     Raises:
         InputError: a report is missing, or the evaluation speaks of another adapter.
     """
-    params = workspace.params().shaping(*UNRELATED)
-    digests = Digests(
-        snapshot=read_record(workspace.collection / "snapshot.json", Snapshot).digest,
-        rows=read_record(workspace.synthetic / "report.json", SynthesisReport).rows_digest,
-        base=base_digest,
-        params=digest_text(json.dumps(params)),
-        code=code_digest,
-        adapter=digest_tree(workspace.adapter),
-    )
     reports = {
         "synthetic": (workspace.synthetic / "report.json", workspace.synthetic / "rows.jsonl"),
         "training": (workspace.adapter / "training.json",),
@@ -101,12 +107,29 @@ def collect(
         documents=workspace.collection,
         rows=workspace.synthetic / "rows.jsonl",
         attachments={**reports, **(attachments or {})},
-        digests=digests,
-        judgement=judgement,
+        digests=digests_of(workspace, base_digest=base_digest, code_digest=code_digest),
+        judgement=decision.judgement,
         training=read_record(workspace.adapter / "training.json", TrainingReport),
         evaluation=read_record(workspace.evaluation / "report.json", EvaluationReport),
-        params=params,
+        params=workspace.params().shaping(*UNRELATED),
         figures=dict(figures or {}),
+        calibration=decision.calibration,
+    )
+
+
+def digests_of(workspace: Workspace, *, base_digest: str, code_digest: str) -> Digests:
+    """What the candidate whose stages have just run in the workspace rests on.
+
+    Raises:
+        InputError: a stage's record is missing.
+    """
+    return Digests(
+        snapshot=read_record(workspace.collection / "snapshot.json", Snapshot).digest,
+        rows=read_record(workspace.synthetic / "report.json", SynthesisReport).rows_digest,
+        base=base_digest,
+        params=digest_text(json.dumps(workspace.params().shaping(*UNRELATED))),
+        code=code_digest,
+        adapter=digest_tree(workspace.adapter),
     )
 
 
@@ -149,7 +172,11 @@ def metrics(candidate: Candidate) -> dict[str, float]:
         flat |= {f"{cohort}/difference/high": figures.difference_high}
     training = candidate.training
     sizes = {"steps": training.steps, "tokens": training.tokens, "parameters": training.parameters}
-    return {**flat, **{f"training/{name}": float(size) for name, size in sizes.items()}, **candidate.figures}
+    flat |= {f"training/{name}": float(size) for name, size in sizes.items()}
+    norm = candidate.calibration
+    if norm is not None:
+        flat |= {"calibration/adapters": float(norm.adapters), "calibration/false_alarms": float(norm.false_alarms)}
+    return {**flat, **candidate.figures}
 
 
 def losses(candidate: Candidate) -> list[tuple[int, float]]:

@@ -12,15 +12,24 @@ import yaml
 
 from data.collection import read_lineage
 from data.errors import InputError, OutsideError
-from data.files import digest_text, read_record
+from data.files import digest_text, read_cached, read_record
 from data.records import Record, Snapshot
-from data.report_records import Verdict
+from data.report_records import Judgement, Verdict
+from data.spectral_records import Calibration
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks import ledger, weights
-from tasks.candidate import Candidate
+from tasks.candidate import Candidate, Decision
 from tasks.places import ledger_uri
-from tasks.tracking import fetched, log_evidence, log_pyfunc, reaching, tracked_run
+from tasks.tracking import (
+    CALIBRATION_ARTIFACT,
+    JUDGEMENT_ARTIFACT,
+    fetched,
+    log_evidence,
+    log_pyfunc,
+    reaching,
+    tracked_run,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -178,6 +187,20 @@ def fetch_snapshot(workspace: Workspace, run: str) -> Snapshot:
                 f"MLflow's run {run} holds no {SNAPSHOT_ARTIFACT}. Restore its artifacts, then run the same again."
             )
         return read_record(file, Snapshot)
+
+
+def fetch_decision(workspace: Workspace, key: str) -> Decision | None:
+    """The verdict that a candidate was registered with; None: it never was, or its run does not hold it."""
+    known = [info for info in get_versions(workspace) if info.tags.get("key") == key]
+    if not known:
+        return None
+    with fetched(workspace, known[0].run, JUDGEMENT_ARTIFACT) as file:
+        judgement = read_cached(file, Judgement) if file is not None else None
+    if judgement is None:
+        return None
+    with fetched(workspace, known[0].run, CALIBRATION_ARTIFACT) as file:
+        calibration = read_record(file, Calibration) if file is not None else None
+    return Decision(judgement=judgement, calibration=calibration)
 
 
 def model_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:

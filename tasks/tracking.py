@@ -31,6 +31,9 @@ COPIED_BASE_BYTES = 64 * 2**20
 """A larger local base is registered by path and digest instead of being copied into every version."""
 PINNED = ("mlflow", "torch", "transformers", "peft", "safetensors", "tokenizers", "pydantic", "PyYAML")
 MODEL_FILE = Path(__file__).parent / "pyfunc_model.py"
+JUDGEMENT_ARTIFACT = "judgement.json"
+CALIBRATION_ARTIFACT = "spectral/calibration.json"
+"""What the candidate's spectra were held against; a run without it was judged by the default thresholds."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -190,7 +193,9 @@ def log_evidence(client: "MlflowClient", run: "Run", evidence: Candidate) -> Non
     for folder, paths in evidence.attachments.items():
         for path in paths:
             client.log_artifact(run_id, str(path), folder)
-    client.log_text(run_id, evidence.judgement.model_dump_json(indent=1, by_alias=True), "judgement.json")
+    client.log_text(run_id, evidence.judgement.model_dump_json(indent=1, by_alias=True), JUDGEMENT_ARTIFACT)
+    if evidence.calibration is not None:
+        client.log_text(run_id, evidence.calibration.model_dump_json(indent=1, by_alias=True), CALIBRATION_ARTIFACT)
 
 
 def _log_datasets(client: "MlflowClient", run_id: str, evidence: Candidate) -> None:

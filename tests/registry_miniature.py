@@ -23,7 +23,7 @@ from data.spectral_records import Look, SpectralReport
 from data.workspace import PROJECT_ROOT, Workspace, open_workspace
 from models.adapters import new_lora
 from models.base import load_base, new_tiny, save_base, train_tokenizer
-from tasks.candidate import Candidate, collect
+from tasks.candidate import Candidate, Decision, collect
 
 BASE = "data/bases/mini"
 
@@ -110,4 +110,4 @@ def make_candidate(workspace: Workspace, weights: Path, day: str, verdict: Verdi
     outcome = Outcome.PASS if verdict is Verdict.PROMOTE else Outcome.FAIL
     check = Check(check="learned", outcome=outcome, reason=f"{day} was measured.")
     judgement = Judgement(verdict=verdict, reasons=(check.reason,), checks=(check,))
-    return collect(workspace, judgement, base_digest=base_digest(workspace), code_digest="code")
+    return collect(workspace, Decision(judgement=judgement), base_digest=base_digest(workspace), code_digest="code")

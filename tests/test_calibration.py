@@ -61,17 +61,18 @@ def naive_norm(reports: list[SpectralReport], module: int, name: str) -> tuple[f
 
 
 def naive_alarms(reports: list[SpectralReport], limit: float) -> int:
-    """Adapters of which any statistic of any module lies too far from what all the others say."""
+    """Adapters that are too far from what all the others say: in the size of one module, or in most modules."""
     alarms = 0
     for left_out in range(len(reports)):
         others = [one for place, one in enumerate(reports) if place != left_out]
-        alarm = False
+        far = dict.fromkeys(("survives_bf16", "sigma_ratio", "effective_rank"), 0)
         for module, one in enumerate(reports[left_out].layers):
-            for name in ("survives_bf16", "sigma_ratio", "effective_rank"):
+            for name in far:
                 middle, spread = naive_norm(others, module, name)
                 value = math.log(max(statistic(one, name) or 0.0, 1e-12))
-                alarm = alarm or abs(value - middle) / spread > limit
-        alarms += alarm
+                far[name] += abs(value - middle) / spread > limit
+        most = len(reports[left_out].layers) / 2
+        alarms += far["sigma_ratio"] > 0 or far["survives_bf16"] > most or far["effective_rank"] > most
     return alarms
 
 
