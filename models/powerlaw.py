@@ -75,8 +75,12 @@ def fit_power_law(eigenvalues: npt.ArrayLike, floor: float = 0.0) -> PowerLawFit
     Eigenvalues that are zero up to rounding, and those up to ``floor``, are left out. None when fewer than
     ``MIN_EIGENVALUES`` are left, when they are equal up to rounding, or when any is not finite.
     """
-    values = positive(eigenvalues)
-    values = values[values > floor]
+    return fit_tail(positive(eigenvalues), floor)
+
+
+def fit_tail(values: Vector, floor: float = 0.0) -> PowerLawFit | None:
+    """``fit_power_law`` of what ``positive`` returned."""
+    values = values[np.searchsorted(values, floor, side="right") :]
     if values.size < MIN_EIGENVALUES:
         return None
     logs = np.log(values / values[-1])

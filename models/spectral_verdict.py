@@ -41,13 +41,13 @@ def _overall(checks: Sequence[Check]) -> Check:
     judged = [check for check in checks if check.outcome is not Outcome.INSUFFICIENT]
     first = checks[0]
     if not judged:
-        return first.model_copy(update={"reason": f"Of no layer can this be said: {_lower(first.reason)}", "layer": ""})
+        return first.model_copy(update={"reason": f"Judged in no layer: {_lower(first.reason)}", "layer": ""})
     needed = 1 if first.check in ONE_DECIDES else len(judged) // 2 + 1
     outcome = next(one for one in _WORST if sum(_as_bad(check, one) for check in judged) >= needed)
     alike = [check for check in judged if check.outcome is outcome]
     worst = alike[0]
     count = f"{len(alike)} of {len(judged)} layers {_VERB[outcome]}"
-    said = f"{count}, the first is {worst.layer}: {_lower(worst.reason)}"
+    said = f"{count}; {worst.layer}, for one: {_lower(worst.reason)}"
     return worst.model_copy(update={"outcome": outcome, "reason": said})
 
 

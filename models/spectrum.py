@@ -4,7 +4,6 @@ What is compared is relative to the largest eigenvalue or to the noise edge, nev
 same exponents, ranks and counts.
 """
 
-import itertools
 import math
 import zlib
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from data.errors import InputError, quoted
 from data.spectral_records import Determinant, Histogram, Randomised, Spectrum, SpectrumStatus
 from models import random_matrix
 from models.eigenvalues import dense_eigenvalues
-from models.powerlaw import MIN_EIGENVALUES, Vector, fit_power_law
+from models.powerlaw import MIN_EIGENVALUES, Vector, fit_tail
 
 _BINS = 40
 """Of the histogram that reports draw."""
@@ -83,7 +82,7 @@ def describe(
     if kept.size == 0:
         return Spectrum(status=SpectrumStatus.ZERO, num_evals=values.size), kept
     norm = float(kept.sum())
-    fit = fit_power_law(kept, rounding)
+    fit = fit_tail(kept, rounding)
     signal = kept[kept > rounding]
     found = Spectrum(
         status=SpectrumStatus.SUCCESS if fit else _why_not(kept, rounding),
@@ -143,9 +142,9 @@ def _histogram(values: Vector) -> Histogram:
     if high - low < 1e-9:
         low, high = low - 0.5, high + 0.5
     bins = max(1, min(_BINS, values.size))
-    inner = np.searchsorted(logs, np.linspace(low, high, bins + 1)[1:-1]).tolist()
-    counts = (above - below for below, above in itertools.pairwise([0, *inner, logs.size]))
-    return Histogram(low=low, high=high, counts=tuple(counts))
+    places = ((logs - low) * (bins / (high - low))).astype(np.intp)
+    counts = np.bincount(np.minimum(places, bins - 1), minlength=bins)
+    return Histogram(low=low, high=high, counts=tuple(counts.tolist()))
 
 
 def _determinant(values: Vector, tail: int | None) -> Determinant | None:
