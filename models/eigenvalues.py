@@ -95,7 +95,7 @@ def _tall_gram(factor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
 def _core(gram_B: Small, gram_A: Small, scale: float) -> Small:
     """A symmetric matrix (r, r) with the eigenvalues of ``scale^2 * gram_B @ gram_A``.
 
-    Not finite where one of them is not. In NumPy, whose calls cost a third of torch's for matrices of an adapter's rank.
+    Not finite where one of them is not. In NumPy, whose calls cost a third of torch's at an adapter's rank.
     """
     for gram in (gram_B, gram_A):  # NaN and infinity show on the diagonal of a Gram matrix
         if not np.isfinite(gram.diagonal()).all():
