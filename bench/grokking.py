@@ -64,8 +64,7 @@ def main() -> None:
     if options.json:
         print(json.dumps({"figures": found}))
         return
-    for one in found:
-        print(f"{one['name']:<90} {one['value']:9.3f} [{one['low']:.3f}, {one['high']:.3f}] n={one['n']}")
+    print("\n".join(line(one) for one in found))
 
 
 def figures(task: str, seeds: int, controls: int, steps: int, out: Path) -> list[dict[str, Any]]:
@@ -86,6 +85,12 @@ def figures(task: str, seeds: int, controls: int, steps: int, out: Path) -> list
     write_json(out / "figures.json", found)
     draw({task: run}, out / "grokking.png")
     return found
+
+
+def line(figure: dict[str, Any]) -> str:
+    """One figure for people."""
+    value, low, high, n = (figure[key] for key in ("value", "low", "high", "n"))
+    return f"{figure['name']:<90} {value:9.3f} [{low:.3f}, {high:.3f}] n={n}"
 
 
 def _progress(point: Checkpoint, setup: Setup) -> str:

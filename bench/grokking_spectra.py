@@ -5,17 +5,14 @@ places beyond the Marchenko-Pastur edge by more than WeightWatcher 0.7.7's margi
 2506.04434). Places are drawn once for a matrix and kept, so that a count changes only as the weights do.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from models.powerlaw import fit_power_law
-
-Vector = npt.NDArray[np.float64]
+from models.powerlaw import Vector, fit_power_law
+from models.random_matrix import noise_edge, shuffled, traps
 
 
 class Reading(NamedTuple):
@@ -37,7 +34,7 @@ def read_matrix(weight: Tensor, seed: int) -> Reading:
     N, M = max(weight.shape), min(weight.shape)
     values = eigenvalues(weight)
     randomised = eigenvalues(shuffled(weight, seed))
-    edge = float(randomised.mean()) * (1.0 + math.sqrt(M / N)) ** 2
+    edge = noise_edge(float(randomised.mean()), N, M)
     fit = fit_power_law(values)
     top, total = float(values.max()), float(values.sum())
     excess = float(randomised.max()) / edge if edge else 0.0
@@ -55,24 +52,3 @@ def read_matrix(weight: Tensor, seed: int) -> Reading:
 def eigenvalues(weight: Tensor) -> Vector:
     """Those of W^T W, descending, as many as the shorter side."""
     return np.asarray(torch.linalg.svdvals(weight.detach().double()).square().numpy())
-
-
-def shuffled(weight: Tensor, seed: int) -> Tensor:
-    """The entries of ``weight`` in random places; the same seed, the same places."""
-    places = torch.randperm(weight.numel(), generator=torch.Generator().manual_seed(seed))
-    return weight.reshape(-1)[places].reshape(weight.shape)
-
-
-def traps(values: Vector, N: int, M: int) -> int:
-    """Eigenvalues of a randomised (N, M) matrix, N >= M, beyond the edge and its margin.
-
-    Those found are taken out and the edge is drawn anew from the rest until no more are found, as a trap's own size
-    raises the edge that it is held against.
-    """
-    aspect = math.sqrt(M / N)
-    edge = (1.0 + aspect) ** 2
-    limit = edge + math.sqrt(aspect * edge ** (2 / 3) * M ** (-2 / 3))
-    rest = np.sort(values)
-    while rest.size and rest[-1] > limit * rest.mean():
-        rest = rest[rest <= limit * rest.mean()]
-    return int(values.size - rest.size)

@@ -32,3 +32,28 @@ def spectra(
     with quiet_output():
         found = figures(collect(workspace / ROOT, base, quick))
     show({"figures": [asdict(one) for one in found]}, as_json, table(found))
+
+
+@bench_app.command(epilog="Example: relearn bench grokking --task modular")
+def grokking(
+    task: Annotated[str, typer.Option("--task", help="digits, digits-long, modular or modular-free.")] = "digits",
+    steps: Annotated[
+        int | None, typer.Option("--steps", help="Of each network; without it as many as reported.")
+    ] = None,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Whether alpha or traps announce that a network will generalise: minutes to an hour."""
+    from bench.grokking import SETUPS, STEPS, figures
+    from data.errors import InputError
+
+    if task not in SETUPS:
+        raise InputError(f"{task} is no task of this bench. Name one of: {', '.join(SETUPS)}.")
+    out = workspace / ".relearn" / "bench" / "grokking" / task
+    setup = SETUPS[task]
+    with quiet_output():
+        found = figures(task, setup.seeds, setup.controls, steps or STEPS[task], out)
+    lines = [
+        f"{one['name']:<90} {one['value']:9.3f} [{one['low']:.3f}, {one['high']:.3f}] n={one['n']}" for one in found
+    ]
+    show({"figures": found}, as_json, lines)

@@ -11,9 +11,10 @@ from bench.grokking_announcers import Rule, fixed, held_out
 from bench.grokking_lessons import Setup, lessons
 from bench.grokking_roc import Array, area
 from bench.grokking_series import Event, Series, collapse, grokking
-from bench.grokking_spectra import eigenvalues, read_matrix, shuffled, traps
+from bench.grokking_spectra import eigenvalues, read_matrix
 from bench.grokking_training import begin, checkpoint_steps, step, train
 from data.errors import InputError
+from models.random_matrix import shuffled, traps
 
 DIGITS = SETUPS["digits"].model_copy(update={"seeds": 3, "controls": 1, "examples": (60, 80), "hidden": (48, 40)})
 MODULAR = Setup(
