@@ -33,7 +33,7 @@ SET_BASE, SET_RANKS = "tiny", (8, 32)
 DRAWS = 1000
 SEED = 20240601
 SEPARATES = 0.9
-"""A lower end of the interval from here on is called separation; an interval with one half in it, none."""
+"""A lower end of the interval from here on is separation and set in bold; an interval with one half in it says none."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class Figure:
     low: float
     high: float
     n: int
+    """Adapters that were judged; of an area, the failed ones."""
     seeds: int
+    """How many."""
     command: str = COMMAND
 
 
@@ -102,8 +104,8 @@ def areas(library: Sequence[Measured]) -> Iterator[Figure]:
 
 
 def statistics_of(library: Sequence[Measured]) -> list[str]:
-    """Names of all statistics, in the order of the first member that has all."""
-    return list(max(library, key=lambda one: len(one.values)).values)
+    """Names of all statistics that any member has."""
+    return list(dict.fromkeys(name for one in library for name in one.values))
 
 
 def failures_of(library: Sequence[Measured]) -> list[tuple[Kind, str]]:
@@ -136,13 +138,16 @@ def area(
         return None
     signed = [{seed: [side * value for value in values] for seed, values in group.items()} for group in (good, bad)]
     value = roc_area(*(_flat(group) for group in signed))
+    seeds = sorted(set(good) | set(bad))
     draw, drawn = random.Random(f"{SEED}/{name}/{kind}/{variant}"), []
     for _ in range(DRAWS):
-        picked = [[group[seed] for seed in draw.choices(sorted(group), k=len(group))] for group in signed]
-        drawn.append(roc_area(*([value for values in group for value in values] for group in picked)))
+        chosen = draw.choices(seeds, k=len(seeds))
+        picked = [[value for seed in chosen for value in group.get(seed, ())] for group in signed]
+        if all(picked):
+            drawn.append(roc_area(*picked))
     drawn.sort()
-    low, high = drawn[round(0.025 * DRAWS)], drawn[round(0.975 * DRAWS) - 1]
-    return value, low, high, len(_flat(bad)), len(set(good) | set(bad))
+    low, high = drawn[round(0.025 * len(drawn))], drawn[round(0.975 * len(drawn)) - 1]
+    return value, low, high, len(_flat(bad)), len(seeds)
 
 
 BySeed = dict[int, list[float]]
@@ -219,7 +224,7 @@ def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
     """Leave-one-out false alarms of a calibration on the good adapters of each base and rank that has enough."""
     limit = load_params(PROJECT_ROOT / "params.yaml").gates.max_robust_z
     for base, rank in sorted({(one.base, one.rank) for one in library}):
-        good = [one for one in library if (one.base, one.rank, one.kind) == (base, rank, Kind.GOOD)]
+        good = [one for one in library if (one.base, one.rank, one.kind, one.variant) == (base, rank, Kind.GOOD, "")]
         norm = calibrate([one.report for one in good], limit)
         if norm is not None:
             found = wilson(norm.false_alarms, norm.adapters)
@@ -256,8 +261,12 @@ def table(found: Sequence[Figure]) -> list[str]:
 def _cell(one: Figure | None) -> str:
     if one is None:
         return ""
-    bold = "**" if one.low >= SEPARATES and one.name.startswith("area") else ""
-    return f"{bold}{one.value:.2f}{bold} [{one.low:.2f}, {one.high:.2f}]"
+    shown = f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
+    if not one.name.startswith("area"):
+        return shown
+    if one.low >= SEPARATES:
+        return f"**{shown}**"
+    return f"{shown} none" if one.low <= 0.5 <= one.high else shown
 
 
 if __name__ == "__main__":

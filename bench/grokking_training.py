@@ -4,6 +4,7 @@ Networks without biases, W_k of shape (S, in, out) stacked over S seeds, so that
 product per layer.
 """
 
+import contextlib
 import itertools
 import math
 from collections.abc import Iterator
@@ -156,18 +157,30 @@ def train(setup: Setup, steps: int, folder: Path) -> Iterator[Checkpoint]:
     at = _restore(state, folder / "state.safetensors") if record.checkpoints else 0
     # A run killed between its two files has one record too many.
     record = Run(setup=setup, checkpoints=tuple(one for one in record.checkpoints if one.step <= at))
-    # Units that died leave moments that decay into denormal numbers, on which a processor is ten times slower.
-    torch.set_flush_denormal(True)
     for goal in checkpoint_steps(steps):
         if goal <= at:
             continue
-        for _ in range(goal - at):
-            step(state, taught, setup)
+        with _denormals_flushed():
+            for _ in range(goal - at):
+                step(state, taught, setup)
         at = goal
         record = Run(setup=setup, checkpoints=(*record.checkpoints, measure(state, taught, setup, at)))
         write_record(folder / "records.json", record)
         write_bytes(folder / "state.safetensors", save(_tensors(state, at)))
         yield record.checkpoints[-1]
+
+
+@contextlib.contextmanager
+def _denormals_flushed() -> Iterator[None]:
+    """Units that died leave moments that decay into denormal numbers, on which a processor is ten times slower.
+
+    The switch is the whole thread's, so that it is put back for whatever else computes there.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def resumed(setup: Setup, folder: Path) -> Run:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flows.command import JsonOption, WorkspaceOption, app, fail, quiet_output, show
+from flows.command import JsonOption, app, fail, quiet_output, show
 
 
 class Precision(StrEnum):
@@ -33,8 +33,11 @@ def spectra(
     ] = False,
     dtype: Annotated[Precision, typer.Option("--dtype", help="What eigenvalues are computed in.")] = Precision.float64,
     device: Annotated[str, typer.Option("--device", help="Where they are computed: cpu, cuda, mps.")] = "cpu",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="The same number, the same bits.")] = 1,
-    workspace: WorkspaceOption = Path(),
+    threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="The same number, the same bits.")] = 1,
+    workspace: Annotated[
+        Path | None,
+        typer.Option("--workspace", help="Whose thresholds judge. Default: this folder, if it is one."),
+    ] = None,
 ) -> None:
     """Eigenvalues of any model, adapter or difference of two, layer by layer; broken adapters are recognised."""
     if as_json and as_csv:
@@ -53,6 +56,8 @@ def spectra(
     lines = Lines("spectra")
     with quiet_output():
         policy = spectra_report.thresholds(workspace)
+        if html is not None:
+            spectra_report.refuse_target(html, asked)
         layers = spectra_report.analysed(asked, lines.analysed)
         lines.analysed(len(layers), len(layers), "")
         content = spectra_report.content(layers, policy)

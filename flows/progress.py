@@ -3,6 +3,7 @@
 One line that rewrites itself on a terminal, a line now and then in a log.
 """
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -72,4 +73,5 @@ class Lines:
             return
         self.last = now
         begin, end = ("\r\x1b[K", "\n" if done else "") if self.terminal else ("", "\n")
-        print(f"{begin}{self.stage:<10}  {printable(text)}", end=end, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # nobody listens; the work goes on
+            print(f"{begin}{self.stage:<10}  {printable(text)}", end=end, file=sys.stderr, flush=True)

@@ -3,26 +3,25 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from data.errors import InputError, quoted
+from data.errors import InputError
+from data.files import printable
 from data.param_stages import GateParams
 from data.params import load_params
 from data.spectral_records import LayerSpectrum
 from data.workspace import PROJECT_ROOT, Workspace
 from models.calibration import spoken
-from models.spectra import flat, layer_spectra
+from models.device import threads
+from models.spectra import Step, flat, layer_spectra
 from models.spectral_checks import CANNOT, layer_checks
+from models.spectral_verdict import adapter_checks
 from models.spectrum import Analysis
 from models.weights import is_adapter
 from tasks.spectra_page import SpectraInput
-
-Step = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,8 @@ def analysed(asked: Question, step: Step) -> tuple[LayerSpectrum, ...]:
     """
     if asked.how.intruders and asked.base is None:
         raise InputError("--intruders compares with a base, and none is named. Add --base FOLDER.")
-    _require_device(asked.how)
-    before = torch.get_num_threads()
-    torch.set_num_threads(asked.threads)
-    try:
+    with threads(asked.threads):
         return tuple(layer_spectra(_place(asked.path), asked.base, asked.how, step))
-    finally:
-        torch.set_num_threads(before)
 
 
 def _place(path: Path) -> Path:
@@ -58,20 +52,32 @@ def _place(path: Path) -> Path:
     return path.parent if path.name == "adapter_model.safetensors" and is_adapter(path.parent) else path
 
 
-def _require_device(how: Analysis) -> None:
-    try:
-        torch.zeros(1, dtype=how.dtype, device=how.device)
-    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"The device {how.device!r} cannot compute in {_named(how)} here ({quoted(error)}) "
-            "Take --device cpu, or --dtype float32."
-        ) from error
+def thresholds(root: Path | None) -> GateParams:
+    """The gate policy of a workspace; of None that of the current folder where it is one, or the project's.
 
-
-def thresholds(root: Path) -> GateParams:
-    """The workspace's gate policy where there is a workspace, and the project's where there is none."""
-    own = Workspace(root.resolve()).params_file
+    Raises:
+        InputError: the folder that was named is no workspace.
+    """
+    own = Workspace((root or Path()).resolve()).params_file
+    if root is not None and not own.is_file():
+        raise InputError(f"{own} does not exist. Name a workspace, or leave --workspace out.")
     return load_params(own if own.is_file() else PROJECT_ROOT / "params.yaml").gates
+
+
+def refuse_target(page: Path, asked: Question) -> None:
+    """Refuse to write a page over anything but a page, before the work is done.
+
+    Raises:
+        InputError: something else lies there, or it is among the files that are looked into.
+    """
+    place = page.resolve()
+    sources = [source.resolve() for source in (asked.path, asked.base) if source is not None]
+    if any(place == source or source in place.parents for source in sources):
+        raise InputError(f"{page} lies among the weights that are looked into. Name another file for the page.")
+    if not place.parent.is_dir():
+        raise InputError(f"The folder {place.parent} does not exist. Make it, or name another file for the page.")
+    if place.exists() and not (place.is_file() and place.read_bytes()[:15].lower() == b"<!doctype html>"):
+        raise InputError(f"{page} is there and is no HTML page. Name another file for the page.")
 
 
 def content(layers: Sequence[LayerSpectrum], policy: GateParams) -> dict[str, Any]:
@@ -80,6 +86,7 @@ def content(layers: Sequence[LayerSpectrum], policy: GateParams) -> dict[str, An
     return {
         "layers": [{key: _finite(value) for key, value in flat(layer).items()} for layer in layers],
         "checks": [check.model_dump(mode="json", exclude={"schema_"}) for check in checks],
+        "whole": [check.model_dump(mode="json", exclude={"schema_"}) for check in adapter_checks(layers, policy)],
         "calibration": spoken(None),
         "note": CANNOT,
     }
@@ -100,8 +107,11 @@ def as_csv(said: dict[str, Any]) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    """A name that a spreadsheet would take for a formula gets a quote before it."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@")) else value
+    """A name without control characters; one that a spreadsheet would take for a formula gets a quote before it."""
+    if not isinstance(value, str):
+        return value
+    steady = printable(value)
+    return f"'{steady}" if steady.lstrip().startswith(("=", "+", "-", "@")) else steady
 
 
 def page(asked: Question, layers: Sequence[LayerSpectrum], policy: GateParams) -> SpectraInput:

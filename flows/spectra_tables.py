@@ -26,7 +26,7 @@ def _layers(layers: Sequence[LayerSpectrum], policy: GateParams) -> Table:
     compared = any(layer.update is not None for layer in layers)
     shared = _shared([layer.name for layer in layers])
     found = new_table(headed=True)
-    found.add_column(f"Layer ({shared}…)" if shared else "Layer", ratio=1, overflow="fold")
+    found.add_column(plain(f"Layer ({shared}…)" if shared else "Layer"), ratio=1, overflow="fold")
     for name in ("N x M", "rank", "alpha [95 %]", "tail", "stable"):
         found.add_column(name, justify="right", no_wrap=True)
     for name in ("bf16", "size") if compared else ():

@@ -19,6 +19,8 @@ from data.files import read_json
 from models.eigenvalues import LowRank, kind_of
 from models.tensors import Tensors, read_weight
 
+_LARGEST = 1e100
+"""Of alpha; its square scales eigenvalues."""
 _PREFIX = "base_model.model."
 _FACTOR = re.compile(r"(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")
 _FAMILIES = {"LORA": "lora", "PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prefix", "TRAINABLE_TOKENS": "memory"}
@@ -77,16 +79,23 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def _scales(config: dict[str, Any]) -> bool:
-    """Whether alpha and the patterns of names are what they must be."""
-    try:
-        for pattern in ("rank_pattern", "alpha_pattern"):
-            for key, value in (config.get(pattern) or {}).items():
-                re.compile(key)
-                float(value)
-    except (re.error, AttributeError, TypeError, ValueError):
+    """Whether rank, alpha and the patterns of names are what they must be."""
+    patterns = [config.get(name) or {} for name in ("rank_pattern", "alpha_pattern")]
+    if not all(isinstance(pattern, dict) for pattern in patterns):
         return False
-    alpha = config.get("lora_alpha")
-    return isinstance(alpha, int | float) and not isinstance(alpha, bool)
+    try:
+        for key in (key for pattern in patterns for key in pattern):
+            re.compile(key)
+    except (re.error, RecursionError, OverflowError):
+        return False
+    alphas = [config.get("lora_alpha"), *patterns[1].values()]
+    ranks = [config.get("r", 1), *patterns[0].values()]
+    return all(_is_number(value) for value in (*alphas, *ranks)) and all(rank == int(rank) for rank in ranks)
+
+
+def _is_number(value: object) -> bool:
+    """One whose square is finite; JSON as Python reads it has NaN and infinity, and true is 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
 
 
 def adapted_layers(folder: Path, tensors: Tensors) -> Iterator[AdaptedLayer]:
@@ -143,7 +152,7 @@ def _lora(layer: str, sides: dict[str, str], tensors: Tensors, config: dict[str,
         name=module,
         kind="lora",
         matrix=LowRank(A, B, scale),
-        declared_rank=declared if isinstance(declared, int) else None,
+        declared_rank=None if declared is None else int(declared),
         transposed=bool(config.get("fan_in_fan_out")) or embedding,
     )
 

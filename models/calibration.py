@@ -1,8 +1,8 @@
 """What adapters of one base and rank usually look like, module by module, so that the next can be held against it.
 
 For every module and statistic: the median over accepted adapters and a robust spread, 1.4826 times the median absolute
-deviation (Rousseeuw and Croux 1993), on a logarithmic scale where the statistic is a size. The rate of false alarms is
-counted by leaving one out: each accepted adapter is judged by what the others say, as the gate would.
+deviation (Rousseeuw and Croux 1993), both of logarithms. The rate of false alarms is counted by leaving one out: each
+accepted adapter is judged by what the others say, as the gate would.
 """
 
 import math
@@ -22,6 +22,9 @@ _NORMAL = 1.4826
 """Median absolute deviation to standard deviation, for a normal distribution."""
 _LEAST_SPREAD = 0.02
 """Spreads below it (of logarithms: 2 %) count as this: equal adapters would make any other an outlier."""
+
+_ZERO = math.log(1e-12)
+"""Logarithm of what counts as nothing."""
 
 STATISTICS = {"not_learned": ("survives_bf16",), "exploded": ("sigma_ratio",), "unstructured": ("effective_rank",)}
 """Statistics by the check whose defaults they replace."""
@@ -84,12 +87,6 @@ def usable(calibration: Calibration) -> bool:
     return enough and calibration.false_alarms <= MAX_FALSE_ALARMS * calibration.adapters
 
 
-def fits(calibration: Calibration, report: SpectralReport) -> bool:
-    """Whether the calibration is of this adapter's base and rank."""
-    ranks = {layer.rank for layer in report.layers}
-    return calibration.base == report.base and ranks == {calibration.rank}
-
-
 def deviations(layer: LayerSpectrum, check: str, calibration: Calibration | None) -> tuple[Deviation, ...]:
     """How far the statistics of a check lie from what is usual for this module; empty where nothing says what is."""
     if calibration is None or check not in STATISTICS or not usable(calibration):
@@ -115,13 +112,17 @@ def _values(report: SpectralReport) -> Values:
 
 
 def _scaled(value: float | None) -> float:
-    """Logarithm; what is zero is as small as a number can be."""
-    return math.nan if value is None else math.log(max(value, 1e-12))
+    """Logarithm; what is zero is as small as a number can be, and what there is not is NaN."""
+    return math.nan if value is None else max(math.log(value), _ZERO) if value > 0.0 else _ZERO
 
 
 def _usual(values: Values) -> tuple[Values, Values]:
-    """Median and robust spread over adapters, (modules, statistics) each; NaN where one adapter has no value."""
+    """Median and robust spread over adapters, (modules, statistics) each.
+
+    NaN where one adapter has no value, and where modules lie idle: beside nothing, anything would be an outlier.
+    """
     median = np.median(values, axis=0)
+    median = np.where(median > _ZERO, median, np.nan)
     spread = _NORMAL * np.median(np.abs(values - median), axis=0)
     return median, np.maximum(spread, _LEAST_SPREAD)
 

@@ -23,8 +23,8 @@ Small = npt.NDArray[np.floating]
 
 _ROUNDED = (torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.float8_e5m2)
 """Number types whose rounding a difference of two checkpoints would show."""
-_CANCELLED = 100.0
-"""How far the product of two factors may fall short of what r^2 of their traces allow before QR takes over."""
+_CANCELLED = 1000.0
+"""How far the product of two factors may fall short of what their sizes allow before QR takes over."""
 _BLOCK_ROWS = 2048
 """Of a factor that are converted at once."""
 _CONV_KERNEL = 31
@@ -68,7 +68,7 @@ class LowRank:
         if not np.isfinite(core).all():
             return torch.full((1,), math.nan, dtype=dtype)
         values = torch.from_numpy(np.linalg.eigvalsh(core))
-        allowed = float(gram_A.trace()) * float(gram_B.trace()) * (self.scale / self.rank) ** 2
+        allowed = float(np.linalg.norm(gram_A) * np.linalg.norm(gram_B)) * self.scale**2
         if allowed > _CANCELLED * float(values[-1]):
             A, B = (factor.to(device, dtype) for factor in (self.A, self.B))
             values = self._singular_values(A, B).square().flip(0)

@@ -1,17 +1,20 @@
 """One layer: the spectrum of its weight, or of an update beside the weight that it is added to.
 
-An update in factors never becomes an (N, M) matrix, but for what a merge in bfloat16 would leave of it, which needs it
-a block of rows at a time.
+An update in factors never becomes an (N, M) matrix, with two exceptions: what a merge in bfloat16 would leave of it, a
+block of rows at a time, and, where intruders are looked for, the merged weight itself.
 """
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from data.spectral_records import LayerSpectrum, Spectrum, SpectrumStatus, Update
 from models.eigenvalues import LowRank, dense_eigenvalues
 from models.intruders import intruders
+from models.powerlaw import Vector
 from models.random_matrix import null_share, singular_edge
 from models.spectrum import DEFAULT, Analysis, describe, randomised, sides
 
@@ -25,7 +28,7 @@ Below = Callable[[str, Tensor, Analysis], LayerSpectrum]
 def weight_spectrum(name: str, weight: Tensor, how: Analysis = DEFAULT, kind: str = "linear") -> LayerSpectrum:
     """Statistics of a weight (out, in), or of a convolution (out, in, *kernel)."""
     N, M = sides(weight)
-    found, values = describe(dense_eigenvalues(weight, how.dtype, how.device), N, M, determinant=how.determinant)
+    found, values = _dense(weight, how)
     if how.randomize:
         found = found.model_copy(update={"randomised": randomised(weight, values, how, name)})
     finite = found.status is not SpectrumStatus.NOT_FINITE
@@ -58,12 +61,13 @@ def update_spectrum(
     rows, columns = update.shape
     N, M = max(rows, columns), min(rows, columns)
     if isinstance(update, LowRank):
-        eigenvalues, rank = update.eigenvalues(how.dtype, how.device), update.rank
+        rank = update.rank
+        found, values = describe(update.eigenvalues(how.dtype, how.device), N, M, determinant=how.determinant)
     else:
-        eigenvalues, rank = dense_eigenvalues(update, how.dtype, how.device), M
-    found, values = describe(eigenvalues, N, M, rounding=rounding, determinant=how.determinant)
-    if how.randomize and not isinstance(update, LowRank):
-        found = found.model_copy(update={"randomised": randomised(update, values, how, name)})
+        rank = M
+        found, values = _dense(update, how, rounding)
+        if how.randomize:
+            found = found.model_copy(update={"randomised": randomised(update, values, how, name)})
     base = below(name, weight, how) if weight is not None else None
     sound = found.status is not SpectrumStatus.NOT_FINITE and (base is None or base.finite)
     measured = _measured(update, weight, found, how) if weight is not None and sound else None
@@ -74,12 +78,30 @@ def update_spectrum(
         M=M,
         rank=rank,
         declared_rank=declared_rank,
-        finite=sound and (weight is None or measured is not None),
+        finite=sound,
         spectrum=found,
         base=base.spectrum if base is not None else None,
         update=measured,
-        null_share=null_share(found.effective_rank, N, M, min(rank, M)) if values.size else None,
+        null_share=null_share(found.effective_rank, N, M, rank, factors=isinstance(update, LowRank))
+        if found.matrix_rank
+        else None,
     )
+
+
+def _dense(weight: Tensor, how: Analysis, rounding: float = 0.0) -> tuple[Spectrum, Vector]:
+    """The spectrum of a whole matrix; in float64 where float32 hides what the tail begins in.
+
+    In float32 all below 1e-7 of the largest eigenvalue, times their number, is rounding. If the fitted tail begins at
+    that cut, or nothing is left to fit, the true one may begin below it.
+    """
+    N, M = sides(weight)
+    found, values = describe(
+        dense_eigenvalues(weight, how.dtype, how.device), N, M, rounding=rounding, determinant=how.determinant
+    )
+    is_cut = how.dtype is torch.float32 and found.matrix_rank < found.num_evals
+    if is_cut and found.num_pl_spikes in (None, found.matrix_rank):
+        return _dense(weight, replace(how, dtype=torch.float64), rounding)
+    return found, values
 
 
 def _measured(update: LowRank | Tensor, weight: Tensor, found: Spectrum, how: Analysis) -> Update | None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 MIN_EIGENVALUES = 8
-"""Fewer positive eigenvalues are not fitted: alpha's standard error would pass a third of alpha - 1."""
+"""Fewer positive eigenvalues are not fitted; the tail of those that are may be shorter still."""
 
 INTERVAL_Z = 2.3
 """Normal quantile of the 95 % interval. For a given xmin it would be 1.96, which holds the truth in 91 % of Pareto

@@ -129,21 +129,20 @@ def effective_rank(eigenvalues: Vector) -> float:
 
 
 @functools.lru_cache(maxsize=4096)
-def null_effective_ranks(N: int, M: int, rank: int) -> tuple[float, ...]:
+def null_effective_ranks(N: int, M: int, rank: int, factors: bool = True) -> tuple[float, ...]:
     """Effective ranks of random updates of this shape and rank, as shares of the largest there can be, ascending.
 
-    A random update is B A with independent Gaussian factors (N, rank) and (rank, M), or one Gaussian matrix where
-    the rank is M. Their triangular factors are drawn by themselves (Bartlett 1933: chi on the diagonal, normal
-    above), so that the null of any shape costs matrices of the rank's size.
+    A random update is B A with independent Gaussian factors (N, rank) and (rank, M), or one Gaussian matrix (N, M)
+    where there are no factors. Their triangular factors are drawn by themselves (Bartlett 1933: chi on the diagonal,
+    normal above), so that the null of any shape costs matrices of the rank's size.
     """
-    full = rank >= M
     side = min(rank, M, _NULL_SIDE)
     scale = side / min(rank, M)
     draws = min(_NULL_DRAWS, _NULL_ENTRIES // side**2)
     random = np.random.default_rng([_NULL_SEED, N, M, rank])
     core = _bartlett(random, draws, round(max(N, M) * scale), side)
-    if not full:
-        core = core @ _bartlett(random, draws, round(min(N, M) * scale), side).transpose(0, 2, 1)
+    if factors:  # the second one is square where the rank is above M: what is left of it is (M, rank)
+        core = core @ _bartlett(random, draws, round(max(rank, M) * scale), side).transpose(0, 2, 1)
     values = np.linalg.eigvalsh(core.transpose(0, 2, 1) @ core)
     return tuple(sorted(effective_rank(one) / side for one in values))
 
@@ -157,7 +156,7 @@ def _bartlett(random: np.random.Generator, draws: int, rows: int, side: int) -> 
     return above
 
 
-def null_share(effective: float, N: int, M: int, rank: int) -> float:
+def null_share(effective: float, N: int, M: int, rank: int, factors: bool = True) -> float:
     """Share of random updates of this shape and rank whose effective rank is at most ``effective``."""
-    null = null_effective_ranks(N, M, rank)
+    null = null_effective_ranks(N, M, rank, factors)
     return bisect.bisect_right(null, effective / min(rank, M)) / len(null)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.files import digest_tree
-from data.spectral_records import LayerSpectrum, SpectralReport
+from data.spectral_records import LayerSpectrum, SpectralReport, SpectrumStatus
 from models.adapter_updates import AdaptedLayer, adapted_layers
 from models.eigenvalues import LowRank, is_stack, kind_of, rounding_edge
 from models.layer_spectra import Below, update_spectrum, weight_spectrum
@@ -213,7 +213,7 @@ def _difference(
             "was trained from."
         )
     new, old = ((tensor if place is None else tensor[place]).flatten(1) for tensor in (weight, base))
-    rounding = max(rounding_edge(new), rounding_edge(old))
+    rounding = rounding_edge(new) + rounding_edge(old)  # both may have been rounded, each by itself
     change = new.to(torch.float64, copy=True).sub_(old.bfloat16() if old.dtype.itemsize == 1 else old)
     return update_spectrum(name, change, old, how, kind=kind, rounding=rounding)
 
@@ -253,6 +253,16 @@ def analyze(
     return pd.DataFrame([{"layer_id": place, **flat(layer)} for place, layer in enumerate(layers)])
 
 
+_UNKNOWN = {
+    SpectrumStatus.NOT_FINITE: (
+        *("num_evals", "norm", "spectral_norm", "smallest", "stable_rank", "effective_rank", "entropy"),
+        *("matrix_rank", "noise_edge"),
+    ),
+    SpectrumStatus.NOISE: ("effective_rank", "entropy"),
+}
+"""What cannot be said of a spectrum, by its status."""
+
+
 def flat(layer: LayerSpectrum) -> dict[str, Any]:
     """One layer as a line of a table: WeightWatcher's column names where the meaning is the same."""
     found = layer.spectrum
@@ -273,6 +283,8 @@ def flat(layer: LayerSpectrum) -> dict[str, Any]:
         "null_share": layer.null_share,
         "base_alpha": layer.base.alpha if layer.base else None,
     }
+    unknown = _UNKNOWN.get(found.status, ())
+    line |= dict.fromkeys(unknown)
     for part in (found.randomised, found.determinant, layer.update):
         line |= part.model_dump(mode="json", exclude={"schema_"}) if part is not None else {}
     return line

@@ -27,6 +27,8 @@ OTHERS = ("unstructured", "intruders", "alpha", "traps", "determinant", "distanc
 """Checks that decide only where ``gates.spectral_enforced`` names them; the last three have no threshold."""
 ALPHA_BAND = (2.0, 6.0)
 """Where the exponents of well-trained layers lie (Martin, Peng and Mahoney, Nat. Commun. 12, 2021)."""
+UPDATES = frozenset({"lora", "prefix", "memory", "delta"})
+"""Kinds of layer that are added to a base."""
 MIN_TAIL = 50
 """Eigenvalues in a tail below which its alpha is not judged."""
 NULL_LEVEL = 0.01
@@ -91,8 +93,10 @@ def _exploded(layer: LayerSpectrum, thresholds: GateParams) -> Judged:
 
 
 def _unstructured(layer: LayerSpectrum, _: GateParams) -> Judged:
+    if layer.kind not in UPDATES:
+        return Outcome.INSUFFICIENT, "A model's own weight is no update."
     if layer.null_share is None or layer.rank < 2 or not is_sound(layer):
-        return Outcome.INSUFFICIENT, "An update without two directions has no structure to look for."
+        return Outcome.INSUFFICIENT, "Nothing has two directions above rounding, so there is no structure to look for."
     share = layer.null_share
     reason = f"The effective rank is {layer.spectrum.effective_rank:.2f} of {min(layer.rank, layer.M)}, at or above "
     return graded(share <= NULL_LEVEL), f"{reason}{share:.1%} of random updates of this shape."
@@ -165,6 +169,10 @@ def _calibrated(found: Sequence[Deviation], thresholds: GateParams) -> Judged:
 def _no_base(layer: LayerSpectrum) -> Judged:
     if not is_sound(layer):
         return Outcome.INSUFFICIENT, "The layer is not finite, so it has no size."
+    if layer.kind not in UPDATES:
+        return Outcome.INSUFFICIENT, "A model's own weight is no update."
+    if layer.base is not None:
+        return Outcome.INSUFFICIENT, "The base's entries do not differ, so that nothing says how large is large."
     return Outcome.INSUFFICIENT, "There is no base to compare with; name it with --base."
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from data.param_stages import GateParams
 from data.report_records import Check, Outcome
-from data.spectral_records import Calibration, LayerSpectrum
+from data.spectral_records import Calibration, LayerSpectrum, Update
 from models.calibration import ONE_DECIDES, deviations
 from models.spectral_checks import graded, is_sound, layer_checks
 
@@ -31,8 +31,9 @@ def adapter_checks(
     found = []
     for name, checks in by_check.items():
         calibrated = any(deviations(layer, name, calibration) for layer in layers)
-        whole = name == "not_learned" and not calibrated
-        found.append(_survives(layers, thresholds) if whole else _overall(checks))
+        measured = [(layer, layer.update) for layer in layers if is_sound(layer) and layer.update is not None]
+        whole = name == "not_learned" and measured and not calibrated
+        found.append(_survives(measured, thresholds) if whole else _overall(checks))
     return tuple(found)
 
 
@@ -62,12 +63,8 @@ def _lower(sentence: str) -> str:
     return sentence if sentence.startswith("alpha") else sentence[0].lower() + sentence[1:]
 
 
-def _survives(layers: Sequence[LayerSpectrum], thresholds: GateParams) -> Check:
+def _survives(measured: Sequence[tuple[LayerSpectrum, Update]], thresholds: GateParams) -> Check:
     """The share over the entries of all layers: one idle layer does not mean that nothing was learned."""
-    measured = [(layer, layer.update) for layer in layers if is_sound(layer) and layer.update is not None]
-    if not measured:
-        reason = "No layer is finite and has a base, so what survives a bf16 merge is not known."
-        return Check(check="not_learned", outcome=Outcome.INSUFFICIENT, reason=reason)
     entries = sum(layer.N * layer.M for layer, _ in measured)
     share = sum(round(update.survives_bf16 * layer.N * layer.M) for layer, update in measured) / entries
     outcome = graded(share >= thresholds.min_surviving_share, share >= thresholds.warn_surviving_share)

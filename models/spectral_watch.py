@@ -3,7 +3,7 @@
 A look takes the factors of every LoRA layer as they stand. The r x r core of each gives the update's exact spectrum
 (models/eigenvalues.py), and the base's noise edge, which never changes, is computed once: no look ever makes an
 (N, M) matrix, and what needs one, such as the share that survives a merge, is left to the audit. The figures are the
-audit's own to the bit, so that its thresholds can be read off the curves.
+audit's own up to rounding, so that its thresholds can be read off the curves.
 
 A run leaves the band when a factor is no longer finite, which no later step can mend, or when the update has grown
 past ``limit`` times the base's noise edge. What it has learned by then is lost, and the hours that it would have gone

@@ -43,10 +43,12 @@ class Analysis:
         if self.dtype not in (torch.float32, torch.float64):
             raise InputError(f"Eigenvalues in {self.dtype} were asked for. Ask for torch.float64 or torch.float32.")
         try:
-            torch.empty(0, dtype=self.dtype, device=self.device)
-        except (RuntimeError, AssertionError, TypeError) as error:
+            torch.zeros(1, dtype=self.dtype, device=self.device).item()
+        except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
             said = quoted(error).split(". ")[0]
-            raise InputError(f"device {self.device!r} cannot be used here ({said}). Name cpu.") from error
+            raise InputError(
+                f"device {self.device!r} cannot be used here ({said}). Name cpu, or try float32."
+            ) from error
 
 
 DEFAULT = Analysis()
@@ -156,7 +158,7 @@ def _determinant(values: Vector, tail: int | None) -> Determinant | None:
 
 def randomised(weight: Tensor, values: Vector, how: Analysis, name: str) -> Randomised | None:
     """The spectrum of the same entries in other places; None where the matrix has no spectrum to compare with."""
-    if values.size == 0:
+    if values.size == 0 or min(sides(weight)) < 2:  # one row keeps its one eigenvalue wherever its entries stand
         return None
     places = random_matrix.shuffled(weight, zlib.crc32(name.encode()) ^ how.seed)
     found = dense_eigenvalues(places, how.dtype, how.device).double().cpu().numpy()

@@ -38,8 +38,8 @@ def opened(path: Path) -> Iterator[Tensors]:
     Raises:
         InputError: nothing there that can be read, a shard is missing, a file is truncated, or it is a bare pickle.
     """
-    if not path.exists():
-        raise InputError(f"{path} does not exist. Name a model's folder, an adapter's folder or a safetensors file.")
+    if not _is_there(path):
+        raise InputError(f"{path} does not exist as a file or folder. Name a model, an adapter or a safetensors file.")
     files, expected = _files(path) if path.is_dir() else ([path], frozenset())
     with contextlib.ExitStack() as stack:
         if files[0].suffix == ".safetensors":
@@ -51,6 +51,14 @@ def opened(path: Path) -> Iterator[Tensors]:
         if missing:
             raise InputError(f"The files of {path} lack {missing[0]}, which their index names. Restore them.")
         yield found
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it is a folder or a plain file: a pipe would be waited for. A name may be too long to be asked for."""
+    try:
+        return path.is_dir() or path.is_file()
+    except OSError:
+        return False
 
 
 def _once(contents: Mapping[Path, Mapping[str, V]]) -> dict[str, V]:

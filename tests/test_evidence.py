@@ -97,5 +97,5 @@ def test_checks_are_counted_by_kind_and_calibration_by_leaving_one_out() -> None
 def test_the_table_shows_every_figure() -> None:
     found = figures(library(1.0))
     text = "\n".join(table(found))
-    assert "**1.00** [1.00, 1.00]" in text
+    assert "**1.00 [1.00, 1.00]**" in text
     assert all(part in text for part in ("random", "size", "exploded", "tiny, other ranks"))

@@ -147,17 +147,19 @@ def test_effective_rank_lies_between_one_and_the_rank(n: int, seed: int, scale: 
     assert effective_rank(np.full(n, scale)) == pytest.approx(n)
 
 
+@pytest.mark.parametrize("factors", [True, False])
 @pytest.mark.parametrize(("N", "M", "rank"), [(48, 32, 8), (60, 40, 2), (30, 20, 20), (24, 24, 24), (20, 12, 30)])
-def test_the_null_is_that_of_drawn_updates(N: int, M: int, rank: int) -> None:
+def test_the_null_is_that_of_drawn_updates(N: int, M: int, rank: int, factors: bool) -> None:
     """Two samples of 400, Kolmogorov and Smirnov: a distance above 0.138 has a chance of 1 in 1,000."""
     random = np.random.default_rng(11)
     drawn = []
+    rank = rank if factors else M
     for _ in range(400):
         whole = random.standard_normal((N, M))
-        if rank < M:
+        if factors:
             whole = random.standard_normal((N, rank)) @ random.standard_normal((rank, M))
         drawn.append(effective_rank(spectrum(whole)[-min(rank, M) :]) / min(rank, M))
-    null = np.asarray(null_effective_ranks(N, M, rank))
+    null = np.asarray(null_effective_ranks(N, M, rank, factors))
     assert null.size == 400
     everything = np.concatenate([null, drawn])
     shares = [np.searchsorted(np.sort(one), everything, side="right") / 400 for one in (null, drawn)]
@@ -167,10 +169,10 @@ def test_the_null_is_that_of_drawn_updates(N: int, M: int, rank: int) -> None:
 def test_the_null_of_large_cores_is_simulated_smaller() -> None:
     """A random update of 700 x 500 is not taken for a structured one, though its null has 256 columns."""
     for seed in range(3):
-        share = null_share(effective_rank(spectrum(gaussian(700, 500, seed))), 700, 500, 500)
+        share = null_share(effective_rank(spectrum(gaussian(700, 500, seed))), 700, 500, 500, factors=False)
         assert share > 0.01
     flattened = effective_rank(spectrum(gaussian(700, 500, 4)) ** 2)
-    assert null_share(flattened, 700, 500, 500) == 0.0
+    assert null_share(flattened, 700, 500, 500, factors=False) == 0.0
 
 
 def test_the_null_is_cheap_and_made_once() -> None:
@@ -182,3 +184,17 @@ def test_the_null_is_cheap_and_made_once() -> None:
         assert null_effective_ranks(11008, 4096, rank) is first
     assert time.process_time() - started < 6.0  # some 1.2 s on an idle core
     assert null_effective_ranks.cache_info().misses == 3
+
+
+@pytest.mark.parametrize(("N", "M", "rank"), [(512, 64, 128), (128, 128, 128), (256, 256, 255)])
+def test_random_factors_of_any_rank_look_random(N: int, M: int, rank: int) -> None:
+    """Also where the rank reaches the smaller side: a product of two is less even than one matrix."""
+    random = np.random.default_rng(5)
+    shares = [
+        null_share(
+            effective_rank(spectrum(random.standard_normal((N, rank)) @ random.standard_normal((rank, M)))[-M:]),
+            N, M, rank,
+        )
+        for _ in range(8)
+    ]  # fmt: skip
+    assert 0.02 < float(np.mean(shares)) < 0.98

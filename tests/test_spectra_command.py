@@ -83,7 +83,7 @@ def outcomes(content: dict[str, Any], check: str) -> list[str]:
 def test_json_is_one_object_with_the_promised_keys(tmp_path: Path) -> None:
     base = model(tmp_path / "base")
     content = said(adapter(tmp_path / "adapter"), "--base", base)
-    assert set(content) == {"layers", "checks", "calibration", "note"}
+    assert set(content) == {"layers", "checks", "whole", "calibration", "note"}
     assert (content["calibration"], content["note"]) == ("uncalibrated", CANNOT)
     assert len(content["layers"]) == 2
     assert all(set(layer) >= COLUMNS for layer in content["layers"])
@@ -180,9 +180,10 @@ def test_single_precision_is_close_and_the_threads_are_given_back(tmp_path: Path
 
 def test_the_workspaces_thresholds_hold_where_there_is_one(tmp_path: Path) -> None:
     base, one = model(tmp_path / "base"), adapter(tmp_path / "adapter")
-    (tmp_path / "empty").mkdir()
-    default = said(one, "--base", base, "--workspace", tmp_path / "empty")
+    default = said(one, "--base", base)
     assert set(outcomes(default, "exploded")) == {"pass"}
+    (tmp_path / "empty").mkdir()
+    assert called(one, "--workspace", tmp_path / "empty").exit_code != 0, "a slip must not judge by another policy"
     strict = tmp_path / "strict"
     strict.mkdir()
     text = (PROJECT_ROOT / "params.yaml").read_text()
@@ -380,7 +381,7 @@ def page_onto_a_folder(folder: Path) -> tuple[str | Path, ...]:
         (intruders_without_a_base, "Add --base"),
         (two_outputs, "exclude each other"),
         (no_such_device, "abacus"),
-        (page_onto_a_folder, "is a folder"),
+        (page_onto_a_folder, "is no HTML page"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(tmp_path: Path, wrong: Any, says: str) -> None:
