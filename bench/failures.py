@@ -45,9 +45,12 @@ class Plan:
     costly_ranks: tuple[int, ...] = (8, 16)
     """Of kinds that are trained to fail, and of the good ones of other lengths."""
     costly_seeds: int = 4
+    norm_rank: int = 8
+    """Of good adapters alone that are made beside, so that there are enough of one rank for a calibration."""
+    norm_seeds: int = 20
 
 
-QUICK = Plan(ranks=(8,), seeds=1, costly_ranks=(8,), costly_seeds=1)
+QUICK = Plan(ranks=(8,), seeds=1, costly_ranks=(8,), costly_seeds=1, norm_seeds=1)
 
 
 @dataclass(frozen=True)
@@ -70,18 +73,18 @@ def main() -> None:
     parser.add_argument("--base", choices=sorted(BASES), help="only this one; without it both")
     parser.add_argument("--quick", action="store_true", help="one rank and one seed of every kind")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    keep_freed_memory()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
     bases = [BASES[name]() for name in ([options.base] if options.base else BASES)]
     make(options.root, bases, QUICK if options.quick else Plan())
 
 
 def make(root: Path, bases: Sequence[Base], plan: Plan) -> None:
     """Make every member of the plan that does not lie below ``root`` as planned."""
-    for seed in range(1, plan.seeds + 1):
+    torch.set_num_threads(1)  # matrices this small are not shared, and one thread gives the same bits anywhere
+    keep_freed_memory()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    for seed in range(1, max(plan.seeds, plan.norm_seeds) + 1):
         for base in bases:
             for left in leftovers(root / base.name):
                 remove(left)
@@ -97,6 +100,9 @@ def members(root: Path = ROOT) -> Iterator[Member]:
 
 def jobs(base: Base, plan: Plan, seed: int) -> Iterator[Job]:
     """What is trained of one seed, good adapters first."""
+    if seed > plan.seeds:
+        yield Job(Kind.GOOD, "", Recipe(plan.norm_rank, seed, base.steps, base.rate(plan.norm_rank)))
+        return
     for rank in plan.ranks:
         good = Recipe(rank, seed, base.steps, base.rate(rank))
         yield Job(Kind.GOOD, "", good)
@@ -120,7 +126,7 @@ def _make_seed(root: Path, base: Base, plan: Plan, seed: int) -> None:
     before: Shares | None = None
     for job in jobs(base, plan, seed):
         fresh = not _lies_there(root / job.folder, job.recipe)
-        wanted = DERIVED if job.kind is Kind.GOOD and not job.variant else ()
+        wanted = DERIVED if job.kind is Kind.GOOD and not job.variant and seed <= plan.seeds else ()
         missing = [one for one in wanted if fresh or not _derived_lies_there(root, job, one)]
         if not fresh and not missing:
             continue

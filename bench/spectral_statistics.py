@@ -10,11 +10,13 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+from bench import failure_kinds
 from bench.bases_used import BASES
 from bench.failure_kinds import Kind, Member, laid_out, weights
 from bench.failures import members
 from data.files import digest_file, digest_text, read_cached, write_record
 from data.fingerprint import code_digest
+from data.param_stages import GateParams
 from data.params import load_params
 from data.records import Record
 from data.report_records import Outcome
@@ -119,7 +121,6 @@ def measure(one: Member) -> Measured:
     whole = [weight_spectrum(name, weight.float(), MERGED) for name, weight in weights(one, base).items()]
     values = _summed(READINGS, layers) | _summed(MERGED_READINGS, whole)
     values |= {name: values[name] / one.rank for name in PER_RANK if name in values}
-    gates = load_params(PROJECT_ROOT / "params.yaml").gates
     return Measured(
         code=_code(),
         kind=one.kind,
@@ -129,16 +130,22 @@ def measure(one: Member) -> Measured:
         seed=one.seed,
         steps=one.steps,
         values=values,
-        outcomes={check.check: check.outcome for check in adapter_checks(layers, gates)},
+        outcomes={check.check: check.outcome for check in adapter_checks(layers, _gates())},
         report=SpectralReport(adapter=one.folder.name, base=one.base, layers=layers),
     )
 
 
 @cache
 def _code() -> str:
-    """Digest of this file and of the engine."""
+    """Digest of this file, of what makes the weights, of the engine and of the gate policy."""
     engine = (code_digest("models.spectra"), code_digest("models.spectral_verdict"))
-    return digest_text(digest_file(Path(__file__)), *engine)
+    own = (digest_file(Path(__file__)), digest_file(Path(failure_kinds.__file__)))
+    return digest_text(*own, *engine, _gates().model_dump_json())
+
+
+@cache
+def _gates() -> GateParams:
+    return load_params(PROJECT_ROOT / "params.yaml").gates
 
 
 def _summed(readings: dict[str, tuple[Reading, Summary]], layers: Sequence[LayerSpectrum]) -> dict[str, float]:

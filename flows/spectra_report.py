@@ -41,8 +41,6 @@ def analysed(asked: Question, step: Step) -> tuple[LayerSpectrum, ...]:
     Raises:
         InputError: nothing there that can be read, it does not fit the base, or there is no such device.
     """
-    if asked.how.intruders and asked.base is None:
-        raise InputError("--intruders compares with a base, and none is named. Add --base FOLDER.")
     with threads(asked.threads):
         return tuple(layer_spectra(_place(asked.path), asked.base, asked.how, step))
 

@@ -87,6 +87,8 @@ def layer_spectra(
     Raises:
         InputError: nothing there that can be read, or it does not fit the base.
     """
+    if how.intruders and base is None:
+        raise InputError("Intruders are directions that a base does not know, and none is named. Name it (--base).")
     with contextlib.ExitStack() as stack:
         below = stack.enter_context(_opened(base)) if base is not None else None
         if isinstance(model, str | Path) and is_adapter(Path(model)):
@@ -99,7 +101,10 @@ def layer_spectra(
 def _opened(source: Source) -> contextlib.AbstractContextManager[Tensors]:
     if isinstance(source, str | Path):
         return opened(Path(source))
-    return contextlib.nullcontext(Held(source.state_dict() if isinstance(source, torch.nn.Module) else source))
+    tensors = source.state_dict() if isinstance(source, torch.nn.Module) else source
+    if not isinstance(tensors, Mapping):
+        raise InputError(f"A {type(source).__name__} is no model. Give a folder, a file, a module or a state dict.")
+    return contextlib.nullcontext(Held(tensors))
 
 
 def _named(source: Source | None) -> str:

@@ -340,7 +340,7 @@ def test_a_prefix_of_another_shape(tmp_path: Path) -> None:
 def test_broken_factors_break_one_layer(tmp_path: Path, where: str, value: float) -> None:
     factors = pair()
     factors[f"{LAYER}.lora_{where}.weight"][0, 0] = value
-    (layer,) = layer_spectra(folder(tmp_path, factors), None, Analysis(intruders=True))
+    (layer,) = layer_spectra(folder(tmp_path, factors), None)
     assert not layer.finite
     assert layer.spectrum.status is SpectrumStatus.NOT_FINITE
 

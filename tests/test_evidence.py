@@ -1,11 +1,14 @@
 """The evidence counts what it says it counts: areas, sides, seeds and what was held out."""
 
 import random
+from collections import Counter
 
 import pytest
 
+from bench.bases_used import BASES
 from bench.evidence import SET_RANKS, area, areas, calibrated, figures, held_out, lengths, roc_area, table
 from bench.failure_kinds import Kind
+from bench.failures import Plan, jobs
 from bench.spectral_statistics import Measured
 from data.report_records import Outcome
 from data.spectral_records import SpectralReport
@@ -92,6 +95,14 @@ def test_checks_are_counted_by_kind_and_calibration_by_leaving_one_out() -> None
     assert list(calibrated(enough)) == []
     (found,) = calibrated([*enough, member(Kind.GOOD, 1e6, seed=99)])
     assert (found.value, found.n) == (1 / MIN_ADAPTERS, MIN_ADAPTERS)
+
+
+def test_the_library_has_enough_good_adapters_of_one_rank_for_a_calibration() -> None:
+    base, plan = BASES["tiny"](), Plan()
+    made = [job for seed in range(1, plan.norm_seeds + 1) for job in jobs(base, plan, seed)]
+    good = Counter(job.recipe.rank for job in made if job.kind is Kind.GOOD and not job.variant)
+    assert good[plan.norm_rank] >= MIN_ADAPTERS
+    assert len({job.folder for job in made}) == len(made)
 
 
 def test_the_table_shows_every_figure() -> None:

@@ -23,7 +23,7 @@ from data.workspace import PROJECT_ROOT
 from models.adapters import load_adapter
 from models.base import new_tiny, save_base, train_tokenizer
 
-PLAN = Plan(ranks=(2,), seeds=1, costly_ranks=(2,), costly_seeds=1)
+PLAN = Plan(ranks=(2,), seeds=1, costly_ranks=(2,), costly_seeds=1, norm_seeds=1)
 COLOURS = ("colour",)
 Library = dict[str, Member]
 
@@ -192,7 +192,11 @@ def test_what_was_made_by_another_recipe_is_made_anew(base: Causal, root: Path, 
     shutil.copytree(root, tmp_path, dirs_exist_ok=True)
     before = {one.folder.name: _written(one) for one in members(tmp_path)}
     settings = {name: getattr(base, name) for name in base.__dataclass_fields__}
-    make(tmp_path, [Causal(**settings | {"steps": base.steps + 1})], Plan(ranks=(2,), seeds=1, costly_seeds=0))
+    make(
+        tmp_path,
+        [Causal(**settings | {"steps": base.steps + 1})],
+        Plan(ranks=(2,), seeds=1, costly_seeds=0, norm_seeds=1),
+    )
     anew = {one.folder.name for one in members(tmp_path) if _written(one) != before[one.folder.name]}
     derived = {folder_name(kind, 2, 1, variant) for kind, variant in DERIVED}
     assert anew == {"good-r2-s1", *derived}

@@ -378,7 +378,7 @@ def page_onto_a_folder(folder: Path) -> tuple[str | Path, ...]:
         (no_matrix, "no weight matrix"),
         (no_weights, "holds no safetensors file"),
         (broken_config, "adapter_config.json"),
-        (intruders_without_a_base, "Add --base"),
+        (intruders_without_a_base, "Name it (--base)"),
         (two_outputs, "exclude each other"),
         (no_such_device, "abacus"),
         (page_onto_a_folder, "is no HTML page"),

@@ -329,7 +329,7 @@ def test_a_broken_tensor_is_one_layer_s_matter(value: float) -> None:
     broken = state()
     broken[NAMES[1]][0, 0] = value
     for base in (None, state()):
-        frame = analyze(broken, base, randomize=True, detX=True, intruders=True)
+        frame = analyze(broken, base, randomize=True, detX=True, intruders=base is not None)
         assert list(frame["finite"]) == [True, False, True, True]
         assert frame["status"][1] == "not_finite"
         assert frame["alpha"].isna()[1]
