@@ -1,9 +1,9 @@
 """Small pictures side by side (small multiples) as SVG that lies inside the page and takes its colours.
 
-Written as elements, without a plotting library, which was tried: matplotlib draws the same pictures with as many lines of
-ours, 40 of them regular expressions over its SVG, in 1.8 seconds of processor time instead of 0.2 for 28 layers and 2.8
-instead of 0.1 for 224, and makes 253 KB of 178. Equal input gives equal bytes. Positions are pixels at 100 %, so that a label is as large as the page's small print. Names of modules are text
-that comes from outside, and are escaped.
+Written as elements, without a plotting library, which was tried: matplotlib draws the same pictures with as many lines
+of ours, 40 of them regular expressions over its SVG, in 1.8 seconds of processor time instead of 0.2 for 28 layers and
+2.8 instead of 0.1 for 224, and makes 253 KB of 178. Equal input gives equal bytes. Positions are pixels at 100 %, so
+that a label is as large as the page's small print. Names of modules are text from outside, and are escaped.
 """
 
 import math
