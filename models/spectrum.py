@@ -44,7 +44,7 @@ class Analysis:
             raise InputError(f"Eigenvalues in {self.dtype} were asked for. Ask for torch.float64 or torch.float32.")
         try:
             torch.zeros(1, dtype=self.dtype, device=self.device).item()
-        except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
+        except (RuntimeError, AssertionError, TypeError) as error:
             said = quoted(error).split(". ")[0]
             raise InputError(
                 f"device {self.device!r} cannot be used here ({said}). Name cpu, or try float32."
