@@ -13,12 +13,13 @@ import argparse
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from bench.bases_used import BASES
 from bench.failure_kinds import Kind
 from bench.failures import QUICK, ROOT, Plan, make
+from bench.measured import Figure
 from bench.spectral_statistics import Measured, measured
 from data.errors import InputError
 from data.params import load_params
@@ -34,21 +35,6 @@ DRAWS = 1000
 SEED = 20240601
 SEPARATES = 0.9
 """A lower end of the interval from here on is separation and set in bold; an interval with one half in it says none."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One figure of the evidence, as ``relearn bench NAME --json`` prints it."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    n: int
-    """Adapters that were judged; of an area, the failed ones."""
-    seeds: int
-    """How many."""
-    command: str = COMMAND
 
 
 def main() -> None:
@@ -100,7 +86,7 @@ def areas(library: Sequence[Measured]) -> Iterator[Figure]:
                 found = area(held, name, kind, variant, side)
                 if found is not None:
                     label = f"{kind.value}{f' {variant}' if variant else ''}"
-                    yield Figure(f"area/{where}/{label}/{name}", *found)
+                    yield Figure(f"area/{where}/{label}/{name}", *found, COMMAND)
 
 
 def statistics_of(library: Sequence[Measured]) -> list[str]:
@@ -131,8 +117,8 @@ def _side(library: Sequence[Measured], name: str, kind: Kind, variant: str) -> i
 
 def area(
     held: Sequence[Measured], name: str, kind: Kind, variant: str, side: int
-) -> tuple[float, float, float, int, int] | None:
-    """Area, interval, number of failed adapters and of seeds; None where there are none."""
+) -> tuple[float, float, float, int, tuple[int, ...]] | None:
+    """Area, interval, number of failed adapters, and seeds; None where there are none."""
     good, bad = _values(held, name, kind, variant)
     if not good or not bad:
         return None
@@ -147,7 +133,7 @@ def area(
             drawn.append(roc_area(*picked))
     drawn.sort()
     low, high = drawn[round(0.025 * len(drawn))], drawn[round(0.975 * len(drawn)) - 1]
-    return value, low, high, len(_flat(bad)), len(seeds)
+    return value, low, high, len(_flat(bad)), tuple(seeds)
 
 
 BySeed = dict[int, list[float]]
@@ -193,7 +179,7 @@ def lengths(library: Sequence[Measured]) -> Iterator[Figure]:
             if half and double:
                 found = area(_relabelled(chosen), name, Kind.TOO_LONG, "", 1)
                 if found is not None:
-                    yield Figure(f"length/{base}/{name}", *found)
+                    yield Figure(f"length/{base}/{name}", *found, COMMAND)
 
 
 def _relabelled(good: Sequence[Measured]) -> list[Measured]:
@@ -216,8 +202,8 @@ def alarms(library: Sequence[Measured]) -> Iterator[Figure]:
                 if judged:
                     found = wilson(failed, judged)
                     label = f"{kind.value}{f' {variant}' if variant else ''}"
-                    seeds = len({one.seed for one in chosen})
-                    yield Figure(f"fails/{where}/{label}/{check}", found.value, found.low, found.high, judged, seeds)
+                    name = f"fails/{where}/{label}/{check}"
+                    yield Figure(name, found.value, found.low, found.high, judged, _seeds(chosen), COMMAND)
 
 
 def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
@@ -228,8 +214,12 @@ def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
         norm = calibrate([one.report for one in good], limit)
         if norm is not None:
             found = wilson(norm.false_alarms, norm.adapters)
-            seeds = len({one.seed for one in good})
-            yield Figure(f"calibration/{base}/r{rank}", found.value, found.low, found.high, norm.adapters, seeds)
+            name = f"calibration/{base}/r{rank}"
+            yield Figure(name, found.value, found.low, found.high, norm.adapters, _seeds(good), COMMAND)
+
+
+def _seeds(chosen: Sequence[Measured]) -> tuple[int, ...]:
+    return tuple(sorted({one.seed for one in chosen}))
 
 
 # --- what people read ------------------------------------------------------------------------------
@@ -253,7 +243,7 @@ def table(found: Sequence[Figure]) -> list[str]:
     for group, title in (("length", "Twice the steps against half, ROC area"), ("calibration", "Left-one-out alarms")):
         lines += [f"### {title}", "", "| | value | n | seeds |", "| --- | --- | --- | --- |"]
         chosen = [one for one in found if one.name.startswith(f"{group}/")]
-        lines += [f"| {one.name.partition('/')[2]} | {_cell(one)} | {one.n} | {one.seeds} |" for one in chosen]
+        lines += [f"| {one.name.partition('/')[2]} | {_cell(one)} | {one.n} | {len(one.seeds)} |" for one in chosen]
         lines.append("")
     return lines
 

@@ -15,12 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pandas as pd
 import torch
 
+from bench import measured
 from bench.spectra_inputs import SEVEN_B, lora_factors, trained_like, write_adapter
 from bench.spectra_memory import peak_growths
 from bench.watcher import linear_model, lora_state, one_thread, watch
@@ -43,19 +44,13 @@ Run = Callable[[], object]
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One measured number."""
+class Figure(measured.Figure):
+    """One measured number, the median over the rounds, beside what is wanted of it."""
 
-    name: str
-    value: float
-    """Median over the rounds."""
-    low: float
-    high: float
-    n: int
+    seeds: tuple[int, ...] = field(default=(SEED,), kw_only=True)
+    command: str = field(default="python -m bench.spectra", kw_only=True)
     target: str
     met: bool
-    seeds: tuple[int, ...] = (SEED,)
-    command: str = "python -m bench.spectra"
 
 
 def main() -> None:
