@@ -16,16 +16,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from bench.bases_used import BASES
+from bench.evidence_tables import table
 from bench.failure_kinds import Kind
 from bench.failures import QUICK, ROOT, Plan, make
 from bench.measured import Figure
-from bench.spectral_statistics import Measured, measured
+from bench.spectral_statistics import MERGED_READINGS, READINGS, Measured, measured
 from data.errors import InputError
+from data.param_stages import GateParams
 from data.params import load_params
 from data.report_records import Outcome
+from data.spectral_records import Calibration
 from data.workspace import PROJECT_ROOT
-from models.calibration import calibrate
+from models.calibration import STATISTICS, calibrate
+from models.spectral_verdict import adapter_checks
 from models.statistics import wilson
 
 COMMAND = "relearn bench spectra"
@@ -33,8 +39,6 @@ SET_BASE, SET_RANKS = "tiny", (8, 32)
 """Adapters that may set a side or a threshold; figures are of all others."""
 DRAWS = 1000
 SEED = 20240601
-SEPARATES = 0.9
-"""A lower end of the interval from here on is separation and set in bold; an interval with one half in it says none."""
 
 
 def main() -> None:
@@ -85,13 +89,14 @@ def areas(library: Sequence[Measured]) -> Iterator[Figure]:
             for where, held in held_out(library).items():
                 found = area(held, name, kind, variant, side)
                 if found is not None:
-                    label = f"{kind.value}{f' {variant}' if variant else ''}"
-                    yield Figure(f"area/{where}/{label}/{name}", *found, COMMAND)
+                    yield Figure(f"area/{where}/{_label(kind, variant)}/{name}", *found, COMMAND)
 
 
 def statistics_of(library: Sequence[Measured]) -> list[str]:
-    """Names of all statistics that any member has."""
-    return list(dict.fromkeys(name for one in library for name in one.values))
+    """Names of all statistics that any member has, in the order of the readings."""
+    found = {name for one in library for name in one.values}
+    known = [name for name in (*READINGS, *MERGED_READINGS) if name in found]
+    return [*known, *sorted(found - set(known))]
 
 
 def failures_of(library: Sequence[Measured]) -> list[tuple[Kind, str]]:
@@ -160,8 +165,9 @@ def _flat(group: BySeed) -> list[float]:
 
 def roc_area(good: Sequence[float], bad: Sequence[float]) -> float:
     """Share of pairs in which the bad one is larger; ties count half (Mann and Whitney)."""
-    wins = sum((one > other) + 0.5 * (one == other) for one in bad for other in good)
-    return wins / (len(good) * len(bad))
+    ordered = np.sort(good)
+    below, up_to = (np.searchsorted(ordered, bad, side=side) for side in ("left", "right"))
+    return float((below + up_to).sum()) / (2 * len(good) * len(bad))
 
 
 # --- confusion with length -------------------------------------------------------------------------
@@ -192,71 +198,62 @@ def _relabelled(good: Sequence[Measured]) -> list[Measured]:
 
 
 def alarms(library: Sequence[Measured]) -> Iterator[Figure]:
-    """Share of adapters that each check fails: of good ones false alarms, of the others what it finds."""
+    """Share of adapters that each check fails, and that it warns of or fails: of good ones false alarms."""
     for where, held in held_out(library).items():
-        for check in held[0].outcomes if held else ():
-            for kind, variant in [(Kind.GOOD, ""), (Kind.GOOD, "half"), (Kind.GOOD, "double"), *failures_of(held)]:
-                chosen = [one for one in held if (one.kind, one.variant) == (kind, variant)]
-                failed = sum(one.outcomes[check] is Outcome.FAIL for one in chosen)
-                judged = sum(one.outcomes[check] is not Outcome.INSUFFICIENT for one in chosen)
-                if judged:
-                    found = wilson(failed, judged)
-                    label = f"{kind.value}{f' {variant}' if variant else ''}"
-                    name = f"fails/{where}/{label}/{check}"
-                    yield Figure(name, found.value, found.low, found.high, judged, _seeds(chosen), COMMAND)
+        for (kind, variant), chosen in _by_kind(held):
+            for group, counted in (("fails", {Outcome.FAIL}), ("warns", {Outcome.WARN, Outcome.FAIL})):
+                for check in chosen[0].outcomes:
+                    outcomes = [
+                        one.outcomes[check] for one in chosen if one.outcomes[check] is not Outcome.INSUFFICIENT
+                    ]
+                    if outcomes:
+                        found = wilson(sum(one in counted for one in outcomes), len(outcomes))
+                        name = f"{group}/{where}/{_label(kind, variant)}/{check}"
+                        yield Figure(name, found.value, found.low, found.high, len(outcomes), _seeds(chosen), COMMAND)
 
 
 def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
-    """Leave-one-out false alarms of a calibration on the good adapters of each base and rank that has enough."""
-    limit = load_params(PROJECT_ROOT / "params.yaml").gates.max_robust_z
+    """Of each base and rank with enough good adapters: alarms of their norm, and what it fails that is not of it.
+
+    ``left out`` is the share of good adapters that the norm of the others would reject, all checks together; the
+    others are the outcomes of each check by the norm of all, of adapters that have no part in it. Merged weights have
+    no rank, and no norm is held against them.
+    """
+    policy = load_params(PROJECT_ROOT / "params.yaml").gates
     for base, rank in sorted({(one.base, one.rank) for one in library}):
-        good = [one for one in library if (one.base, one.rank, one.kind, one.variant) == (base, rank, Kind.GOOD, "")]
-        norm = calibrate([one.report for one in good], limit)
-        if norm is not None:
-            found = wilson(norm.false_alarms, norm.adapters)
-            name = f"calibration/{base}/r{rank}"
-            yield Figure(name, found.value, found.low, found.high, norm.adapters, _seeds(good), COMMAND)
+        alike = [one for one in library if (one.base, one.rank, one.report.layers[0].rank) == (base, rank, rank)]
+        good = [one for one in alike if (one.kind, one.variant) == (Kind.GOOD, "")]
+        norm = calibrate([one.report for one in good], policy.max_robust_z)
+        if norm is None:
+            continue
+        found, where = wilson(norm.false_alarms, norm.adapters), f"calibrated/{base} r{rank}"
+        yield Figure(f"{where}/good/left out", found.value, found.low, found.high, norm.adapters, _seeds(good), COMMAND)
+        for (kind, variant), chosen in _by_kind(alike):
+            judged = [_outcomes(one, policy, norm) for one in chosen]
+            for check in STATISTICS if (kind, variant) != (Kind.GOOD, "") else ():
+                failed = [outcomes[check] is Outcome.FAIL for outcomes in judged]
+                share = wilson(sum(failed), len(failed))
+                name = f"{where}/{_label(kind, variant)}/{check}"
+                yield Figure(name, share.value, share.low, share.high, len(failed), _seeds(chosen), COMMAND)
+
+
+def _outcomes(one: Measured, policy: GateParams, norm: Calibration) -> dict[str, Outcome]:
+    return {check.check: check.outcome for check in adapter_checks(one.report.layers, policy, norm)}
+
+
+def _by_kind(chosen: Sequence[Measured]) -> list[tuple[tuple[Kind, str], list[Measured]]]:
+    """Good adapters first, those of other lengths next, then the failures."""
+    kinds = [(Kind.GOOD, ""), (Kind.GOOD, "half"), (Kind.GOOD, "double"), *failures_of(chosen)]
+    found = [(one, [member for member in chosen if (member.kind, member.variant) == one]) for one in kinds]
+    return [(one, members) for one, members in found if members]
+
+
+def _label(kind: Kind, variant: str) -> str:
+    return f"{kind.value} {variant}".strip()
 
 
 def _seeds(chosen: Sequence[Measured]) -> tuple[int, ...]:
     return tuple(sorted({one.seed for one in chosen}))
-
-
-# --- what people read ------------------------------------------------------------------------------
-
-
-def table(found: Sequence[Figure]) -> list[str]:
-    """Markdown: per held-out set failures by statistics, then length, checks and calibration."""
-    lines: list[str] = []
-    for group in ("area", "fails"):
-        names = [one.name.split("/") for one in found if one.name.startswith(f"{group}/")]
-        for where in dict.fromkeys(name[1] for name in names):
-            rows = list(dict.fromkeys(name[2] for name in names if name[1] == where))
-            columns = list(dict.fromkeys(name[3] for name in names if name[1] == where))
-            by_name = {one.name: one for one in found}
-            lines += [f"### {where}: {'ROC area' if group == 'area' else 'share failed'}", ""]
-            lines += [f"| | {' | '.join(rows)} |", f"| --- |{' --- |' * len(rows)}"]
-            for column in columns:
-                cells = [_cell(by_name.get(f"{group}/{where}/{row}/{column}")) for row in rows]
-                lines.append(f"| {column} | {' | '.join(cells)} |")
-            lines.append("")
-    for group, title in (("length", "Twice the steps against half, ROC area"), ("calibration", "Left-one-out alarms")):
-        lines += [f"### {title}", "", "| | value | n | seeds |", "| --- | --- | --- | --- |"]
-        chosen = [one for one in found if one.name.startswith(f"{group}/")]
-        lines += [f"| {one.name.partition('/')[2]} | {_cell(one)} | {one.n} | {len(one.seeds)} |" for one in chosen]
-        lines.append("")
-    return lines
-
-
-def _cell(one: Figure | None) -> str:
-    if one is None:
-        return ""
-    shown = f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}]"
-    if not one.name.startswith("area"):
-        return shown
-    if one.low >= SEPARATES:
-        return f"**{shown}**"
-    return f"{shown} none" if one.low <= 0.5 <= one.high else shown
 
 
 if __name__ == "__main__":

@@ -26,7 +26,8 @@ def spectra(
     as_json: JsonOption = False,
 ) -> None:
     """What spectra tell about adapters that were broken on purpose: about an hour, most of it training them."""
-    from bench.evidence import collect, figures, table
+    from bench.evidence import collect, figures
+    from bench.evidence_tables import table
     from bench.failures import ROOT
 
     with quiet_output():

@@ -2,11 +2,15 @@
 
 import random
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bench.bases_used import BASES
-from bench.evidence import SET_RANKS, area, areas, calibrated, figures, held_out, lengths, roc_area, table
+from bench.evidence import SET_RANKS, area, areas, calibrated, figures, held_out, lengths, roc_area
+from bench.evidence_picture import draw
+from bench.evidence_tables import table
 from bench.failure_kinds import Kind
 from bench.failures import Plan, jobs
 from bench.spectral_statistics import Measured
@@ -91,10 +95,30 @@ def test_checks_are_counted_by_kind_and_calibration_by_leaving_one_out() -> None
     counted = {one.name: one for one in figures(library(20.0))}
     assert counted["fails/tiny, other ranks/good/exploded"].value == 0.0
     assert counted["fails/tiny, other ranks/random/exploded"].value == 1.0
+    assert counted["warns/tiny, other ranks/random/exploded"].value == 1.0
     enough = [member(Kind.GOOD, 1.0 + seed / 100, seed=seed) for seed in range(MIN_ADAPTERS - 1)]
     assert list(calibrated(enough)) == []
     (found,) = calibrated([*enough, member(Kind.GOOD, 1e6, seed=99)])
     assert (found.value, found.n) == (1 / MIN_ADAPTERS, MIN_ADAPTERS)
+
+
+def test_a_norm_is_held_against_adapters_that_have_no_part_in_it() -> None:
+    good = [member(Kind.GOOD, 1.0 + seed / 100, seed=seed) for seed in range(MIN_ADAPTERS)]
+    larger = [member(Kind.RANDOM, 9.0, seed=seed) for seed in range(3)]
+    usual = [member(Kind.LABEL_NOISE, 1.1, seed=seed) for seed in range(3)]
+    merged = [_merged(seed) for seed in range(3)]
+    shares = {one.name: (one.value, one.n) for one in calibrated([*good, *larger, *usual, *merged])}
+    assert shares["calibrated/tiny r4/good/left out"] == (0.0, MIN_ADAPTERS)
+    assert shares["calibrated/tiny r4/random/exploded"] == (1.0, 3)
+    assert shares["calibrated/tiny r4/label_noise/exploded"] == (0.0, 3)
+    assert not any("merged" in name for name in shares)
+
+
+def _merged(seed: int) -> Measured:
+    """A difference has no rank of its own: as many eigenvalues as its smaller side."""
+    one = member(Kind.MERGED_TWICE, 9.0, seed=seed)
+    whole = layer(rank=64, kind="delta", sigma_ratio=9.0)
+    return one.model_copy(update={"report": one.report.model_copy(update={"layers": (whole,)})})
 
 
 def test_the_library_has_enough_good_adapters_of_one_rank_for_a_calibration() -> None:
@@ -109,4 +133,12 @@ def test_the_table_shows_every_figure() -> None:
     found = figures(library(1.0))
     text = "\n".join(table(found))
     assert "**1.00 [1.00, 1.00]**" in text
-    assert all(part in text for part in ("random", "size", "exploded", "tiny, other ranks"))
+    assert all(part in text for part in ("random (12)", "size", "exploded", "tiny, other ranks"))
+
+
+def test_the_map_has_a_panel_for_every_set(tmp_path: Path) -> None:
+    other = [member(Kind.GOOD, 1.0, base="minilm"), member(Kind.RANDOM, 2.0, base="minilm")]
+    draw(list(areas(library(1.0))), tmp_path / "one.png")
+    draw(list(areas([*library(1.0), *other])), tmp_path / "two.png")
+    one, two = (Image.open(tmp_path / name).size for name in ("one.png", "two.png"))
+    assert two[1] == pytest.approx(2 * one[1], abs=2)
