@@ -173,25 +173,32 @@ def roc_area(good: Sequence[float], bad: Sequence[float]) -> float:
 # --- confusion with length -------------------------------------------------------------------------
 
 
+LENGTHS = {
+    "twice the steps against half": ((Kind.GOOD, "half"), (Kind.GOOD, "double")),
+    "label noise against as many steps": ((Kind.GOOD, "double"), (Kind.LABEL_NOISE, "")),
+}
+"""What is compared so that length is all that differs, or does not differ: the one taken for good, and the other."""
+
+
 def lengths(library: Sequence[Measured]) -> Iterator[Figure]:
-    """ROC area of every statistic for good adapters of twice the steps against those of half: mere length."""
-    for name in statistics_of(library):
+    """ROC area of every statistic where mere length differs, and of memorised noise where it does not."""
+    for question, (good, bad) in LENGTHS.items():
         for base in sorted({one.base for one in library}):
-            chosen = [one for one in library if one.base == base and one.kind is Kind.GOOD]
-            half, double = (
-                {one.seed: one.values[name] for one in chosen if one.variant == variant and name in one.values}
-                for variant in ("half", "double")
-            )
-            if half and double:
-                found = area(_relabelled(chosen), name, Kind.TOO_LONG, "", 1)
+            chosen = _relabelled([one for one in library if one.base == base], good, bad)
+            for name in statistics_of(chosen):
+                found = area(chosen, name, Kind.TOO_LONG, "", 1)
                 if found is not None:
-                    yield Figure(f"length/{base}/{name}", *found, COMMAND)
+                    yield Figure(f"length/{base}: {question}/{name}", *found, COMMAND)
 
 
-def _relabelled(good: Sequence[Measured]) -> list[Measured]:
-    """Half the steps as the good ones, twice the steps as the failure."""
-    changes = {"half": {"variant": ""}, "double": {"kind": Kind.TOO_LONG, "variant": ""}}
-    return [one.model_copy(update=changes[one.variant]) for one in good if one.variant in changes]
+KindOf = tuple[Kind, str]
+
+
+def _relabelled(library: Sequence[Measured], good: KindOf, bad: KindOf) -> list[Measured]:
+    """The one as good adapters, the other as failures; no others."""
+    changes = {good: {"kind": Kind.GOOD, "variant": ""}, bad: {"kind": Kind.TOO_LONG, "variant": ""}}
+    kinds = [(one, changes.get((one.kind, one.variant))) for one in library]
+    return [one.model_copy(update=change) for one, change in kinds if change is not None]
 
 
 # --- the checks with their default thresholds, and calibrated --------------------------------------

@@ -22,7 +22,7 @@ def table(found: Sequence[Figure]) -> list[str]:
             chosen = [one for one in found if (_part(one, 0), _part(one, 1)) == (group, where)]
             lines += [f"### {where}: {title}", "", *grid(chosen), ""]
     lengths = [one for one in found if _part(one, 0) == "length"]
-    return [*lines, "### Twice the steps against half: ROC area", "", *grid(lengths, 2, 1)]
+    return [*lines, "### Length: ROC area, larger values of the longer or the noisy ones", "", *grid(lengths, 2, 1)]
 
 
 def grid(chosen: Sequence[Figure], row: int = 3, column: int = 2) -> list[str]:

@@ -83,12 +83,17 @@ def test_the_interval_is_drawn_over_seeds_not_members() -> None:
     assert once[:3] == tenfold[:3]
 
 
-def test_length_is_compared_among_good_adapters_alone() -> None:
+def test_length_is_compared_among_good_adapters_and_noise_with_those_of_its_length() -> None:
     chosen = [member(Kind.GOOD, 1.0, variant="half", seed=seed) for seed in range(3)]
     chosen += [member(Kind.GOOD, 2.0, variant="double", seed=seed) for seed in range(3)]
+    chosen += [member(Kind.GOOD, 9.0, seed=seed) for seed in range(3)]
     chosen += [member(Kind.TOO_LONG, 0.0, seed=seed) for seed in range(3)]
-    (found,) = lengths(chosen)
-    assert (found.name, found.value, found.n) == ("length/tiny/size", 1.0, 3)
+    chosen += [member(Kind.LABEL_NOISE, 2.0, seed=seed) for seed in range(3)]
+    found = {one.name: (one.value, one.n) for one in lengths(chosen)}
+    assert found == {
+        "length/tiny: twice the steps against half/size": (1.0, 3),
+        "length/tiny: label noise against as many steps/size": (0.5, 3),
+    }
 
 
 def test_checks_are_counted_by_kind_and_calibration_by_leaving_one_out() -> None:
