@@ -23,11 +23,12 @@ from data.errors import InputError
 from data.files import digest_text, read_json, write_json
 from data.records import Record
 from data.report_records import Estimate
+from models.adapter_updates import PREFIX
 
 CONFIG, TENSORS, MERGED = "adapter_config.json", "adapter_model.safetensors", "model.safetensors"
 BROKEN_FACTOR = 30.0
 """How much larger the broken layer's B is."""
-_PREFIX, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
+_A, _B = ".lora_A.weight", ".lora_B.weight"
 
 
 class Kind(StrEnum):
@@ -147,7 +148,7 @@ def derive(kind: Kind, variant: str, good: Path, out: Path) -> str:
         names = sorted(name for name in tensors if name.endswith(_B))
         chosen = names[int(torch.randint(len(names), (1,), generator=draw))]
         tensors[chosen] = _gaussian(tensors[chosen], BROKEN_FACTOR, draw)
-        broken = chosen.removeprefix(_PREFIX).removesuffix(_B)
+        broken = chosen.removeprefix(PREFIX).removesuffix(_B)
     elif kind is Kind.WRONG_SCALE:
         config["lora_alpha"] *= _SCALES[variant]
     else:
@@ -217,7 +218,7 @@ def _updates(base: Path, adapter: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
             if not key.endswith(_A):
                 continue
             layer = key.removesuffix(_A)
-            name = f"{layer.removeprefix(_PREFIX)}.weight"
+            name = f"{layer.removeprefix(PREFIX)}.weight"
             if name not in held:
                 raise InputError(f"The base in {base} has no weight {name}. Name the base that {adapter} was made on.")
             update = scale * (factors.get_tensor(layer + _B).float() @ factors.get_tensor(key).float())

@@ -16,9 +16,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from data.errors import InputError
-
-PREFIX = "base_model.model.layers"
-"""Where PEFT puts the modules of an adapter in its state dict."""
+from models.adapter_updates import PREFIX
 
 
 @contextlib.contextmanager
@@ -101,6 +99,6 @@ def lora_state(factors: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor
     """PEFT's state dict of an adapter: (A, B) by module."""
     state = {}
     for module, (A, B) in factors.items():
-        state[f"{PREFIX}.{module}.lora_A.weight"] = A
-        state[f"{PREFIX}.{module}.lora_B.weight"] = B
+        state[f"{PREFIX}layers.{module}.lora_A.weight"] = A
+        state[f"{PREFIX}layers.{module}.lora_B.weight"] = B
     return state

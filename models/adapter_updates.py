@@ -21,7 +21,8 @@ from models.tensors import Tensors, read_weight
 
 _LARGEST = 1e100
 """Of alpha; its square scales eigenvalues."""
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
+"""Of every name in a PEFT model and in what it saves."""
 _FACTOR = re.compile(r"(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.weight)?")
 _FAMILIES = {"LORA": "lora", "PREFIX_TUNING": "prefix", "PROMPT_TUNING": "prefix", "TRAINABLE_TOKENS": "memory"}
 """Kinds of adapter by PEFT's name for them."""
@@ -137,7 +138,7 @@ def _pairs(names: list[str], folder: Path) -> dict[str, dict[str, str]]:
 
 def _lora(layer: str, sides: dict[str, str], tensors: Tensors, config: dict[str, Any], folder: Path) -> AdaptedLayer:
     A, B = (read_weight(sides[side], tensors, str(folder)).flatten(1) for side in "AB")
-    module = layer.removeprefix(_PREFIX)
+    module = layer.removeprefix(PREFIX)
     if 0 in (*A.shape, *B.shape) or A.shape[0] != B.shape[1]:
         raise InputError(
             f"The factors of {module} are A {tuple(A.shape)} and B {tuple(B.shape)}; they must be (r, in) "
@@ -168,7 +169,7 @@ def _patterned(config: dict[str, Any], pattern: str, module: str, otherwise: Any
 
 def _whole(name: str, tensors: Tensors, config: dict[str, Any], folder: Path) -> AdaptedLayer:
     """What PEFT saves beside factors: trained rows of an embedding, or a module that was trained whole."""
-    module = name.removeprefix(_PREFIX)
+    module = name.removeprefix(PREFIX)
     if name.endswith(".trainable_tokens_delta"):
         module = re.sub(r"(\.token_adapter)?\.trainable_tokens_delta$", "", module)
         return AdaptedLayer(module, "memory", _matrix(name, tensors, folder), rows=_rows(config, module))

@@ -19,9 +19,10 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
+from models.adapter_updates import PREFIX
 from models.eigenvalues import dense_eigenvalues
 from models.powerlaw import Vector, positive
-from models.spectral_watch import PREFIX, base_weight, lora_layers
+from models.spectral_watch import base_weight, lora_layers
 
 SLOWEST, FASTEST = 0.5, 1.5
 """Factors at the smallest and at the largest alpha."""

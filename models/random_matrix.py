@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Vector = npt.NDArray[np.float64]
+from models.powerlaw import Vector
 
 _BLOCK_ENTRIES = 4_000_000
 """Entries of a weight held at once in float64 (32 MB)."""
@@ -107,8 +107,10 @@ def determinant_tail(eigenvalues: Vector) -> tuple[int, float]:
     count begins at one end and takes the first product below 1; without any it is all of them.
 
     Args:
-        eigenvalues: positive ones, ascending; at least two that differ.
+        eigenvalues: positive ones, ascending. Where no two differ there is no tail: 0 of them, and NaN.
     """
+    if eigenvalues.size < 2 or eigenvalues[0] >= eigenvalues[-1]:
+        return 0, math.nan
     logs = np.log(eigenvalues / eigenvalues.mean())
     products = np.cumsum(logs[::-1])[:-1]  # of the largest, the two largest, ...; the smallest one is never reached
     below = np.flatnonzero(products < 0.0)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models import random_matrix
 from models.eigenvalues import kind_of, matrices
-from models.powerlaw import Vector, fit_power_law, positive
+from models.powerlaw import fit_power_law, positive
 from models.spectrum import sides
 
 
@@ -60,12 +60,7 @@ def kept(matrix: Tensor, keep: Keep = Keep.DETERMINANT, share: float = 0.8) -> i
         return fit.tail if fit is not None else 0
     if keep is Keep.SPIKES:
         return random_matrix.traps(values, *sides(matrix))
-    return _determinant(positive(values))
-
-
-def _determinant(values: Vector) -> int:
-    """The tail of the determinant condition; 0 where all eigenvalues are one."""
-    return random_matrix.determinant_tail(values)[0] if values.size > 1 and values[0] < values[-1] else 0
+    return random_matrix.determinant_tail(positive(values))[0]
 
 
 def leading(matrix: Tensor, count: int) -> Tensor:

@@ -18,12 +18,11 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from data.spectral_records import Look
+from models.adapter_updates import PREFIX
 from models.eigenvalues import LowRank
 from models.powerlaw import Vector, positive
 from models.random_matrix import effective_rank, null_share, singular_edge
 
-PREFIX = "base_model.model."
-"""Of the names in a PEFT model."""
 _ADAPTER = "default"
 
 

@@ -150,9 +150,9 @@ def _histogram(values: Vector) -> Histogram:
 
 
 def _determinant(values: Vector, tail: int | None) -> Determinant | None:
-    if values.size < 2 or values[0] >= values[-1]:
-        return None
     count, smallest = random_matrix.determinant_tail(values)
+    if count == 0:
+        return None
     return Determinant(detX_num=count, detX_val=smallest, ERG_gap=None if tail is None else count - tail)
 
 

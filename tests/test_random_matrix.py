@@ -5,7 +5,6 @@ import time
 from decimal import Decimal, localcontext
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 
 from models import random_matrix
 from models.eigenvalues import dense_eigenvalues
+from models.powerlaw import Vector
 from models.random_matrix import (
     determinant_tail,
     distance,
@@ -25,7 +25,6 @@ from models.random_matrix import (
     traps,
 )
 
-Vector = npt.NDArray[np.float64]
 SHAPES = [(200, 200), (300, 100), (400, 50), (1000, 64)]
 
 
@@ -123,6 +122,13 @@ def test_where_the_product_overflows_the_tail_is_right() -> None:
     with np.errstate(over="ignore"):
         assert np.isinf(np.cumprod((values / values.mean())[::-1])).any()
     assert determinant_tail(values)[0] == naive_tail(values.tolist())
+
+
+@pytest.mark.parametrize("values", [[], [3.0], [2.0, 2.0, 2.0]])
+def test_where_no_eigenvalues_differ_there_is_no_determinant_tail(values: list[float]) -> None:
+    count, smallest = determinant_tail(np.array(values))
+    assert count == 0
+    assert math.isnan(smallest)
 
 
 # --- distance, effective rank and its null ---------------------------------------------------------
