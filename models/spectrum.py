@@ -21,6 +21,8 @@ from models.powerlaw import MIN_EIGENVALUES, Vector, fit_tail
 _BINS = 40
 """Of the histogram that reports draw."""
 _LN10 = math.log(10.0)
+_SEEDS = 2**32
+"""Different ones: of a larger seed torch reads the last 32 bits alone."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Analysis:
     """Of the random places."""
 
     def __post_init__(self) -> None:
+        if type(self.seed) is not int or not 0 <= self.seed < _SEEDS:
+            raise InputError(f"seed is {quoted(repr(self.seed))}. Give a whole number from 0 to {_SEEDS - 1:,}.")
         if self.dtype not in (torch.float32, torch.float64):
             raise InputError(f"Eigenvalues in {self.dtype} were asked for. Ask for torch.float64 or torch.float32.")
         try:

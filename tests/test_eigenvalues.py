@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -289,6 +290,14 @@ def test_every_number_type_of_weights_is_read_as_it_is(dtype: torch.dtype) -> No
     beside = update_spectrum("layer", update, weight, Analysis(intruders=True))
     assert beside.update is not None
     assert beside.update.sigma_ratio > 0.0
+
+
+@pytest.mark.parametrize("seed", [1.5, "7", None, True, math.nan, -1, 2**32, [3], "x" * 5000])
+def test_a_seed_is_a_whole_number(seed: Any) -> None:
+    """Of a larger one torch would read a part, so that two seeds were one."""
+    with pytest.raises(InputError, match=r"^seed is .*\. Give a whole number from 0 to 4,294,967,295\.$") as caught:
+        analyze({"a.weight": drawn(12, 9)}, randomize=True, seed=seed)
+    assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize("wrong", [{"dtype": torch.float16}, {"dtype": torch.int32}, {"device": "nowhere"}])
