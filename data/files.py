@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import os
+import pwd
 import re
 import shutil
 import sqlite3
@@ -201,7 +202,7 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist. Run the stage that writes it first.") from error
     except OSError as error:
-        raise _no_file(path, error) from error
+        raise unread(path, error) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}). Restore it, or delete it and run again.") from error
 
@@ -222,11 +223,20 @@ def read_value(path: Path, key: str, kind: type[V]) -> V:
     return value
 
 
-def _no_file(path: Path, error: OSError) -> InputError:
+def unread(path: Path, error: OSError) -> InputError:
+    """What is said of a file that the operating system does not let this process read, and who that is."""
     return InputError(
-        f"{path} cannot be read ({error.strerror}). A file that this user may read was expected: restore it, or take "
-        "it away and run again."
+        f"{path} cannot be read by {_reader()} ({error.strerror}). A file that this user may read was expected: "
+        "restore it, or take it away and run again."
     )
+
+
+def _reader() -> str:
+    """The user whose rights count; in a container it may have no name."""
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"user {os.geteuid()}"
 
 
 def read_record(path: Path, kind: type[M]) -> M:
@@ -280,7 +290,7 @@ def each_record(path: Path, kind: type[M]) -> Iterator[M]:
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist. Run the stage that writes it first.") from error
     except OSError as error:
-        raise _no_file(path, error) from error
+        raise unread(path, error) from error
 
 
 def _record(path: Path, number: int, line: bytes, kind: type[M]) -> M:

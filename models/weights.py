@@ -6,6 +6,7 @@ could run code, is refused.
 """
 
 import contextlib
+import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from data.errors import InputError, quoted
-from data.files import read_json
+from data.files import read_json, unread
 from models.tensors import Held, Mapped, Tensors, unreadable
 
 V = TypeVar("V")
@@ -38,9 +39,12 @@ def opened(path: Path) -> Iterator[Tensors]:
     Raises:
         InputError: nothing there that can be read, a shard is missing, a file is truncated, or it is a bare pickle.
     """
+    _require_readable(path)
     if not _is_there(path):
         raise InputError(f"{path} does not exist as a file or folder. Name a model, an adapter or a safetensors file.")
     files, expected = _files(path) if path.is_dir() else ([path], frozenset())
+    for file in files:
+        _require_readable(file)
     with contextlib.ExitStack() as stack:
         if files[0].suffix == ".safetensors":
             mapped = [(one, _map(one, stack)) for one in files]
@@ -51,6 +55,19 @@ def opened(path: Path) -> Iterator[Tensors]:
         if missing:
             raise InputError(f"The files of {path} lack {missing[0]}, which their index names. Restore them.")
         yield found
+
+
+def _require_readable(path: Path) -> None:
+    """Refuse what this user may not read: the readers of its formats would say that it is missing or damaged."""
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+        elif path.is_file():
+            path.open("rb").close()
+    except PermissionError as error:
+        raise unread(path, error) from error
+    except OSError:  # no name of a file, or no answer from its disk: who reads it says so
+        return
 
 
 def _is_there(path: Path) -> bool:
@@ -141,8 +158,8 @@ def _archive(path: Path) -> dict[str, Tensor]:
 
 
 def is_adapter(path: Path) -> bool:
-    """Whether a folder holds a PEFT adapter."""
-    return (path / "adapter_config.json").is_file()
+    """Whether a folder holds a PEFT adapter; of one that may not be looked into nobody knows, as ``opened`` says."""
+    return _is_there(path / "adapter_config.json")
 
 
 def adapter_file(folder: Path) -> Path:

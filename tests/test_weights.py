@@ -3,7 +3,9 @@
 import contextlib
 import json
 import math
+import os
 import pickle
+import pwd
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -345,10 +347,26 @@ def test_another_model_is_no_base(other: dict[str, tuple[int, ...]]) -> None:
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     from tests.refused import refused
 
+    user = pwd.getpwuid(os.geteuid()).pw_name
     for name, write in (("model.safetensors", save_file), ("model.pt", torch.save)):
-        write(state(), tmp_path / name)
-        with refused(tmp_path / name):
-            assert refusal(tmp_path / name)
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        write(state(), folder / name)
+        with refused(folder / name):
+            assert f"{name} cannot be read by {user} (Permission denied)" in refusal(folder / name)
+            with pytest.raises(InputError, match=rf"{name} cannot be read by {user} \(Permission denied\)"):
+                list(layer_spectra(folder))
+        with refused(folder):
+            assert f"cannot be read by {user} (Permission denied)" in refusal(folder / name)
+            assert f"{folder} cannot be read by {user} (Permission denied)" in refusal(folder)
+
+
+def test_a_shard_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    from tests.refused import refused
+
+    shard = sharded(tmp_path) / "model-00003-of-00004.safetensors"
+    with refused(shard), pytest.raises(InputError, match=rf"{shard.name} cannot be read by \w+ \(Permission denied\)"):
+        list(layer_spectra(tmp_path))
 
 
 def test_opened_files_are_closed(tmp_path: Path) -> None:
