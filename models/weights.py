@@ -145,16 +145,31 @@ def _archive(path: Path) -> dict[str, Tensor]:
             "Save the tensors with safetensors.torch.save_file."
         )
     try:
+        _require_checksums(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # whatever a damaged or hostile file makes the reader raise
         raise InputError(
             f"{path} holds more than tensors, or is damaged ({quoted(error).split('. ')[0]}). "
-            "Save its tensors with safetensors.torch.save_file."
+            "Restore it, or save its tensors with safetensors.torch.save_file."
         ) from error
     inner = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(inner, dict) or not any(isinstance(value, Tensor) for value in inner.values()):
         raise InputError(f"{path} holds no state dict of tensors. Save one with safetensors.torch.save_file.")
     return {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
+
+
+def _require_checksums(path: Path) -> None:
+    """Refuse an archive in which a bit has flipped: torch does not look, and a wrong number would come out.
+
+    torch compresses nothing; of what is compressed a few bytes could unfold to as many as it takes to hang.
+    """
+    with zipfile.ZipFile(path) as archive:
+        packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+        if packed:
+            raise zipfile.BadZipFile(f"{packed[0]} is compressed, as torch.save never does")
+        broken = archive.testzip()
+        if broken is not None:
+            raise zipfile.BadZipFile(f"{broken} is not what its checksum was made of")
 
 
 def is_adapter(path: Path) -> bool:

@@ -298,6 +298,29 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, data: st.DataObject) 
         assert all(layer.finite or layer.spectrum.alpha is None for layer in found)
 
 
+@pytest.mark.parametrize("entry", ["data/0", "data/3", "data.pkl"])
+def test_a_flipped_bit_in_an_archive_is_no_number(tmp_path: Path, entry: str) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(state(), path)
+    with zipfile.ZipFile(path) as archive:
+        (stored,) = (one for one in archive.namelist() if one.endswith(f"/{entry}"))
+        inside = archive.read(stored)
+    content = bytearray(path.read_bytes())
+    content[content.index(inside) + len(inside) // 2] ^= 1
+    path.write_bytes(content)
+    said = refusal(path)
+    assert f"damaged ({stored} is not what its checksum was made of). Restore it" in said
+
+
+def test_an_archive_that_would_unfold_is_not_unfolded(tmp_path: Path) -> None:
+    torch.save(state(), tmp_path / "plain.pt")
+    path = tmp_path / "model.pt"
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name in plain.namelist():
+            packed.writestr(name, plain.read(name))
+    assert "is compressed, as torch.save never does" in refusal(path)
+
+
 # --- tensors that are no weights as they stand -----------------------------------------------------
 
 
