@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 
 from bench.spectra_inputs import lora_factors, trained_like, write_adapter
 from bench.watcher import one_thread
+from models.random_matrix import null_effective_ranks
 from models.spectra import layer_spectra
 
 _MIB = 2**20
@@ -24,6 +25,7 @@ _MARGIN = 16.0
 """MiB for all that is small."""
 ADAPTER_SHAPE = (11_008, 4096)
 DENSE_SHAPES = {"dense": (3072, 2048), "dense square": (2560, 2560)}
+DELTA_SHAPES = {"delta": (3072, 1536), "delta tall": (24_000, 256)}
 
 
 def peak_growths() -> Iterator[tuple[str, float, float]]:
@@ -39,6 +41,13 @@ def peak_growths() -> Iterator[tuple[str, float, float]]:
         limit = 8 * (rows * columns + columns**2) / _MIB
         name = f"{kind} {rows} x {columns} fp32, the layer in fp64 and its Gram matrix {limit:.0f}, mapped {mapped:.0f}"
         yield name, measured(kind), limit + mapped + _MARGIN
+    for kind, (rows, columns) in DELTA_SHAPES.items():
+        mapped = 2 * 2 * 4 * rows * columns / _MIB
+        limit = 8 * (rows * columns + columns**2) / _MIB
+        name = (
+            f"{kind} {rows} x {columns} fp32, the change in fp64 and its Gram matrix {limit:.0f}, mapped {mapped:.0f}"
+        )
+        yield name, measured(kind), limit + mapped + _MARGIN
 
 
 def measured(kind: str) -> float:
@@ -53,22 +62,27 @@ def main() -> None:
     """Print the growth of one kind."""
     kind = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder, one_thread():
-        path, small = Path(folder) / "model.safetensors", Path(folder) / "small.safetensors"
+        path, small, base = (Path(folder) / f"{stem}.safetensors" for stem in ("model", "small", "base"))
         save_file({"a.weight": torch.randn(64, 64)}, small)
         list(layer_spectra(small))
         if kind == "adapter":
             path = write_adapter(Path(folder), lora_factors([ADAPTER_SHAPE] * 4, 16, 1), 16)
             list(layer_spectra(path))  # simulates what random updates look like, once
+        elif kind in DELTA_SHAPES:
+            rows, columns = DELTA_SHAPES[kind]
+            null_effective_ranks(rows, columns, columns, factors=False)
+            save_file({f"{place}.weight": trained_like(rows, columns, place) for place in range(2)}, path)
+            save_file({f"{place}.weight": trained_like(rows, columns, place + 2) for place in range(2)}, base)
         else:
             save_file({f"{place}.weight": trained_like(*DENSE_SHAPES[kind], place) for place in range(2)}, path)
-        print(growth(path))
+        print(growth(path, base if kind in DELTA_SHAPES else None))
 
 
-def growth(path: Path) -> float:
+def growth(path: Path, base: Path | None = None) -> float:
     """MiB by which the peak passes what is held before."""
     Path("/proc/self/clear_refs").write_text("5")
     before = held("VmHWM")
-    for _ in layer_spectra(path):
+    for _ in layer_spectra(path, base):
         pass
     return (held("VmHWM") - before) / 1024
 

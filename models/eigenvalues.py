@@ -11,6 +11,7 @@ asked for.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,10 @@ _CANCELLED = 1000.0
 """How far the product of two factors may fall short of what their sizes allow before QR takes over."""
 _BLOCK_ROWS = 2048
 """Of a factor that are converted at once."""
+_BLOCK_ENTRIES = 2**17
+"""Of two weights, or of one, that are worked on at once where a result has the size of neither."""
+_LANES = 64
+"""Columns of a block are a multiple of it, so that a sum down a column is the same, to the bit, as without blocks."""
 _CONV_KERNEL = 31
 """A longer last side of a three-dimensional tensor is no kernel: such a tensor is a stack of matrices (experts)."""
 
@@ -82,6 +87,44 @@ class LowRank:
         return values
 
 
+@dataclass(frozen=True)
+class Difference:
+    """What made one weight of another, new - old, computed when it is asked for and held by nobody."""
+
+    new: Tensor
+    """(out, in)"""
+    old: Tensor
+    """(out, in)"""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Rows and columns: (out, in)."""
+        return self.new.shape
+
+    def to(self, device: str, dtype: torch.dtype) -> Tensor:
+        """The whole change (out, in), computed in float64 a block of rows at a time."""
+        change = torch.empty_like(self.new, dtype=torch.float64)
+        for start, stop in _blocks(*self.shape):
+            change[start:stop] = self.new[start:stop]
+            change[start:stop].sub_(self._old(start, stop))
+        return change.to(device, dtype)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Rows ``start`` to ``stop`` of the change, (stop - start, in), float32."""
+        return self.new[start:stop].to(torch.float64, copy=True).sub_(self._old(start, stop)).float()
+
+    def _old(self, start: int, stop: int) -> Tensor:
+        rows = self.old[start:stop]
+        return rows.bfloat16() if rows.dtype.itemsize == 1 else rows  # torch does not subtract eight bits
+
+
+def _blocks(count: int, length: int, of: int = 1) -> Iterator[tuple[int, int]]:
+    """Where blocks of rows, or columns, of this length begin and end; each but the last holds a multiple of ``of``."""
+    step = max(of, _BLOCK_ENTRIES // max(1, length) // of * of)
+    for start in range(0, count, step):
+        yield start, min(count, start + step)
+
+
 def _tall_gram(factor: Tensor, dtype: torch.dtype, device: str) -> Tensor:
     """The Gram matrix (r, r) of a factor (n, r), which is converted by blocks that stay in the processor's cache."""
     first = factor[:_BLOCK_ROWS].to(device, dtype)
@@ -117,13 +160,13 @@ def _in_range(*grams: Small) -> bool:
     return all(kind.tiny / kind.eps < one < math.inf for one in largest)
 
 
-def dense_eigenvalues(weight: Tensor, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Tensor:
+def dense_eigenvalues(weight: Tensor | Difference, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Tensor:
     """All of them, ascending, of every matrix of ``weight``, pooled; NaN where it is not finite or they overflow.
 
     In float64 where ``dtype`` cannot hold their squares.
     """
     found = []
-    for matrix in matrices(weight):
+    for matrix in [weight] if isinstance(weight, Difference) else matrices(weight):
         gram = _gram(matrix.to(device, dtype))
         if dtype is not torch.float64 and not _in_range(gram.cpu().numpy()):
             return dense_eigenvalues(weight, torch.float64, device)
@@ -179,13 +222,27 @@ def rounding_edge(weight: Tensor) -> float:
     the root of the largest column's (Bandeira and van Handel 2016), which is the edge of Marchenko and Pastur where all
     are alike.
     """
-    if weight.dtype not in _ROUNDED:
+    if weight.dtype not in _ROUNDED or not weight.numel():
         return 0.0
+    if weight.stride(0) < weight.stride(1):  # which side is which plays no part, and rows are read in one go
+        weight = weight.T
+    rows, columns = weight.shape
     kind = torch.finfo(weight.dtype)
-    entries = weight.float().abs()
-    units = torch.exp2(torch.frexp(entries.clamp_min(kind.smallest_normal)).exponent - 1.0) * kind.eps * (entries > 0)
-    largest = float(units.max()) if units.numel() else 0.0
+    highest = max(float(weight[start:stop].float().abs().max()) for start, stop in _blocks(rows, columns))
+    largest = float(_units(torch.tensor(highest), kind))
     if largest == 0.0:
         return 0.0
-    variances = (units / largest).square() / 12.0
-    return (largest * float(variances.sum(1).max().sqrt() + variances.sum(0).max().sqrt())) ** 2
+
+    def variances(block: Tensor) -> Tensor:
+        return _units(block.float().abs(), kind).div_(largest).square_().div_(12.0)
+
+    row = max(variances(weight[start:stop]).sum(1).max().sqrt() for start, stop in _blocks(rows, columns))
+    columnwise = _blocks(columns, rows, _LANES)
+    column = max(variances(weight[:, start:stop]).sum(0).max().sqrt() for start, stop in columnwise)
+    return (largest * float(row + column)) ** 2
+
+
+def _units(entries: Tensor, kind: torch.finfo) -> Tensor:
+    """A unit in the last place of each entry, which is not negative; 0 of 0."""
+    exponents = torch.frexp(entries.clamp_min(kind.smallest_normal)).exponent
+    return (exponents - 1.0).exp2_().mul_(kind.eps).mul_(entries > 0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from data.spectral_records import LayerSpectrum, Spectrum, SpectrumStatus, Update
-from models.eigenvalues import LowRank, dense_eigenvalues
+from models.eigenvalues import Difference, LowRank, dense_eigenvalues
 from models.intruders import intruders
 from models.powerlaw import Vector
 from models.random_matrix import null_share, singular_edge
@@ -20,6 +20,8 @@ from models.spectrum import DEFAULT, Analysis, describe, randomised, sides
 
 _BLOCK_ENTRIES = 4_000_000
 """Entries of the merged weight held at once in float32 (16 MB)."""
+_WHOLE_ENTRIES = 250_000
+"""Where the update is no product, whose rounding may depend on the block."""
 
 Below = Callable[[str, Tensor, Analysis], LayerSpectrum]
 """How a base layer's spectrum is come by: its name, its weight, and what is computed."""
@@ -37,7 +39,7 @@ def weight_spectrum(name: str, weight: Tensor, how: Analysis = DEFAULT, kind: st
 
 def update_spectrum(
     name: str,
-    update: LowRank | Tensor,
+    update: LowRank | Difference | Tensor,
     weight: Tensor | None,
     how: Analysis = DEFAULT,
     *,
@@ -50,7 +52,7 @@ def update_spectrum(
 
     Args:
         name: of the layer.
-        update: what is added to the weight.
+        update: what is added to the weight; of a difference no layer's is held longer than its Gram matrix takes.
         weight: None where there is none, or none was given.
         how: what is computed.
         kind: lora, prefix, memory or delta.
@@ -67,7 +69,7 @@ def update_spectrum(
         rank = M
         found, values = _dense(update, how, rounding)
         if how.randomize:
-            found = found.model_copy(update={"randomised": randomised(update, values, how, name)})
+            found = found.model_copy(update={"randomised": randomised(_whole(update), values, how, name)})
     base = below(name, weight, how) if weight is not None else None
     sound = found.status is not SpectrumStatus.NOT_FINITE and (base is None or base.finite)
     measured = _measured(update, weight, found, how) if weight is not None and sound else None
@@ -88,13 +90,13 @@ def update_spectrum(
     )
 
 
-def _dense(weight: Tensor, how: Analysis, rounding: float = 0.0) -> tuple[Spectrum, Vector]:
+def _dense(weight: Tensor | Difference, how: Analysis, rounding: float = 0.0) -> tuple[Spectrum, Vector]:
     """The spectrum of a whole matrix; in float64 where float32 hides what the tail begins in.
 
     In float32 all below 1e-7 of the largest eigenvalue, times their number, is rounding. If the fitted tail begins at
     that cut, or nothing is left to fit, the true one may begin below it.
     """
-    N, M = sides(weight)
+    N, M = sides(weight.new if isinstance(weight, Difference) else weight)
     found, values = describe(
         dense_eigenvalues(weight, how.dtype, how.device), N, M, rounding=rounding, determinant=how.determinant
     )
@@ -104,7 +106,7 @@ def _dense(weight: Tensor, how: Analysis, rounding: float = 0.0) -> tuple[Spectr
     return found, values
 
 
-def _measured(update: LowRank | Tensor, weight: Tensor, found: Spectrum, how: Analysis) -> Update | None:
+def _measured(update: LowRank | Difference | Tensor, weight: Tensor, found: Spectrum, how: Analysis) -> Update | None:
     """The update beside its base; None where the base's entries do not differ, so that there is no measure."""
     edge = singular_edge(weight)
     if edge is None:
@@ -116,20 +118,21 @@ def _measured(update: LowRank | Tensor, weight: Tensor, found: Spectrum, how: An
     )
 
 
-def _whole(update: LowRank | Tensor) -> Tensor:
+def _whole(update: LowRank | Difference | Tensor) -> Tensor:
     """In float64, where no product overflows that has a finite spectrum."""
     if isinstance(update, LowRank):
         return update.B.double() @ update.A.double() * update.scale
-    return update.double()
+    return update.to("cpu", torch.float64) if isinstance(update, Difference) else update.double()
 
 
-def _rows(update: LowRank | Tensor, start: int, stop: int) -> Tensor:
-    return update.rows(start, stop) if isinstance(update, LowRank) else update[start:stop].float()
+def _rows(update: LowRank | Difference | Tensor, start: int, stop: int) -> Tensor:
+    return update[start:stop].float() if isinstance(update, Tensor) else update.rows(start, stop)
 
 
-def _survives_bf16(update: LowRank | Tensor, weight: Tensor) -> float:
+def _survives_bf16(update: LowRank | Difference | Tensor, weight: Tensor) -> float:
     """Share of the bfloat16 weight's entries that differ after adding the update in float32 and rounding."""
-    rows = max(1, _BLOCK_ENTRIES // weight.shape[1])
+    entries = _BLOCK_ENTRIES if isinstance(update, LowRank) else _WHOLE_ENTRIES
+    rows = max(1, entries // weight.shape[1])
     changed = 0
     for start in range(0, weight.shape[0], rows):
         before = weight[start : start + rows].bfloat16()

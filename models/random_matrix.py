@@ -44,7 +44,7 @@ def singular_edge(weight: Tensor) -> float | None:
     """
     blocks = torch.split(weight, max(1, _BLOCK_ENTRIES // max(1, weight.shape[1])))
     mean = sum(float(block.sum(dtype=torch.float64)) for block in blocks) / max(1, weight.numel())
-    squares = sum(float((block.double() - mean).square().sum()) for block in blocks)
+    squares = sum(float(block.to(torch.float64, copy=True).sub_(mean).square_().sum()) for block in blocks)
     spread = math.sqrt(squares / max(1, weight.numel())) if math.isfinite(squares) else 0.0
     if spread <= abs(mean) * 1e-12:
         return None

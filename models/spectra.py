@@ -17,7 +17,7 @@ from data.errors import InputError
 from data.files import digest_tree
 from data.spectral_records import LayerSpectrum, SpectralReport, SpectrumStatus
 from models.adapter_updates import AdaptedLayer, adapted_layers
-from models.eigenvalues import LowRank, is_stack, kind_of, rounding_edge
+from models.eigenvalues import Difference, LowRank, is_stack, kind_of, rounding_edge
 from models.layer_spectra import Below, update_spectrum, weight_spectrum
 from models.spectrum import DEFAULT, Analysis
 from models.tensors import Held, Tensors, read_weight, weight_name
@@ -219,8 +219,7 @@ def _difference(
         )
     new, old = ((tensor if place is None else tensor[place]).flatten(1) for tensor in (weight, base))
     rounding = rounding_edge(new) + rounding_edge(old)  # both may have been rounded, each by itself
-    change = new.to(torch.float64, copy=True).sub_(old.bfloat16() if old.dtype.itemsize == 1 else old)
-    return update_spectrum(name, change, old, how, kind=kind, rounding=rounding)
+    return update_spectrum(name, Difference(new, old), old, how, kind=kind, rounding=rounding)
 
 
 def analyze(

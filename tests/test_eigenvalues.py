@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from data.errors import InputError
 from data.spectral_records import LayerSpectrum, SpectrumStatus
 from data.workspace import PROJECT_ROOT
-from models.eigenvalues import LowRank, dense_eigenvalues, is_stack, kind_of, matrices, rounding_edge
+from models.eigenvalues import Difference, LowRank, dense_eigenvalues, is_stack, kind_of, matrices, rounding_edge
 from models.layer_spectra import update_spectrum, weight_spectrum
 from models.spectra import analyze, layer_spectra
 from models.spectrum import Analysis
@@ -304,6 +306,50 @@ def test_a_seed_is_a_whole_number(seed: Any) -> None:
 def test_what_cannot_be_computed_with_is_said(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"asked for|cannot be used"):
         Analysis(**wrong)  # type: ignore[arg-type]
+
+
+# --- differences -----------------------------------------------------------------------------------
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Sees every tensor that is made, and how many as large as a whole layer in float64 are held at once."""
+
+    def __init__(self, entries: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.entries, self.most = entries, 0
+        self.alive: list[weakref.ref[Tensor]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, Tensor) and found.dtype is torch.float64 and found.numel() >= self.entries:
+            self.alive.append(weakref.ref(found))
+        held = {one.data_ptr() for one in (known() for known in self.alive) if one is not None}
+        self.most = max(self.most, len(held))
+        return found
+
+
+def test_one_layer_of_a_difference_is_held_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.random_matrix._BLOCK_ENTRIES", 4000)
+    base = {"a.weight": drawn(300, 40).float(), "b.weight": drawn(50, 240).float()}
+    tuned = {name: weight * 1.01 for name, weight in base.items()}
+    with Largest(300 * 40) as seen:
+        assert len(list(layer_spectra(tuned, base))) == 2
+    assert seen.most == 1
+
+
+@pytest.mark.parametrize("shape", [(300, 130), (130, 300), (1, 70), (70, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn])
+def test_a_difference_by_blocks_is_the_whole_one(
+    monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    new, old = drawn(*shape, seed=1).to(dtype), drawn(*shape, seed=2).float()
+    whole, edges = new.double() - old.double(), [rounding_edge(one) for one in (new, new.T, old)]
+    monkeypatch.setattr("models.eigenvalues._BLOCK_ENTRIES", 1000)
+    change = Difference(new, old)
+    assert torch.equal(change.to("cpu", torch.float64), whole)
+    assert torch.equal(change.rows(0, 60), whole[:60].float())
+    assert [rounding_edge(one) for one in (new, new.T, old)] == edges
+    assert [rounding_edge(one.new_zeros(3, 5)) for one in (new, old)] == [0.0, 0.0]
 
 
 # --- rounding --------------------------------------------------------------------------------------
