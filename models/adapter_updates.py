@@ -16,6 +16,7 @@ from torch import Tensor
 
 from data.errors import InputError
 from data.files import read_json
+from models.adapter_targets import fits, require_harmless
 from models.eigenvalues import LowRank, kind_of
 from models.tensors import Tensors, read_weight
 
@@ -67,6 +68,7 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{path} does not describe an adapter that can be read here ({', '.join(_FAMILIES)}). "
             "Name the folder that training wrote."
         )
+    require_harmless(config, str(path))
     variant = next((name for name in _VARIANTS if config.get(name)), None)
     if variant is not None:
         raise InputError(f"{path} uses {variant}, where the update is not scale * B A. Train plain LoRA.")
@@ -162,7 +164,7 @@ def _patterned(config: dict[str, Any], pattern: str, module: str, otherwise: Any
     """A value that the configuration gives by a pattern of module names, as PEFT reads it."""
     given = config.get(pattern) or {}
     for key, value in given.items():
-        if re.match(rf"(.*\.)?({key})$", module):
+        if fits(key, module):
             return value
     return otherwise
 

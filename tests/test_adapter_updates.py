@@ -16,6 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from data.errors import InputError
 from data.spectral_records import LayerSpectrum, SpectrumStatus
+from models.adapter_targets import fits, is_harmless
 from models.layer_spectra import update_spectrum
 from models.spectra import analyze, layer_spectra
 from models.spectrum import Analysis
@@ -250,6 +251,47 @@ def pair(A: Tensor | None = None, B: Tensor | None = None) -> dict[str, Tensor]:
 def test_a_configuration_that_says_something_else(tmp_path: Path, config: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"does not describe|where the update is not"):
         list(layer_spectra(folder(tmp_path, pair(), **config)))
+
+
+HOSTILE = [
+    "(a+)+$", "(a*)*b", "(a|a)*b", "((a)+)+", "(.*)*", "(a|aa)+$", "a*a*a*b", ".*.*.*x", "(a{1,9}){1,9}", "(?=a)a",
+    r"(a)\1", "x" * 300, "(a|a)" * 40 + "b", "a?" * 40 + "a" * 40, "(?P<a>a+)+", "(?i)(a+)+", "[a-z]*[a-z]*[a-z]*",
+    "(a|(b+))+", "(a+){9}",
+]  # fmt: skip
+"""Patterns of which some take longer than the universe has lasted; they are refused before any is searched for."""
+USUAL = [
+    "q_proj", "model.layers.0.self_attn.q_proj", r"^model\.layers\.0\.mlp\.up_proj", ".*", r"layers\.(0|1|17)\.mlp",
+    r".*\.mlp\..*", r"model\.layers\.[0-9]+\.self_attn\.(q|k|v|o)_proj", r"layers\.\d+\.(?:up|down)_proj$", "c_attn",
+    r"layers\.1\d?\.fc-2", "transformer.h.[13579].attn", r"blocks\.\d{1,2}\.attn",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", ["rank_pattern", "alpha_pattern"])
+@pytest.mark.parametrize("key", HOSTILE, ids=range(len(HOSTILE)))
+def test_a_pattern_without_end_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, key: str
+) -> None:
+    monkeypatch.setattr("models.adapter_updates.LowRank", None)  # nothing of the adapter is read
+    with pytest.raises(InputError, match="could be searched for without end") as caught:
+        list(layer_spectra(folder(tmp_path, pair(), **{setting: {"up_proj": 2, key: 2}})))
+    assert str(caught.value).endswith("Name the layers in full.")
+
+
+@pytest.mark.parametrize("key", USUAL)
+def test_usual_patterns_mean_what_they_mean_to_peft(tmp_path: Path, key: str) -> None:
+    assert is_harmless(key)
+    names = [f"model.layers.{n}.{p}" for n in (0, 1, 17) for p in ("mlp.up_proj", "self_attn.q_proj", "fc-2")]
+    names += ["q_proj", "transformer.h.3.attn", "c_attn", "vision.blocks.12.attn", "model-layers.0.mlp"]
+    from peft.utils.other import get_pattern_key
+
+    assert [fits(key, name) for name in names] == [get_pattern_key([key], name) == key for name in names]
+
+
+def test_a_name_without_end_is_refused(tmp_path: Path) -> None:
+    long = {name.replace(LAYER, "a." * 200 + "b"): tensor for name, tensor in pair().items()}
+    path = folder(tmp_path, long, rank_pattern={"[ab.]*c": 2})
+    with pytest.raises(InputError, match="has a name of 401 characters"):
+        list(layer_spectra(path))
 
 
 @pytest.mark.parametrize("written", ["", "{", "[]", "7", '"LORA"', "null"])
