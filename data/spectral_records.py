@@ -125,7 +125,7 @@ class LayerSpectrum(Record):
     M: int
     """Smaller side."""
     rank: int
-    """Of the update's factors; M where there are none."""
+    """Of the update's factors; M where it has none, and 0 where they should be there and are not."""
     declared_rank: int | None = None
     """What the adapter's configuration says; None where it says nothing."""
     finite: bool

@@ -8,6 +8,7 @@ and one or two repetitions. That is what names of modules need.
 
 import functools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from data.errors import InputError, quoted
@@ -74,3 +75,43 @@ def fits(pattern: str, module: str) -> bool:
 @functools.lru_cache(maxsize=8192)
 def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(rf"(.*\.)?({pattern})$")
+
+
+def targeted(config: dict[str, Any], modules: Iterable[str]) -> list[str]:
+    """Those of the modules that a configuration of LoRA says are adapted; none where it gives no list of them.
+
+    Experts are left out: a base may rest with a weight for each and run with one for all of them, or the reverse.
+    """
+    chosen, words = config.get("layers_to_transform"), _names(config, "layers_pattern")
+    left_out, whole = _names(config, "exclude_modules"), _names(config, "modules_to_save")
+    if not isinstance(config.get("target_modules"), list) or isinstance(config.get("exclude_modules"), str):
+        return []
+    if not all(re.fullmatch(r"[\w.-]+", name) for name in (*words, *whole)):  # PEFT reads these as patterns
+        return []
+    targets = _names(config, "target_modules")
+    blocks = None if chosen is None or chosen == [] else chosen if isinstance(chosen, list) else [chosen]
+    return [
+        module
+        for module in modules
+        if _ends_with(module, targets)
+        and not _ends_with(module, left_out)
+        and not any(f".{name}." in f".{module}." for name in whole)
+        and (blocks is None or module in targets or _block(module, words) in blocks)
+        and ".experts." not in module
+    ]
+
+
+def _names(config: dict[str, Any], setting: str) -> list[str]:
+    given = config.get(setting)
+    return [str(name) for name in ([given] if isinstance(given, str) else given if isinstance(given, list) else [])]
+
+
+def _ends_with(module: str, ends: Iterable[str]) -> bool:
+    return any(f".{module}".endswith(f".{end}") for end in ends)
+
+
+def _block(module: str, words: list[str]) -> int | None:
+    """The number of the block that a module lies in: the first in its name, or the first after one of the words."""
+    starts = [rf"(?:^|.*?\.){re.escape(word)}" for word in words] or [r".*?\.[^.]*"]
+    found = next((match for start in starts if (match := re.match(rf"{start}\.(\d{{1,9}})\.", module))), None)
+    return int(found[1]) if found is not None else None

@@ -7,16 +7,17 @@ values; trained tokens are rows of the embedding (memory); what PEFT saves whole
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from data.errors import InputError
 from data.files import read_json
-from models.adapter_targets import fits, require_harmless
+from models.adapter_targets import fits, require_harmless, targeted
 from models.eigenvalues import LowRank, kind_of
 from models.tensors import Tensors, read_weight
 
@@ -123,6 +124,42 @@ def adapted_layers(folder: Path, tensors: Tensors) -> Iterator[AdaptedLayer]:
     for name in names:
         if name not in known and len(tensors.shape(name)) >= 2:
             yield _whole(name, tensors, config, folder)
+
+
+def absent_layers(folder: Path, there: Iterable[AdaptedLayer], base: Tensors) -> list[AdaptedLayer]:
+    """The layers of a base that an adapter's configuration names and for which it holds nothing.
+
+    Each is an update of rank 0, which is what a merge would make of it.
+
+    Args:
+        folder: of the adapter.
+        there: the layers that it holds.
+        base: what it adapts.
+
+    Raises:
+        InputError: as ``read_config``.
+    """
+    config, known = read_config(folder), {layer.name for layer in there}
+    weights = (name for name in base.names() if name.endswith(".weight") and not base.is_table(name))
+    modules = [name.removesuffix(".weight") for name in weights if kind_of(name, base.shape(name)) is not None]
+    if _FAMILIES[config["peft_type"]] != "lora":
+        return []
+    return [_nothing(name, base, config) for name in targeted(config, modules) if name not in known]
+
+
+def _nothing(module: str, base: Tensors, config: dict[str, Any]) -> AdaptedLayer:
+    name = f"{module}.weight"
+    rows, *others = base.shape(name)
+    turned = len(others) == 1 and (bool(config.get("fan_in_fan_out")) or kind_of(name, (rows, *others)) == "embedding")
+    out, into = (others[0], rows) if turned else (rows, math.prod(others))
+    declared = _patterned(config, "rank_pattern", module, config.get("r"))
+    return AdaptedLayer(
+        name=module,
+        kind="lora",
+        matrix=LowRank(torch.zeros(0, into), torch.zeros(out, 0), 1.0),
+        declared_rank=None if declared is None else int(declared),
+        transposed=turned,
+    )
 
 
 def _pairs(names: list[str], folder: Path) -> dict[str, dict[str, str]]:

@@ -66,6 +66,8 @@ class LowRank:
 
         In float64 where ``dtype`` cannot hold their squares.
         """
+        if self.rank == 0:
+            return torch.zeros(0, dtype=dtype)
         gram_B, gram_A = (_tall_gram(factor, dtype, device).cpu().numpy() for factor in (self.B, self.A.T))
         core = _core(gram_B, gram_A, self.scale)
         if dtype is not torch.float64 and not _in_range(gram_A, gram_B, core):

@@ -16,7 +16,7 @@ from torch import Tensor
 from data.errors import InputError
 from data.files import digest_tree
 from data.spectral_records import LayerSpectrum, SpectralReport, SpectrumStatus
-from models.adapter_updates import AdaptedLayer, adapted_layers
+from models.adapter_updates import AdaptedLayer, absent_layers, adapted_layers
 from models.eigenvalues import Difference, LowRank, is_stack, kind_of, rounding_edge
 from models.layer_spectra import Below, update_spectrum, weight_spectrum
 from models.spectrum import DEFAULT, Analysis
@@ -117,6 +117,7 @@ def _of_adapter(
 ) -> Iterator[LayerSpectrum]:
     layers = list(adapted_layers(folder, tensors))
     turned = base is not None and any(_only_turned(layer, base, named) for layer in layers)
+    layers += absent_layers(folder, layers, base) if base is not None else []
     for done, layer in enumerate(layers):
         step(done, len(layers), layer.name)
         yield _of_layer(replace(layer, transposed=layer.transposed or turned), base, named, how, below)

@@ -71,6 +71,8 @@ def is_sound(layer: LayerSpectrum) -> bool:
 def _integrity(layer: LayerSpectrum, _: GateParams) -> Judged:
     if not is_sound(layer):
         return Outcome.FAIL, "Update or base holds numbers that are not finite."
+    if layer.kind == "lora" and layer.rank == 0:
+        return Outcome.FAIL, "The adapter's configuration names this layer, and its file has no factors for it."
     if layer.declared_rank is not None and layer.declared_rank != layer.rank:
         return Outcome.FAIL, f"The factors have rank {layer.rank}, declared is {layer.declared_rank}."
     return Outcome.PASS, f"All numbers are finite, {layer.N} x {layer.M}, rank {layer.rank}."

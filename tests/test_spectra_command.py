@@ -398,3 +398,13 @@ def test_a_declared_rank_that_is_not_there_fails(tmp_path: Path) -> None:
     content = said(adapter(tmp_path / "adapter", rank=4, r=16), "--base", model(tmp_path / "base"))
     assert set(outcomes(content, "integrity")) == {"fail"}
     assert read_json(tmp_path / "adapter" / "adapter_config.json")["r"] == 16
+
+
+def test_half_an_adapter_fails(tmp_path: Path) -> None:
+    one = adapter(tmp_path / "adapter", blocks=1, target_modules=["up_proj"])
+    page = tmp_path / "page.html"
+    content = said(one, "--base", model(tmp_path / "base"), "--html", page)
+    assert outcomes(content, "integrity") == ["pass", "fail"]
+    (whole,) = (check for check in content["whole"] if check["check"] == "integrity")
+    assert whole["reason"].startswith(f"1 of 2 layers fail; {UP.format(1)}, for one: the adapter's configuration names")
+    assert UP.format(1) in page.read_text()
