@@ -60,13 +60,17 @@ def spectra(
             spectra_report.refuse_target(html, asked)
         layers = spectra_report.analysed(asked, lines.analysed)
         lines.analysed(len(layers), len(layers), "")
-        content = spectra_report.content(layers, policy)
+        beside = spectra_report.left_out(asked)
+        content = spectra_report.content(layers, policy, beside)
         if html is not None:
             write_spectra(html, spectra_report.page(asked, layers, policy))
             content["html"] = str(html)
     if as_json:
         show(content, True, [])
-    elif as_csv:
+        return
+    if beside and (as_csv or html is not None):
+        typer.echo(beside, err=True)
+    if as_csv:
         typer.echo(spectra_report.as_csv(content), nl=False)
     elif html is not None:
         show({}, False, [str(html)])

@@ -14,6 +14,7 @@ from data.param_stages import GateParams
 from data.params import load_params
 from data.spectral_records import LayerSpectrum
 from data.workspace import PROJECT_ROOT, Workspace
+from models import spectra
 from models.calibration import spoken
 from models.device import threads
 from models.spectra import Step, flat, layer_spectra
@@ -43,6 +44,11 @@ def analysed(asked: Question, step: Step) -> tuple[LayerSpectrum, ...]:
     """
     with threads(asked.threads):
         return tuple(layer_spectra(_place(asked.path), asked.base, asked.how, step))
+
+
+def left_out(asked: Question) -> str:
+    """What a difference says nothing of, in one sentence; empty where it says all."""
+    return spectra.left_out(_place(asked.path), asked.base) if asked.base is not None else ""
 
 
 def _place(path: Path) -> Path:
@@ -78,15 +84,15 @@ def refuse_target(page: Path, asked: Question) -> None:
         raise InputError(f"{page} is there and is no HTML page. Name another file for the page.")
 
 
-def content(layers: Sequence[LayerSpectrum], policy: GateParams) -> dict[str, Any]:
-    """The one JSON object: numbers that are finite, or null."""
+def content(layers: Sequence[LayerSpectrum], policy: GateParams, beside: str = "") -> dict[str, Any]:
+    """The one JSON object: numbers that are finite, or null. ``beside`` is what the note says besides."""
     checks = layer_checks(layers, policy)
     return {
         "layers": [{key: _finite(value) for key, value in flat(layer).items()} for layer in layers],
         "checks": [check.model_dump(mode="json", exclude={"schema_"}) for check in checks],
         "whole": [check.model_dump(mode="json", exclude={"schema_"}) for check in adapter_checks(layers, policy)],
         "calibration": spoken(None),
-        "note": CANNOT,
+        "note": f"{CANNOT} {beside}".strip(),
     }
 
 

@@ -20,7 +20,7 @@ from models.adapter_updates import AdaptedLayer, absent_layers, adapted_layers
 from models.eigenvalues import Difference, LowRank, is_stack, kind_of, rounding_edge
 from models.layer_spectra import Below, update_spectrum, weight_spectrum
 from models.spectrum import DEFAULT, Analysis
-from models.tensors import Held, Tensors, read_weight, weight_name
+from models.tensors import Held, Tensors, read_weight, shared_name, weight_name
 from models.weights import adapter_file, is_adapter, opened
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def _of_model(tensors: Tensors, base: Tensors | None, named: str, how: Analysis,
     if not counts:
         other = " that the base has, too" if base is not None else ""
         raise InputError(f"{named} has no weight matrix{other}. Name a model's folder, and its own base.")
+    if base is not None:
+        _require_below(tensors, base, named)
     done, total = 0, sum(counts.values())
     for name, count in counts.items():
         weight, kind = read_weight(name, tensors, named), chosen[name] or ""
@@ -194,6 +196,40 @@ def _of_model(tensors: Tensors, base: Tensors | None, named: str, how: Analysis,
             else:
                 yield _difference(layer, weight, below, named, how, place=place if stacked else None)
             done += 1
+
+
+def left_out(model: Source, base: Source) -> str:
+    """One sentence about matrices of ``base`` that a checkpoint lacks, so that nothing is said of them; or none.
+
+    Raises:
+        InputError: as ``layer_spectra``.
+    """
+    if isinstance(model, str | Path) and is_adapter(Path(model)):
+        return ""
+    with _opened(model) as tensors, _opened(base) as below:
+        missing, total = _lacking(below, tensors), len(_weights(below))
+    if not missing:
+        return ""
+    return f"The checkpoint lacks {len(missing)} of the base's {total} matrices, {missing[0]} for one: left out."
+
+
+def _require_below(tensors: Tensors, base: Tensors, named: str) -> None:
+    """Refuse a base that lacks a matrix: of what was added nobody could say that it was left out."""
+    missing = _lacking(tensors, base)
+    if missing:
+        raise InputError(
+            f"The base of {named} lacks {len(missing)} of its {len(_weights(tensors))} matrices, the first are "
+            f"{', '.join(missing[:3])}. Give the base that it was trained from."
+        )
+
+
+def _weights(tensors: Tensors) -> list[str]:
+    return [name for name in tensors.names() if _kind(name, tensors) is not None]
+
+
+def _lacking(tensors: Tensors, others: Tensors) -> list[str]:
+    """The matrices of a model that another has not; of two that share one weight the other's is enough."""
+    return [name for name in _weights(tensors) if name not in others and shared_name(name, others) is None]
 
 
 def _count(name: str, tensors: Tensors) -> int:

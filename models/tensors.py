@@ -136,6 +136,11 @@ def read_weight(name: str, tensors: Tensors, named: str) -> Tensor:
     return weight
 
 
+def shared_name(name: str, tensors: Tensors) -> str | None:
+    """Under which name a weight is stored that another module shares; None where none is."""
+    return next((other for other in tensors.names() if other.endswith(_TIED[name])), None) if name in _TIED else None
+
+
 def weight_name(module: str, tensors: Tensors, named: str) -> str:
     """The name of the weight of a module of a base, which may be another module's where both share one.
 
@@ -148,8 +153,8 @@ def weight_name(module: str, tensors: Tensors, named: str) -> str:
         InputError: there is none.
     """
     name = f"{module}.weight"
-    if name not in tensors and name in _TIED:
-        name = next((other for other in tensors.names() if other.endswith(_TIED[name])), name)
+    if name not in tensors:
+        name = shared_name(name, tensors) or name
     if name not in tensors:
         raise InputError(f"{named} has no tensor {name}. Give the base that the adapter was trained on.")
     return name

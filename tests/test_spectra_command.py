@@ -230,6 +230,18 @@ def test_a_difference_of_two_checkpoints_is_an_update(tmp_path: Path) -> None:
     assert set(outcomes(said(base, "--base", base), "not_learned")) == {"fail"}, "nothing was learned"
 
 
+def test_a_part_of_a_checkpoint_is_said_to_be_one(tmp_path: Path) -> None:
+    base, part = model(tmp_path / "base", blocks=3), model(tmp_path / "part", blocks=1)
+    sentence = f"The checkpoint lacks 2 of the base's 3 matrices, {UP.format(1)}.weight for one: left out."
+    assert said(part, "--base", base)["note"] == f"{CANNOT} {sentence}"
+    assert called(part, "--base", base).stdout.splitlines()[-1].endswith(sentence)
+    done = called(part, "--base", base, "--csv")
+    assert sentence in done.stderr
+    assert sentence not in done.stdout
+    with_all = called(base, "--base", base)
+    assert "left out" not in with_all.output
+
+
 # --- what is wrong with it -------------------------------------------------------------------------
 
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from data.errors import InputError
-from models.spectra import analyze, layer_spectra
+from models.spectra import analyze, layer_spectra, left_out
 from models.tensors import natural
 from models.weights import opened
 
@@ -365,6 +365,30 @@ def test_another_model_is_no_base(other: dict[str, tuple[int, ...]]) -> None:
     base = {name: drawn(*shape) for name, shape in other.items()}
     with pytest.raises(InputError, match=r"no weight matrix that the base has|was trained from"):
         analyze(state(1), base)
+
+
+def test_a_base_that_lacks_matrices_of_its_model_is_no_base() -> None:
+    """What was added has nothing to be compared with, and used to be dropped without a word."""
+    with pytest.raises(InputError, match=r"lacks 2 of its 4 matrices, the first are layers.2.weight, layers.3.weight"):
+        analyze(state(), state(2))
+
+
+def test_what_a_checkpoint_lacks_of_its_base_is_said() -> None:
+    assert list(analyze(state(3), state())["longname"]) == ["layers.0", "layers.1", "layers.2"]
+    assert left_out(state(3), state()) == (
+        "The checkpoint lacks 1 of the base's 4 matrices, layers.3.weight for one: left out."
+    )
+    assert left_out(state(), state()) == ""
+
+
+@pytest.mark.parametrize("stored", ["model.embed_tokens.weight", "transformer.wte.weight"])
+def test_a_head_that_shares_its_weight_is_lacked_by_nobody(stored: str) -> None:
+    one = {stored: drawn(20, 12)}
+    both = one | {"lm_head.weight": one[stored]}
+    vectors = {"norm.weight": drawn(9), "norm.bias": drawn(9)}
+    for model, base in ((one, both), (both, one), (both, both), (one | vectors, both)):
+        assert len(analyze(model, base)) == (2 if len(model) == len(base) == 2 and base is model else 1)
+        assert left_out(model, base) == ""
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
