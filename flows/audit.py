@@ -4,7 +4,6 @@ What it computes follows from the layers' sizes alone, and with how many threads
 same input gives the same bits.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
 from data.files import building, read_json, write_json, write_record
@@ -12,18 +11,15 @@ from data.spectral_records import SpectralReport
 from data.workspace import Workspace
 from flows.base_spectra import BaseSpectra, kept_file
 from models.device import threads
-from models.spectra import adapter_report, smaller_sides
+from models.spectra import Step, adapter_report, smaller_sides
 from models.spectrum import Analysis
 
 SMALL = 1024
 """Smaller side up to which a layer's eigenvectors cost less than a second. Such layers are worked on by one thread:
 more of them wait for one another longer than they work, beside other load for a minute instead of a second."""
 
-Report = Callable[[int, int, str], None]
-"""Told before each layer how many are done, how many there are, and its name."""
 
-
-def audit(workspace: Workspace, report: Report = lambda done, of, name: None) -> SpectralReport:
+def audit(workspace: Workspace, report: Step = lambda done, of, name: None) -> SpectralReport:
     """Inspect the adapter without any data.
 
     Raises:
