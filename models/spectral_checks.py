@@ -118,11 +118,17 @@ def _alpha(layer: LayerSpectrum, _: GateParams) -> Judged:
     shown = f"alpha is {found.alpha:.2f} [{found.alpha_low:.2f}, {found.alpha_high:.2f}], tail {found.num_pl_spikes}"
     if found.num_pl_spikes < MIN_TAIL:
         return Outcome.INSUFFICIENT, f"{shown}; a tail of less than {MIN_TAIL} does not tell an exponent from another."
-    low, high = ALPHA_BAND
-    if layer.base is not None and layer.base.alpha_low is not None and layer.base.alpha_high is not None:
-        low, high = min(low, layer.base.alpha_low), max(high, layer.base.alpha_high)
+    low, high = _band(layer)
     inside = found.alpha_high >= low and found.alpha_low <= high
     return graded(inside), f"{shown}; the band with the base layer's own is {low:.2f} to {high:.2f}."
+
+
+def _band(layer: LayerSpectrum) -> tuple[float, float]:
+    """Of exponents: that of well-trained layers, widened by the base layer's own interval."""
+    low, high = ALPHA_BAND
+    if layer.base is None or layer.base.alpha_low is None or layer.base.alpha_high is None:
+        return low, high
+    return min(low, layer.base.alpha_low), max(high, layer.base.alpha_high)
 
 
 def _traps(layer: LayerSpectrum, _: GateParams) -> Judged:
@@ -157,6 +163,27 @@ _JUDGES: dict[str, Callable[[LayerSpectrum, GateParams], Judged]] = {
     "determinant": _determinant,
     "distance": _distance,
 }
+
+
+def severity(check: str, layer: LayerSpectrum, thresholds: GateParams, calibration: Calibration | None = None) -> float:
+    """How far a layer's statistic lies on the bad side of its threshold; 0 of a check that has none.
+
+    Ratios to the threshold, so that layers with and without a norm can be told apart; of alpha the distance from the
+    band.
+    """
+    known = deviations(layer, check, calibration)
+    if known:
+        return max(abs(one.z) for one in known) / thresholds.max_robust_z
+    if check == "exploded" and layer.update is not None:
+        return layer.update.sigma_ratio / thresholds.max_sigma_ratio
+    if check == "unstructured" and layer.null_share is not None:
+        return layer.null_share / NULL_LEVEL
+    if check == "intruders" and layer.update is not None and layer.update.intruders is not None:
+        return layer.update.intruders / WARN_INTRUDERS
+    if check == "alpha" and layer.spectrum.alpha_low is not None and layer.spectrum.alpha_high is not None:
+        low, high = _band(layer)
+        return max(low - layer.spectrum.alpha_high, layer.spectrum.alpha_low - high)
+    return 0.0
 
 
 def _calibrated(found: Sequence[Deviation], thresholds: GateParams) -> Judged:

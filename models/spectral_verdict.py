@@ -10,7 +10,7 @@ from data.param_stages import GateParams
 from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum, Update
 from models.calibration import ONE_DECIDES, deviations
-from models.spectral_checks import graded, is_sound, layer_checks
+from models.spectral_checks import graded, is_sound, layer_checks, severity
 
 _WORST = (Outcome.FAIL, Outcome.WARN, Outcome.PASS, Outcome.INSUFFICIENT)
 
@@ -33,26 +33,40 @@ def adapter_checks(
         calibrated = any(deviations(layer, name, calibration) for layer in layers)
         measured = [(layer, layer.update) for layer in layers if is_sound(layer) and layer.update is not None]
         whole = name == "not_learned" and measured and not calibrated
-        found.append(_survives(measured, thresholds) if whole else _overall(checks))
+        if whole:
+            found.append(_survives(measured, thresholds))
+        else:
+            far = [severity(name, layer, thresholds, calibration) for layer in layers]
+            found.append(_overall(checks, far))
     return tuple(found)
 
 
-def _overall(checks: Sequence[Check]) -> Check:
-    """The worst outcome of any layer, or the worst that more than half of those judged reach."""
-    judged = [check for check in checks if check.outcome is not Outcome.INSUFFICIENT]
-    first = checks[0]
+def _overall(checks: Sequence[Check], far: Sequence[float]) -> Check:
+    """The worst outcome of any layer, or the worst that more than half of those judged reach; it names the worst layer.
+
+    Args:
+        checks: one per layer.
+        far: how far each layer's statistic lies on the bad side of its threshold.
+    """
+    first, known = checks[0], list(zip(checks, far, strict=True))
+    known = [(check, distance) for check, distance in known if check.outcome is not Outcome.INSUFFICIENT]
+    judged = [check for check, _ in known]
     if not judged:
         return first.model_copy(update={"reason": f"Judged in no layer: {_lower(first.reason)}", "layer": ""})
     needed = 1 if first.check in ONE_DECIDES else len(judged) // 2 + 1
     outcome = next(one for one in _WORST if sum(_as_bad(check, one) for check in judged) >= needed)
-    alike = [check for check in judged if check.outcome is outcome]
-    worst = alike[0]
-    count = f"{len(alike)} of {len(judged)} layers {_VERB[outcome]}"
-    said = f"{count}; {worst.layer}, for one: {_lower(worst.reason)}"
+    worst = min(known, key=lambda one: (_WORST.index(one[0].outcome), -one[1]))[0]
+    takes = "" if worst.outcome is outcome else f" (it takes {needed})"
+    where = f"worst in {worst.layer}" if any(distance for _, distance in known) else f"{worst.layer}, for one"
+    said = f"{_counted(judged)}{takes}; {where}: {_lower(worst.reason)}"
     return worst.model_copy(update={"outcome": outcome, "reason": said})
 
 
-_VERB = {Outcome.FAIL: "fail", Outcome.WARN: "warn", Outcome.PASS: "pass"}
+def _counted(judged: Sequence[Check]) -> str:
+    """How many layers fail and warn, or that all of them pass."""
+    outcomes = [check.outcome for check in judged]
+    bad = [f"{outcomes.count(one)} {one.value}" for one in (Outcome.FAIL, Outcome.WARN) if one in outcomes]
+    return f"Of {len(judged)} layers {' and '.join(bad) or 'all pass'}"
 
 
 def _as_bad(check: Check, outcome: Outcome) -> bool:

@@ -222,6 +222,42 @@ def test_one_layer_breaks_an_adapter_and_an_idle_one_does_not() -> None:
     assert overall["unstructured"].outcome is PASS
 
 
+@pytest.mark.parametrize(
+    ("check", "ordered"),
+    [
+        ("exploded", [{"sigma_ratio": ratio} for ratio in (11.0, 40.0, 12.0)]),
+        ("unstructured", [{"null_share": share} for share in (0.1, 0.9, 0.5)]),
+        ("intruders", [{"intruders": count} for count in (5, 10, 7)]),
+        ("alpha", [{"alpha": a, "alpha_low": a - 0.5, "alpha_high": a + 0.5, "num_pl_spikes": 90}
+                   for a in (9.0, 30.0, 1.0)]),
+    ],
+)  # fmt: skip
+def test_the_worst_layer_stands_for_all_and_they_are_counted(check: str, ordered: list[dict[str, Any]]) -> None:
+    some = [layer(f"layers.{place}", **changes) for place, changes in enumerate([*ordered, {"intruders": 0}])]
+    some.append(layer("unsound", finite=False))
+    for turned in (some, some[::-1]):
+        (overall,) = [one for one in adapter_checks(turned, THRESHOLDS) if one.check == check]
+        assert overall.layer == "layers.1"
+        assert "worst in layers.1: " in overall.reason
+        assert re.match(r"Of \d layers 3 (fail|warn)", overall.reason)
+
+
+def test_a_norm_says_which_layer_is_the_worst() -> None:
+    norm = ModuleNorm(median=math.log(1.3), spread=0.1)
+    known = Calibration(base="base", rank=16, adapters=20, false_alarms=1,
+                        modules={name: {"sigma_ratio": norm} for name in ("a", "b")})  # fmt: skip
+    some = [layer("a", sigma_ratio=9.0), layer("b", sigma_ratio=0.01)]
+    (overall,) = [one for one in adapter_checks(some, THRESHOLDS, known) if one.check == "exploded"]
+    assert overall.layer == "b", "far smaller than usual, by more than the other is larger"
+
+
+def test_layers_that_fail_are_said_where_too_few_of_them_decide() -> None:
+    some = [layer(f"layers.{place}", null_share=0.9 if place == 2 else 0.0) for place in range(4)]
+    (overall,) = [one for one in adapter_checks(some, THRESHOLDS) if one.check == "unstructured"]
+    assert (overall.outcome, overall.layer) == (PASS, "layers.2")
+    assert overall.reason.startswith("Of 4 layers 1 fail (it takes 3); worst in layers.2: ")
+
+
 # --- shadows ---------------------------------------------------------------------------------------
 
 FLIPS: dict[str, list[dict[str, Any]]] = {
