@@ -142,16 +142,12 @@ class TrainParams(Block):
     checkpoint_every: Steps = Field(description="Steps between checkpoints.")
     log_every: Steps = Field(description="Steps per point of the loss curve.")
     watch_every: int = Field(
-        default=100, ge=0, le=10_000_000, description="Steps between looks at the update's spectra; 0: there are none."
+        ge=0, le=10_000_000, description="Steps between looks at the update's spectra; 0: there are none."
     )
     stop_sigma_ratio: float = Field(
-        default=20.0,
-        ge=0,
-        le=1e9,
-        description="A look that finds a larger update, in noise edges, ends the run; 0: none.",
+        ge=0, le=1e9, description="A look that finds a larger update, in noise edges, ends the run; 0: none."
     )
     layer_rates: Literal["uniform", "alpha"] = Field(
-        default="uniform",
         description="Learning rates of layers: uniform; alpha: 0.5 to 1.5 times that, by the base's exponents.",
     )
     threads: Count = Field(le=1024, description="CPU threads; the same count gives the same bits.")

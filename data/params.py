@@ -124,7 +124,7 @@ def _explain(entry: Any) -> str:
         hint = f", did you mean {near[0]}?" if near else ""
         return f"{place} is not a known key{hint}"
     if entry["type"] == "missing":
-        return f"{place} is missing"
+        return f"{place} is missing; copy its line from the project's params.yaml"
     if entry["type"] == "value_error":
         return f"{place}: {entry['ctx']['error']}" if place else str(entry["ctx"]["error"])
     return f"{place} is {shortened(repr(entry['input']))}: {entry['msg'][0].lower()}{entry['msg'][1:]}"

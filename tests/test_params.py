@@ -4,9 +4,10 @@ import re
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from data.errors import InputError
-from data.params import load_params
+from data.params import Params, load_params
 from data.params_file import render
 from data.workspace import PROJECT_ROOT
 from tests.programs import relearn
@@ -25,11 +26,28 @@ def test_the_shipped_file_says_of_every_field_what_the_code_says() -> None:
     assert FILE.read_text(encoding="utf-8") == render(load_params(FILE))
 
 
+def test_every_value_stands_in_the_file_alone() -> None:
+    def second_places(block: type[BaseModel]) -> list[str]:
+        found = []
+        for name, field in block.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                found += [f"{name}.{one}" for one in second_places(inner)]
+            elif not field.is_required():
+                found.append(name)
+        return found
+
+    assert second_places(Params) == ["notify"], "a list of hooks, which may be absent"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "says"),
     [
         ("  steps: 1", "  stepps: 1", "train.stepps is not a known key, did you mean steps?"),
-        ("  rank: 32\n", "", "train.rank is missing"),
+        ("  rank: 32\n", "", "train.rank is missing; copy its line from the project's params.yaml"),
+        ("  watch_every: 100\n", "", "train.watch_every is missing"),
+        ("  stop_sigma_ratio: 20.0\n", "", "train.stop_sigma_ratio is missing"),
+        ("  layer_rates: uniform\n", "", "train.layer_rates is missing"),
         ("  keep_checks: 10", "  keep_checks: 51", "gc.keep_checks is 51: input should be less than or equal to 50"),
         ("  rank: 32", "  rank: many", "train.rank is 'many'"),
         ("  rank: 32", "  rank: 32\n  rank: 64", "rank stands twice"),
