@@ -12,6 +12,7 @@ import tempfile
 import traceback
 import warnings
 from importlib.metadata import version as installed_version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ import typer
 from data.errors import RelearnError, quoted
 from flows import command_bench, command_line, command_look, command_serve, command_settings, command_spectra
 from flows.command import app, fail
+from flows.start import INTERRUPTED
 
 __all__ = [
     "app",
@@ -47,8 +49,6 @@ for _name, _value in {
 
 OBJECTS_PER_COLLECTION = 50_000
 """Python's 700 make it look for garbage some thousand times while libraries are imported, a fifth of that time."""
-INTERRUPTED = 130
-"""What typer leaves with after Ctrl-C, as shells do (128 + SIGINT)."""
 TERMINATED = 128 + signal.SIGTERM
 """What a command leaves with that was ended from outside: systemd, a container's end, kill."""
 STOPPED = {INTERRUPTED: "Interrupted", TERMINATED: "Stopped by SIGTERM"}
@@ -59,13 +59,16 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries among themselves
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     gc.set_threshold(OBJECTS_PER_COLLECTION)
+    _open_streams()
     try:
         app()
+    except KeyboardInterrupt:  # before typer looks after it
+        fail(_stopped(INTERRUPTED), INTERRUPTED)
     except RelearnError as error:
         fail(str(error), error.exit_code)
     except SystemExit as leaving:
         if leaving.code in STOPPED:
-            fail(f"{STOPPED[leaving.code]}. Run the same command again; it goes on where it stopped.", leaving.code)
+            fail(_stopped(leaving.code), leaving.code)
         raise
     except Exception as error:  # a traceback shown to a user is a defect, and so is a lost one
         from data.files import refusal
@@ -81,6 +84,20 @@ def main() -> None:
         fail(f"{quoted(error)} Run the same command again; if it stays, the details stand in {_keep_details()}.", 1)
     finally:
         gc.freeze()  # the interpreter would look through all libraries for garbage before it ends, for seconds
+
+
+def _stopped(code: int) -> str:
+    return f"{STOPPED[code]}. Run the same command again; it goes on where it stopped."
+
+
+def _open_streams() -> None:
+    """Let closed standard streams lead nowhere: the next file that is opened would get their number, and our output."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            stream = Path(os.devnull).open("w" if number else "r", encoding="utf-8")  # noqa: SIM115 (until the end)
+            if stream.fileno() != number:
+                os.dup2(stream.fileno(), number)
+            setattr(sys, name, stream)
 
 
 def _keep_details() -> str:

@@ -18,7 +18,7 @@ from data.workspace import PROJECT_ROOT, with_quick
 from flows.cli import app
 from flows.command import fail, show
 from flows.progress import Lines
-from tests.programs import relearn
+from tests.programs import RELEARN, relearn
 
 HEAVY = {"torch", "transformers", "mlflow", "prefect", "great_expectations", "dvc", "pandas", "sqlalchemy", "rich"}
 
@@ -140,3 +140,37 @@ def test_quick_changes_what_it_names_and_nothing_else() -> None:
 
 def test_verdicts_are_what_the_documentation_says() -> None:
     assert {verdict.value for verdict in Verdict} == {"promote", "hold", "reject"}
+
+
+INTERRUPTED_WHILE = """
+import os, signal, sys
+from flows import start
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Finder:
+    def find_spec(self, name, *_):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["relearn", "--version"]
+start.main()
+"""
+
+
+@pytest.mark.parametrize("module", ["flows.cli", "typer", "data.errors"])
+def test_ctrl_c_during_imports_is_one_sentence(module: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE.format(module=module)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr == "relearn: Interrupted before anything was begun. Run the same command again.\n"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_stop_nothing(closed: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    command = f"{RELEARN} spectra {PROJECT_ROOT / 'data' / 'bases' / 'tiny'} --html {page} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert page.read_bytes().startswith(b"<!DOCTYPE html>")
+    assert done.stdout == ("" if ">&-" in closed.replace("2>&-", "") else f"{page}\n")
+    assert "Traceback" not in done.stderr
