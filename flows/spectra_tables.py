@@ -6,6 +6,7 @@ from itertools import takewhile
 from rich.table import Table
 from rich.text import Text
 
+from data.files import shortened
 from data.param_stages import GateParams
 from data.report_records import Check, Outcome
 from data.spectral_records import LayerSpectrum, Spectrum
@@ -26,7 +27,7 @@ def _layers(layers: Sequence[LayerSpectrum], policy: GateParams) -> Table:
     compared = any(layer.update is not None for layer in layers)
     shared = _shared([layer.name for layer in layers])
     found = new_table(headed=True)
-    found.add_column(plain(f"Layer ({shared}…)" if shared else "Layer"), ratio=1, overflow="fold")
+    found.add_column(plain(f"Layer ({shortened(shared)}…)" if shared else "Layer"), ratio=1, overflow="fold")
     for name in ("N x M", "rank", "alpha [95 %]", "tail", "stable"):
         found.add_column(name, justify="right", no_wrap=True)
     for name in ("bf16", "size") if compared else ():
@@ -44,7 +45,7 @@ def _layers(layers: Sequence[LayerSpectrum], policy: GateParams) -> Table:
         if compared:
             update = layer.update
             cells += [f"{update.survives_bf16:.0%}", f"{update.sigma_ratio:.2g}"] if update is not None else ["", ""]
-        named = plain(layer.name.removeprefix(shared))
+        named = plain(shortened(layer.name.removeprefix(shared)))
         if layer.name in marks:
             named.append(f"\n{marks[layer.name]}", style="red")
         found.add_row(named, *cells)

@@ -6,6 +6,7 @@ asked of the adapter as a whole: a layer that had nothing to learn may lie idle.
 
 from collections.abc import Sequence
 
+from data.files import shortened
 from data.param_stages import GateParams
 from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum, Update
@@ -57,7 +58,8 @@ def _overall(checks: Sequence[Check], far: Sequence[float]) -> Check:
     outcome = next(one for one in _WORST if sum(_as_bad(check, one) for check in judged) >= needed)
     worst = min(known, key=lambda one: (_WORST.index(one[0].outcome), -one[1]))[0]
     takes = "" if worst.outcome is outcome else f" (it takes {needed})"
-    where = f"worst in {worst.layer}" if any(distance for _, distance in known) else f"{worst.layer}, for one"
+    named = shortened(worst.layer)
+    where = f"worst in {named}" if any(distance for _, distance in known) else f"{named}, for one"
     said = f"{_counted(judged)}{takes}; {where}: {_lower(worst.reason)}"
     return worst.model_copy(update={"outcome": outcome, "reason": said})
 

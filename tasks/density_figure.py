@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from data.spectral_records import Histogram, LayerSpectrum, Spectrum, SpectrumStatus
 from tasks import panels
-from tasks.layer_places import laid_out, spread
+from tasks.layer_places import CHARACTER, end_of, laid_out, spread
 from tasks.panels import BAND, BASE, FAIL, INK, MUTED, UNSURE, UPDATE, WARN, Axis, Panel, Point, words
 
 MOST_PANELS = 56
@@ -68,14 +68,14 @@ def density_by_layer(layers: Sequence[LayerSpectrum], marked: Collection[str] = 
         top += (_HEAD if headed else 0) + _SAID
         if title:
             stack, _, number = title.rpartition(" ")
-            parts.append(words(0, top + _HEIGHT / 2 - 12, f"block {number}", INK, bold=True))
+            parts.append(words(0, top + _HEIGHT / 2 - 12, f"block {end_of(number, 4 * CHARACTER)}", INK, bold=True))
             parts += [words(0, top + _HEIGHT / 2 - 26, stack[:_LONGEST], INK)] if stack else []
         for place, (name, layer) in enumerate(row):
             if layer is None:
                 continue
             panel = Panel(_LEFT + place * (width + _GAP), top, width, _HEIGHT, *axes)
             if headed:
-                parts.append(words(panel.left, top - _SAID - 4, name, INK, bold=True))
+                parts.append(words(panel.left, top - _SAID - 4, end_of(name, width), INK, bold=True))
             parts.append(_drawn(panel, layer, layer.name in marked))
             if place == 0:
                 parts.append(panel.y_ticks(3))

@@ -21,6 +21,8 @@ _USUAL = (
 """The order in which a block computes; kinds that are not named here follow in their own."""
 LONGEST = 22
 """Characters of a name in a picture."""
+CHARACTER = 7.0
+"""Pixels that one takes there, in bold."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def laid_out(layers: Sequence[LayerSpectrum]) -> Layout:
     kinds = short_names(list(dict.fromkeys(match["kind"] for match, _ in numbered)))
     cells, others = {}, [layer for match, layer in found if not match]
     for match, layer in numbered:
-        block = f"{stacks[match['stack'] or '']} {match['number']}".strip()
+        block = f"{stacks[match['stack'] or '']} {end_of(match['number'])}".strip()
         key = (block, kinds[match["kind"]])
         if key in cells:
             others.append(layer)
@@ -71,7 +73,7 @@ def _stacks(names: Sequence[str]) -> dict[str, str]:
     same = next((place for place, ones in enumerate(zip(*parts, strict=False)) if len(set(ones)) > 1), None)
     if len(names) < 2 or same is None or len({one[same] for one in parts}) < len(names):
         return dict.fromkeys(names, "") if len(names) < 2 else short_names(names)
-    return {name: one[same] for name, one in zip(names, parts, strict=True)}
+    return {name: end_of(one[same]) for name, one in zip(names, parts, strict=True)}
 
 
 def _computed(kind: str) -> int:
@@ -85,9 +87,14 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
     shortened = {}
     for name, own in ends.items():
         foreign = {end for other, others in ends.items() if other != name for end in others}
-        chosen = next((end for end in own if end not in foreign), own[-1])
-        shortened[name] = chosen if len(chosen) <= LONGEST else f"…{chosen[1 - LONGEST :]}"
+        shortened[name] = end_of(next((end for end in own if end not in foreign), own[-1]))
     return shortened
+
+
+def end_of(name: str, pixels: float = LONGEST * CHARACTER) -> str:
+    """As much of a name's end as there is room for."""
+    longest = max(2, int(pixels / CHARACTER))
+    return name if len(name) <= longest else f"…{name[1 - longest :]}"
 
 
 def _ends(name: str) -> list[str]:

@@ -9,7 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from data.files import printable, shortened
 from data.records import Grade
 from data.report_records import Estimate, Outcome, Verdict
 from models.gates import HOLDING
@@ -44,7 +46,13 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     shared.filters.update(
-        number=number, signed=signed, share=share, duration=duration, question=report_views.plain_question
+        number=number,
+        signed=signed,
+        share=share,
+        duration=duration,
+        named=named,
+        shortened=shortened,
+        question=report_views.plain_question,
     )
     shared.globals.update(
         tone=_TONE,
@@ -61,7 +69,15 @@ def environment() -> Environment:
     return shared
 
 
-# --- numbers, the same everywhere ------------------------------------------------------------------
+# --- names and numbers, the same everywhere ------------------------------------------------------------------
+
+
+def named(text: str) -> Markup:
+    """A name from outside: without what would turn the page's letters around, and a long one shortened, to point at."""
+    whole, shown = printable(text), shortened(text)
+    if shown == whole:
+        return Markup("<code>{}</code>").format(shown)
+    return Markup('<code title="{}">{}</code>').format(whole, shown)
 
 
 def number(value: float | None, digits: int = 3) -> str:

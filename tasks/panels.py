@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from data.files import printable
+
 INK, MUTED, LINE = "currentColor", "var(--muted)", "var(--line)"
 UPDATE, BASE, BAND = "var(--accent)", "var(--base)", "var(--band)"
 GOOD, WARN, FAIL, UNSURE = "var(--pass)", "var(--warn)", "var(--fail)", "var(--unsure)"
@@ -191,12 +193,12 @@ def words(x: float, y: float, text: str, colour: str = INK, anchor: str = "start
     """Text of the page's small print."""
     weight = ' font-weight="600"' if bold else ""
     place = "" if anchor == "start" else f' text-anchor="{anchor}"'
-    return f'<text x="{_n(x)}" y="{_n(y)}" fill="{colour}"{place}{weight}>{escape(text)}</text>'
+    return f'<text x="{_n(x)}" y="{_n(y)}" fill="{colour}"{place}{weight}>{escape(printable(text))}</text>'
 
 
 def hinted(hint: str, parts: Iterable[str]) -> str:
     """Elements that tell more when pointed at."""
-    return f"<g><title>{escape(hint)}</title>{''.join(parts)}</g>"
+    return f"<g><title>{escape(printable(hint))}</title>{''.join(parts)}</g>"
 
 
 def legend(entries: Sequence[tuple[str, str]], top: float, left: float = 0) -> str:

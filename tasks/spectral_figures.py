@@ -16,7 +16,7 @@ from data.spectral_records import LayerSpectrum, Spectrum
 from models.random_matrix import null_effective_ranks
 from models.spectral_checks import ALPHA_BAND, NULL_LEVEL, is_sound
 from tasks import panels
-from tasks.layer_places import laid_out
+from tasks.layer_places import CHARACTER, end_of, laid_out
 from tasks.panels import BAND, BASE, FAIL, INK, MUTED, UPDATE, WARN, Axis, Panel, words
 
 _LEFT, _TOP, _GAP, _HEIGHT = 46, 44, 12, 130
@@ -197,13 +197,16 @@ def _picture(
         left, top = _LEFT + column * (width + _GAP), _TOP + row * (_HEIGHT + _BETWEEN)
         count = max(1, len(strip.names) or len(strip.spots))
         panel = Panel(left, top, width, _HEIGHT, Axis(-0.7, count - 0.3), axis)
-        parts += [backdrop(panel), panel.frame(), words(left, top - 6, strip.title, INK, bold=True)]
+        parts += [backdrop(panel), panel.frame(), words(left, top - 6, end_of(strip.title, width), INK, bold=True)]
         parts += [panels.hinted(_hint(layer), [drawn(panel, x, layer)]) for x, layer in strip.spots]
         parts += [panel.y_ticks(5)] if column == 0 else []
-        stride = math.ceil(count / max(1, int(width / 26)))
-        named = list(enumerate(strip.names))[::stride]
+        apart = width / (panel.x.high - panel.x.low)
+        names = [end_of(name, max(9 * CHARACTER, 1.4 * apart + _GAP)) for name in strip.names]
+        wide = [CHARACTER * len(name) for name in names] or [0.0]
+        stride = math.ceil(max(26.0, 6 + max(wide)) / apart)
+        named = list(enumerate(names))[::stride]
         parts.append(panel.x_ticks([at for at, _ in named], [name for _, name in named]))
-        if strip.names and column == 0:
+        if strip.names and column == 0 and wide[0] / 2 < apart:
             parts.append(words(left - 5, panel.bottom + 13, "block", MUTED, "end"))
     height = _TOP + math.ceil(len(strips) / across) * (_HEIGHT + _BETWEEN) - _BETWEEN + 20
     return panels.picture(label, panels.WIDTH, height, parts)

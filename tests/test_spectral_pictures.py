@@ -52,7 +52,20 @@ def alone() -> tuple[LayerSpectrum, ...]:
     return (*found, *outside, nothing)
 
 
-MODELS = {"adapter": report_miniature.layers(), "deep": deep(sigma_ratio=40.0), "alone": alone()}
+def endless() -> tuple[LayerSpectrum, ...]:
+    """Names of thousands of letters with no place to break, in stacks, blocks and kinds, and outside of them."""
+    wide = "W" * 4000
+    names = [f"{stack}{wide}.{block}.{kind}{wide}" for stack in "ab" for block in (0, 1) for kind in "cd"]
+    names += [f"layers.{'1' * 3000}{block}.up" for block in (0, 1)] + [wide, "x" * 5000, "deep." * 900]
+    return tuple(layer.model_copy(update={"name": name}) for layer, name in zip(deep(2), names, strict=False))
+
+
+MODELS = {
+    "adapter": report_miniature.layers(),
+    "deep": deep(sigma_ratio=40.0),
+    "alone": alone(),
+    "endless": endless(),
+}
 
 
 def pictures(layers: tuple[LayerSpectrum, ...]) -> list[Markup]:
