@@ -58,11 +58,18 @@ def quiet_output() -> Iterator[None]:
 
 
 def show(content: dict[str, Any], as_json: bool, lines: list[str]) -> None:
-    """Print the result: one JSON object, or lines for people, without what would steer their terminal."""
+    """Print the result: one JSON object, or lines for people, both without what would steer their terminal."""
     from data.files import printable_lines
 
-    steady = printable_lines("\n".join(lines))
-    typer.echo(json.dumps(content, ensure_ascii=False) if as_json else steady)
+    typer.echo(steady_json(content) if as_json else printable_lines("\n".join(lines)))
+
+
+def steady_json(content: dict[str, Any]) -> str:
+    """One line of JSON with letters as they are, and what would steer a terminal as JSON escapes it."""
+    text = json.dumps(content, ensure_ascii=False)
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in text)
 
 
 def show_table(content: dict[str, Any], as_json: bool, table: "Callable[[], Table]") -> None:

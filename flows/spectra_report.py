@@ -24,6 +24,9 @@ from models.spectrum import Analysis
 from models.weights import is_adapter
 from tasks.spectra_page import SpectraInput
 
+FORMULA = tuple("=+-@＝＋－＠")
+"""What a formula begins with in a spreadsheet; a Japanese one reads wide signs as narrow ones."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -115,7 +118,7 @@ def _harmless(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     steady = printable(value)
-    return f"'{steady}" if steady.lstrip().startswith(("=", "+", "-", "@")) else steady
+    return f"'{steady}" if steady.lstrip().startswith(FORMULA) else steady
 
 
 def page(asked: Question, layers: Sequence[LayerSpectrum], policy: GateParams) -> SpectraInput:

@@ -20,6 +20,7 @@ from data.workspace import PROJECT_ROOT
 from flows.cli import app
 from flows.progress import Lines
 from models.spectral_checks import ALWAYS, CANNOT, OTHERS
+from tests.html_page import Page
 from tests.programs import relearn
 
 TINY = PROJECT_ROOT / "data" / "bases" / "tiny"
@@ -115,10 +116,47 @@ def test_csv_json_and_frame_say_the_same(tmp_path: Path) -> None:
     assert list(analyze(base)["alpha"]) == [layer["alpha"] for layer in layers]
 
 
-def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path: Path) -> None:
-    save_file({"=HYPERLINK(1).weight": gaussian(20, 20)}, tmp_path / "m.safetensors")
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", " =", "＝"])
+def test_a_name_is_no_formula_in_a_spreadsheet(tmp_path: Path, sign: str) -> None:
+    save_file({f"{sign}HYPERLINK(1).weight": gaussian(20, 20)}, tmp_path / "m.safetensors")
     done = called(tmp_path / "m.safetensors", "--csv")
-    assert next(csv.DictReader(io.StringIO(done.stdout)))["name"] == "'=HYPERLINK(1)"
+    assert next(csv.DictReader(io.StringIO(done.stdout)))["name"] == f"'{sign}HYPERLINK(1)"
+
+
+UNSTEADY = (
+    "evil\u202egnp.exe",
+    "\u2066isolated",
+    "red\x1b[31m",
+    "steer\x9b31m",
+    "two\nlines",
+    "tag\U000e0041",
+    "日本語",
+)
+"""Names that turn letters around, steer a terminal or break lines; the last is a name as it should be."""
+
+
+def test_names_turn_nothing_around_in_any_output(tmp_path: Path) -> None:
+    file, page = tmp_path / "m.safetensors", tmp_path / "page.html"
+    save_file({f"{name}.weight": gaussian(20, 20) for name in UNSTEADY}, file)
+    assert {layer["name"] for layer in said(file)["layers"]} == set(UNSTEADY), "JSON keeps them, escaped"
+    outputs = [called(file, *options).stdout for options in ((), ("--json",), ("--csv",), ("--html", page))]
+    for output in (*outputs, page.read_text()):
+        assert all(line.isprintable() for line in output.split("\n")), output
+    assert "evil\\u202egnp.exe" in page.read_text()
+    assert all("日本語" in output for output in (*outputs[:3], page.read_text()))
+
+
+def test_endless_names_are_shortened_and_stand_in_whole_where_they_are_pointed_at(tmp_path: Path) -> None:
+    file, page = tmp_path / "m.safetensors", tmp_path / "page.html"
+    name = "x" * 5000
+    save_file({f"{name}.weight": gaussian(20, 20), "b.weight": gaussian(20, 20)}, file)
+    table = called(file).stdout.splitlines()
+    assert max(map(len, table[:-1])) <= 80
+    assert len(table) < 40, "a name of 5,000 letters is no page of its own"
+    called(file, "--html", page)
+    shown = Page(page.read_text())
+    assert name not in shown.text().replace(f"{name}: ", "").replace(f"{name} (", ""), "but in what is pointed at"
+    assert ("code", {"title": name}) in shown.elements
 
 
 def test_people_get_tables_of_80_columns_that_end_with_what_cannot_be_said(tmp_path: Path) -> None:
