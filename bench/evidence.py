@@ -13,7 +13,7 @@ import argparse
 import json
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from bench.bases_used import BASES
 from bench.evidence_tables import table
 from bench.failure_kinds import Kind
 from bench.failures import QUICK, ROOT, Plan, make
-from bench.measured import Figure
+from bench.measured import Figure, typed
 from bench.spectral_statistics import MERGED_READINGS, READINGS, Measured, measured
 from data.errors import InputError
 from data.param_stages import GateParams
@@ -49,7 +49,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one rank and one seed of everything: no evidence")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    found = figures(collect(options.root, options.base, options.quick))
+    command = typed("python -m bench.evidence", base=options.base, quick=options.quick)
+    found = figures(collect(options.root, options.base, options.quick), command)
     if options.json:
         print(json.dumps({"figures": [asdict(one) for one in found]}))
     else:
@@ -68,14 +69,10 @@ def collect(root: Path, base: str | None = None, quick: bool = False) -> list[Me
     return measured(root)
 
 
-def figures(library: Sequence[Measured]) -> list[Figure]:
+def figures(library: Sequence[Measured], command: str = COMMAND) -> list[Figure]:
     """Every figure: ROC areas, confusion with training length, outcomes of the checks, calibration."""
-    return [
-        *areas(library),
-        *lengths(library),
-        *alarms(library),
-        *calibrated(library),
-    ]
+    found = [*areas(library), *lengths(library), *alarms(library), *calibrated(library)]
+    return [replace(one, command=command) for one in found]
 
 
 # --- ROC areas -------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from bench.grokking_answers import answers
 from bench.grokking_lessons import Setup
 from bench.grokking_picture import draw
 from bench.grokking_training import Checkpoint, resumed, train
+from bench.measured import typed
 from data.files import write_json
 
 SETUPS = {
@@ -67,8 +68,13 @@ def main() -> None:
     print("\n".join(line(one) for one in found))
 
 
-def figures(task: str, seeds: int, controls: int, steps: int, out: Path) -> list[dict[str, Any]]:
+def figures(
+    task: str, seeds: int, controls: int, steps: int, out: Path, command: str | None = None
+) -> list[dict[str, Any]]:
     """Train to ``steps``, going on from what lies in ``out``; the figures: name, value, low, high, n, seeds, command.
+
+    Args:
+        command: what they are to name as theirs; None: this module, with all that counts.
 
     Raises:
         InputError: the folder holds another run.
@@ -80,8 +86,9 @@ def figures(task: str, seeds: int, controls: int, steps: int, out: Path) -> list
     for point in train(setup, steps, out):
         print(f"{time.monotonic() - begun:6.0f} s  {_progress(point, setup)}", file=sys.stderr, flush=True)
     run = resumed(setup, out)
-    command = f"python -m bench.grokking --task {task} --seeds {seeds} --controls {controls} --steps {steps} --out DIR"
-    found = [{**one, "name": f"{task}: {one['name']}"} for one in answers(run, command)]
+    given = {"task": task, "seeds": seeds, "controls": controls, "steps": steps, "out": "DIR"}
+    named = command or typed("python -m bench.grokking", **given)
+    found = [{**one, "name": f"{task}: {one['name']}"} for one in answers(run, named)]
     write_json(out / "figures.json", found)
     draw({task: run}, out / "grokking.png")
     return found

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
@@ -48,7 +48,7 @@ class Figure(measured.Figure):
     """One measured number, the median over the rounds, beside what is wanted of it."""
 
     seeds: tuple[int, ...] = field(default=(SEED,), kw_only=True)
-    command: str = field(default="python -m bench.spectra", kw_only=True)
+    command: str = field(default="", kw_only=True)
     target: str
     met: bool
 
@@ -86,6 +86,12 @@ def row(figure: Figure) -> str:
 
 def figures(rounds: int, quick: bool = False) -> Iterator[Figure]:
     """All of them, one after the other."""
+    command = measured.typed("python -m bench.spectra", rounds=rounds, quick=quick)
+    for figure in _measured(rounds, quick):
+        yield replace(figure, command=command)
+
+
+def _measured(rounds: int, quick: bool) -> Iterator[Figure]:
     with one_thread():
         watch(linear_model(trained_like(120, 100, SEED)), randomize=True, detX=True)  # what it does once, uncounted
         for rows, columns, layers in DENSE[:1] if quick else DENSE:

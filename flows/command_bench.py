@@ -29,9 +29,10 @@ def spectra(
     from bench.evidence import collect, figures
     from bench.evidence_tables import table
     from bench.failures import ROOT
+    from bench.measured import typed
 
     with quiet_output():
-        found = figures(collect(workspace / ROOT, base, quick))
+        found = figures(collect(workspace / ROOT, base, quick), typed("relearn bench spectra", base=base, quick=quick))
     show({"figures": [asdict(one) for one in found]}, as_json, table(found))
 
 
@@ -46,6 +47,7 @@ def grokking(
 ) -> None:
     """Whether alpha or traps announce that a network will generalise: minutes to an hour."""
     from bench.grokking import SETUPS, STEPS, figures
+    from bench.measured import typed
     from data.errors import InputError
 
     if task not in SETUPS:
@@ -53,7 +55,8 @@ def grokking(
     out = workspace / ".relearn" / "bench" / "grokking" / task
     setup = SETUPS[task]
     with quiet_output():
-        found = figures(task, setup.seeds, setup.controls, steps or STEPS[task], out)
+        command = typed("relearn bench grokking", task=task, steps=steps)
+        found = figures(task, setup.seeds, setup.controls, steps or STEPS[task], out, command)
     lines = [
         f"{one['name']:<90} {one['value']:9.3f} [{one['low']:.3f}, {one['high']:.3f}] n={one['n']}" for one in found
     ]

@@ -1,21 +1,26 @@
 """The evidence counts what it says it counts: areas, sides, seeds and what was held out."""
 
+import json
 import random
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from bench import evidence, grokking
 from bench.bases_used import BASES
 from bench.evidence import SET_RANKS, area, areas, calibrated, figures, held_out, lengths, roc_area
 from bench.evidence_picture import draw
 from bench.evidence_tables import table
 from bench.failure_kinds import Kind
 from bench.failures import Plan, jobs
+from bench.measured import typed
 from bench.spectral_statistics import Measured
 from data.report_records import Outcome
 from data.spectral_records import SpectralReport
+from flows.cli import app
 from models.calibration import MIN_ADAPTERS
 from tests.spectral_miniature import layer
 
@@ -147,3 +152,26 @@ def test_the_map_has_a_panel_for_every_set(tmp_path: Path) -> None:
     draw(list(areas([*library(1.0), *other])), tmp_path / "two.png")
     one, two = (Image.open(tmp_path / name).size for name in ("one.png", "two.png"))
     assert two[1] == pytest.approx(2 * one[1], abs=2)
+
+
+def test_figures_name_the_command_that_was_run() -> None:
+    quick = typed("relearn bench spectra", base="tiny", quick=True)
+    assert quick == "relearn bench spectra --base tiny --quick"
+    assert typed("relearn bench spectra", base=None, quick=False) == "relearn bench spectra"
+    assert typed("python -m x", seeds=[1, 2], out="a b") == "python -m x --seeds 1 2 --out 'a b'"
+    assert {one.command for one in figures(library(1.0), quick)} == {quick}
+
+
+def test_the_bench_passes_its_options_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(evidence, "collect", lambda *_: library(1.0))
+    done = CliRunner().invoke(app, ["bench", "spectra", "--base", "tiny", "--workspace", str(tmp_path), "--json"])
+    assert {one["command"] for one in json.loads(done.stdout)["figures"]} == {"relearn bench spectra --base tiny"}
+    calls: list[tuple[object, ...]] = []
+
+    def called(*given: object) -> list[object]:
+        calls.append(given)
+        return []
+
+    monkeypatch.setattr(grokking, "figures", called)
+    CliRunner().invoke(app, ["bench", "grokking", "--task", "modular", "--steps", "64", "--workspace", str(tmp_path)])
+    assert [call[-1] for call in calls] == ["relearn bench grokking --task modular --steps 64"]
