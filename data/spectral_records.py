@@ -193,6 +193,7 @@ class Calibration(Record):
 
     base: str
     rank: int
+    """Of the first module; modules of other ranks (a rank pattern) are held against their own."""
     adapters: int
     false_alarms: int
     """Accepted adapters that the others would have rejected."""

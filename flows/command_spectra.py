@@ -36,7 +36,9 @@ def spectra(
     threads: Annotated[int, typer.Option("--threads", min=1, max=1024, help="The same number, the same bits.")] = 1,
     workspace: Annotated[
         Path | None,
-        typer.Option("--workspace", help="Whose thresholds judge. Default: this folder, if it is one."),
+        typer.Option(
+            "--workspace", help="Whose thresholds and accepted adapters judge. Default: this folder, if it is one."
+        ),
     ] = None,
 ) -> None:
     """Eigenvalues of any model, adapter or difference of two, layer by layer; broken adapters are recognised."""
@@ -60,10 +62,11 @@ def spectra(
             spectra_report.refuse_target(html, asked)
         layers = spectra_report.analysed(asked, lines.analysed)
         lines.analysed(len(layers), len(layers), "")
+        usual = spectra_report.norm(asked, workspace, layers, policy)
         beside = spectra_report.left_out(asked)
-        content = spectra_report.content(layers, policy, beside)
+        content = spectra_report.content(layers, policy, usual, beside)
         if html is not None:
-            write_spectra(html, spectra_report.page(asked, layers, policy))
+            write_spectra(html, spectra_report.page(asked, layers, policy, usual))
             content["html"] = str(html)
     if as_json:
         show(content, True, [])
@@ -75,7 +78,8 @@ def spectra(
     elif html is not None:
         show({}, False, [str(html)])
     else:
-        for table in said_tables(layers, policy):
+        for table in said_tables(layers, policy, usual.calibration):
             put(table)
             show({}, False, [""])
-        show({}, False, [f"Thresholds: {content['calibration']}. {content['note']}"])
+        said = [f"Thresholds: {content['calibration']}.", usual.why_not, content["note"]]
+        show({}, False, [" ".join(part for part in said if part)])

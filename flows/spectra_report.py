@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.errors import InputError
-from data.files import printable
+from data.errors import InputError, RelearnError
+from data.files import digest_tree, printable, read_value
 from data.param_stages import GateParams
 from data.params import load_params
-from data.spectral_records import LayerSpectrum
+from data.spectral_records import Calibration, LayerSpectrum, SpectralReport
 from data.workspace import PROJECT_ROOT, Workspace
 from models import spectra
-from models.calibration import spoken
+from models.calibration import TOO_FEW, calibrate, spoken
 from models.device import threads
 from models.spectra import Step, flat, layer_spectra
 from models.spectral_checks import CANNOT, layer_checks
@@ -71,6 +71,38 @@ def thresholds(root: Path | None) -> GateParams:
     return load_params(own if own.is_file() else PROJECT_ROOT / "params.yaml").gates
 
 
+@dataclass(frozen=True)
+class Norm:
+    """What accepted adapters look like, or why nothing says what is usual."""
+
+    calibration: Calibration | None = None
+    why_not: str = ""
+    """One sentence; empty where there is a calibration."""
+
+
+def norm(asked: Question, root: Path | None, layers: Sequence[LayerSpectrum], policy: GateParams) -> Norm:
+    """The norm of the accepted adapters of the workspace that are like this one."""
+    place, workspace = _place(asked.path), Workspace((root or Path()).resolve())
+    if asked.base is None or not is_adapter(place):
+        return Norm(why_not="Only an adapter beside its base (--base) can be held against accepted ones.")
+    if not workspace.base_digest.is_file():
+        return Norm(why_not="No cycle has run here (--workspace), so no accepted adapters say what is usual.")
+    base = digest_tree(asked.base)
+    if base != read_value(workspace.base_digest, "digest", str):
+        return Norm(
+            why_not="The base is another than that of the workspace's last cycle, so nothing says what is usual."
+        )
+    from tasks.accepted import accepted_spectra
+
+    own = SpectralReport(adapter=digest_tree(place), base=base, layers=tuple(layers))
+    try:
+        accepted = accepted_spectra(workspace, base, but=own.adapter)
+    except RelearnError as error:  # the spectra are reported all the same
+        return Norm(why_not=f"What was accepted could not be read: {error}")
+    found = calibrate(accepted.reports, policy.max_robust_z, like=own)
+    return Norm(found, "" if found else TOO_FEW)
+
+
 def refuse_target(page: Path, asked: Question) -> None:
     """Refuse to write a page over anything but a page, before the work is done.
 
@@ -87,14 +119,16 @@ def refuse_target(page: Path, asked: Question) -> None:
         raise InputError(f"{page} is there and is no HTML page. Name another file for the page.")
 
 
-def content(layers: Sequence[LayerSpectrum], policy: GateParams, beside: str = "") -> dict[str, Any]:
+def content(layers: Sequence[LayerSpectrum], policy: GateParams, usual: Norm, beside: str = "") -> dict[str, Any]:
     """The one JSON object: numbers that are finite, or null. ``beside`` is what the note says besides."""
-    checks = layer_checks(layers, policy)
+    checks = layer_checks(layers, policy, usual.calibration)
+    whole = adapter_checks(layers, policy, usual.calibration)
     return {
         "layers": [{key: _finite(value) for key, value in flat(layer).items()} for layer in layers],
         "checks": [check.model_dump(mode="json", exclude={"schema_"}) for check in checks],
-        "whole": [check.model_dump(mode="json", exclude={"schema_"}) for check in adapter_checks(layers, policy)],
-        "calibration": spoken(None),
+        "whole": [check.model_dump(mode="json", exclude={"schema_"}) for check in whole],
+        "calibration": spoken(usual.calibration),
+        "why_uncalibrated": usual.why_not,
         "note": f"{CANNOT} {beside}".strip(),
     }
 
@@ -121,7 +155,7 @@ def _harmless(value: Any) -> Any:
     return f"'{steady}" if steady.lstrip().startswith(FORMULA) else steady
 
 
-def page(asked: Question, layers: Sequence[LayerSpectrum], policy: GateParams) -> SpectraInput:
+def page(asked: Question, layers: Sequence[LayerSpectrum], policy: GateParams, usual: Norm) -> SpectraInput:
     """What the HTML page shows."""
     return SpectraInput(
         path=str(asked.path),
@@ -129,6 +163,8 @@ def page(asked: Question, layers: Sequence[LayerSpectrum], policy: GateParams) -
         how=f"computed in {_named(asked.how)} with seed {asked.how.seed}",
         layers=tuple(layers),
         thresholds=policy,
+        calibration=usual.calibration,
+        uncalibrated=usual.why_not,
     )
 
 

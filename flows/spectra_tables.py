@@ -9,7 +9,7 @@ from rich.text import Text
 from data.files import shortened
 from data.param_stages import GateParams
 from data.report_records import Check, Outcome
-from data.spectral_records import LayerSpectrum, Spectrum
+from data.spectral_records import Calibration, LayerSpectrum, Spectrum
 from flows.terminal import new_table, plain
 from models.spectral_checks import layer_checks
 from models.spectral_verdict import adapter_checks
@@ -17,12 +17,14 @@ from models.spectral_verdict import adapter_checks
 _STYLE = {Outcome.PASS: "green", Outcome.WARN: "yellow", Outcome.FAIL: "red", Outcome.INSUFFICIENT: "dim"}
 
 
-def said_tables(layers: Sequence[LayerSpectrum], policy: GateParams) -> tuple[Table, Table]:
+def said_tables(
+    layers: Sequence[LayerSpectrum], policy: GateParams, calibration: Calibration | None
+) -> tuple[Table, Table]:
     """The layers, and the checks over all of them."""
-    return _layers(layers, policy), _checks(adapter_checks(layers, policy))
+    return _layers(layers, policy, calibration), _checks(adapter_checks(layers, policy, calibration))
 
 
-def _layers(layers: Sequence[LayerSpectrum], policy: GateParams) -> Table:
+def _layers(layers: Sequence[LayerSpectrum], policy: GateParams, calibration: Calibration | None) -> Table:
     """One line per layer; names without what all of them begin with."""
     compared = any(layer.update is not None for layer in layers)
     shared = _shared([layer.name for layer in layers])
@@ -32,7 +34,7 @@ def _layers(layers: Sequence[LayerSpectrum], policy: GateParams) -> Table:
         found.add_column(name, justify="right", no_wrap=True)
     for name in ("bf16", "size") if compared else ():
         found.add_column(name, justify="right", no_wrap=True)
-    marks = _marks(layer_checks(layers, policy))
+    marks = _marks(layer_checks(layers, policy, calibration))
     for layer in layers:
         own = layer.spectrum
         cells: list[str] = [

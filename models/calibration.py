@@ -26,6 +26,12 @@ _LEAST_SPREAD = 0.02
 _ZERO = math.log(1e-12)
 """Logarithm of what counts as nothing."""
 
+TOO_FEW = (
+    f"Fewer than {MIN_ADAPTERS} accepted adapters of this base have the same modules, each of the same rank, so the "
+    "defaults of params.yaml hold."
+)
+"""Why ``calibrate`` finds no norm."""
+
 STATISTICS = {"not_learned": ("survives_bf16",), "exploded": ("sigma_ratio",), "unstructured": ("effective_rank",)}
 """Statistics by the check whose defaults they replace."""
 ONE_DECIDES = frozenset({"integrity", "exploded"})

@@ -10,6 +10,7 @@ from data.param_stages import GateParams
 from data.records import Record
 from data.report_records import Outcome
 from data.spectral_records import Calibration, LayerSpectrum
+from models.calibration import TOO_FEW
 from models.spectral_verdict import adapter_checks
 from tasks.pages import environment
 from tasks.report_views import by_severity
@@ -29,6 +30,8 @@ class SpectraInput(Record):
     thresholds: GateParams
     calibration: Calibration | None = None
     """Of accepted adapters of the same base and rank; None: the default thresholds hold."""
+    uncalibrated: str = TOO_FEW
+    """Why there is none."""
 
 
 def render_spectra(page: SpectraInput) -> str:
@@ -44,7 +47,7 @@ def render_spectra(page: SpectraInput) -> str:
             shadow_checks=by_severity([check for check in checks if not check.decides]),
             failing=[check.check for check in deciding if check.outcome is Outcome.FAIL],
             warning=[check.check for check in deciding if check.outcome is Outcome.WARN],
-            weights=weights_view(page.layers, page.thresholds, page.calibration),
+            weights=weights_view(page.layers, page.thresholds, page.calibration, page.uncalibrated),
         )
     )
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from data.param_stages import GateParams
 from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum
-from models.calibration import spoken
+from models.calibration import TOO_FEW, spoken
 from models.spectral_checks import CANNOT, layer_checks
 from tasks.density_figure import blocks_left_out, density_by_layer
 from tasks.spectral_figures import alpha_by_depth, size_by_depth, structure_by_depth, survival_by_depth
@@ -63,11 +63,16 @@ class WeightsView:
     structure: Markup
     calibrated: str
     """In words."""
+    uncalibrated: str
+    """Why the defaults hold; empty where they do not."""
     cannot: str = CANNOT
 
 
 def weights_view(
-    layers: Sequence[LayerSpectrum], thresholds: GateParams, calibration: Calibration | None = None
+    layers: Sequence[LayerSpectrum],
+    thresholds: GateParams,
+    calibration: Calibration | None = None,
+    uncalibrated: str = TOO_FEW,
 ) -> WeightsView:
     """The section of one report.
 
@@ -75,6 +80,7 @@ def weights_view(
         layers: of the report.
         thresholds: the gate policy.
         calibration: of accepted adapters of the same base and rank; None: the defaults hold.
+        uncalibrated: why there is none.
     """
     checks = layer_checks(layers, thresholds, calibration)
     by_layer: dict[str, list[Check]] = {layer.name: [] for layer in layers}
@@ -99,6 +105,7 @@ def weights_view(
         survival=survival_by_depth(layers, thresholds),
         structure=structure_by_depth(layers),
         calibrated=spoken(calibration),
+        uncalibrated=uncalibrated if calibration is None else "",
     )
 
 

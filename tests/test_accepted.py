@@ -14,7 +14,9 @@ from data.workspace import Workspace
 from flows.collect_garbage import collect_garbage
 from flows.decide import candidate, decide
 from flows.leftovers import half_built
-from models.calibration import MIN_ADAPTERS, calibrate
+from flows.spectra_report import Norm, Question, content, norm
+from models.calibration import MIN_ADAPTERS, TOO_FEW, calibrate
+from models.spectrum import DEFAULT
 from tasks import ledger, registry
 from tasks.accepted import SPECTRAL_ARTIFACT, accepted_spectra
 from tasks.candidate import Decision
@@ -79,6 +81,26 @@ def test_from_twenty_on_the_next_is_held_against_them(twenty: Workspace, weights
     assert far.judgement.verdict is Verdict.REJECT
     assert "of 20 accepted adapters" in far.judgement.reasons[0]
     assert far.calibration == usual.calibration
+
+
+def test_spectra_hold_an_adapter_against_the_workspaces_accepted_ones(
+    twenty: Workspace, nineteen: Workspace, weights: Path, tmp_path: Path
+) -> None:
+    few, enough = copied(nineteen.root, tmp_path / "few"), copied(twenty.root, tmp_path / "enough")
+    for workspace in (few, enough):
+        stand(workspace, weights, "today", FAR)
+    asked = Question(enough.adapter, Path(enough.base()), DEFAULT, 1)
+    found = norm(asked, enough.root, layers("today", FAR), enough.params().gates)
+    assert (found.calibration, found.why_not) == (decide(enough).calibration, "")
+    said = content(layers("today", FAR), enough.params().gates, found)
+    assert said["calibration"].startswith("calibrated on 20 adapters")
+    assert "of 20 accepted adapters" in {one["check"]: one["reason"] for one in said["whole"]}["exploded"]
+    asked = Question(few.adapter, Path(few.base()), DEFAULT, 1)
+    assert norm(asked, few.root, layers("today"), few.params().gates) == Norm(why_not=TOO_FEW)
+    (few.state / "ledger.db").write_bytes(b"no database")
+    unread = norm(asked, few.root, layers("today"), few.params().gates)
+    assert unread.calibration is None
+    assert unread.why_not.startswith("What was accepted could not be read: ")
 
 
 def test_what_was_fetched_is_not_fetched_again_unless_it_is_damaged(

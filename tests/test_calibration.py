@@ -75,6 +75,18 @@ def naive_alarms(reports: list[SpectralReport], limit: float) -> int:
     return alarms
 
 
+def test_adapters_of_mixed_ranks_have_a_norm_of_those_with_the_same_rank_in_each_module() -> None:
+    def ranked(one: SpectralReport, ranks: tuple[int, ...]) -> SpectralReport:
+        changed = [layer.model_copy(update={"rank": rank}) for layer, rank in zip(one.layers, ranks, strict=True)]
+        return one.model_copy(update={"layers": tuple(changed)})
+
+    mixed = [ranked(one, (8, 32, 8)) for one in accepted(MIN_ADAPTERS)]
+    found = calibrate(mixed, LIMIT)
+    assert found is not None
+    assert found.modules == getattr(calibrate(accepted(MIN_ADAPTERS), LIMIT), "modules", None)
+    assert calibrate(mixed, LIMIT, like=ranked(mixed[0], (8, 32, 32))) is None, "one module of another rank"
+
+
 def test_twenty_adapters_are_a_norm_and_nineteen_are_none() -> None:
     assert calibrate([], LIMIT) is None
     assert calibrate(accepted(MIN_ADAPTERS - 1), LIMIT) is None

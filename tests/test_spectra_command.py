@@ -31,6 +31,8 @@ COLUMNS = {
 """What scripts rely on in every layer."""
 UP = "model.layers.{}.mlp.up_proj"
 
+NO_CYCLE = "No cycle has run here (--workspace), so no accepted adapters say what is usual."
+
 
 def gaussian(*shape: int, seed: int = 1, spread: float = 0.05) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * spread
@@ -55,6 +57,13 @@ def adapter(folder: Path, rank: int = 8, blocks: int = 2, side: int = 40, **conf
     save_file(factors, folder / "adapter_model.safetensors")
     settings = {"peft_type": "LORA", "lora_alpha": rank, "r": rank} | config
     (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def fresh(folder: Path) -> Path:
+    """A workspace in which nothing has happened yet."""
+    folder.mkdir()
+    shutil.copy(PROJECT_ROOT / "params.yaml", folder)
     return folder
 
 
@@ -83,9 +92,10 @@ def outcomes(content: dict[str, Any], check: str) -> list[str]:
 
 def test_json_is_one_object_with_the_promised_keys(tmp_path: Path) -> None:
     base = model(tmp_path / "base")
-    content = said(adapter(tmp_path / "adapter"), "--base", base)
-    assert set(content) == {"layers", "checks", "whole", "calibration", "note"}
+    content = said(adapter(tmp_path / "adapter"), "--base", base, "--workspace", fresh(tmp_path / "fresh"))
+    assert set(content) == {"layers", "checks", "whole", "calibration", "why_uncalibrated", "note"}
     assert (content["calibration"], content["note"]) == ("uncalibrated", CANNOT)
+    assert content["why_uncalibrated"] == NO_CYCLE
     assert len(content["layers"]) == 2
     assert all(set(layer) >= COLUMNS for layer in content["layers"])
     assert {check["check"] for check in content["checks"]} == {*ALWAYS, *OTHERS}
@@ -161,12 +171,13 @@ def test_endless_names_are_shortened_and_stand_in_whole_where_they_are_pointed_a
 
 def test_people_get_tables_of_80_columns_that_end_with_what_cannot_be_said(tmp_path: Path) -> None:
     base = model(tmp_path / "base")
-    done = called(adapter(tmp_path / "adapter", lora_alpha=9000), "--base", base)
+    place = fresh(tmp_path / "fresh")
+    done = called(adapter(tmp_path / "adapter", lora_alpha=9000), "--base", base, "--workspace", place)
     assert done.exit_code == 0, "it could report"
     lines = done.stdout.splitlines()
     assert all(len(line) <= 80 for line in lines[:-1])
     assert "! exploded" in done.stdout
-    assert lines[-1] == f"Thresholds: uncalibrated. {CANNOT}"
+    assert lines[-1] == f"Thresholds: uncalibrated. {NO_CYCLE} {CANNOT}"
     assert "alpha [95 %]" in done.stdout
 
 
@@ -234,6 +245,18 @@ def test_the_workspaces_thresholds_hold_where_there_is_one(tmp_path: Path) -> No
     assert {check["decides"] for check in found["checks"] if check["check"] == "unstructured"} == {True}
     (strict / "params.yaml").write_text("gates: nonsense")
     assert called(one, "--workspace", strict).exit_code != 0
+
+
+def test_it_says_why_nothing_is_calibrated(tmp_path: Path) -> None:
+    base, one, place = model(tmp_path / "base"), adapter(tmp_path / "adapter"), fresh(tmp_path / "fresh")
+    assert "beside its base" in said(base, "--workspace", place)["why_uncalibrated"]
+    assert "beside its base" in said(one, "--workspace", place)["why_uncalibrated"]
+    (place / "data" / "inputs").mkdir(parents=True)
+    (place / "data" / "inputs" / "base.json").write_text(json.dumps({"digest": "other"}))
+    page = tmp_path / "page.html"
+    found = said(one, "--base", base, "--workspace", place, "--html", page)
+    assert "another than that of the workspace's last cycle" in found["why_uncalibrated"]
+    assert "another than that of the workspace" in Page(page.read_text()).text()
 
 
 # --- what it reads ---------------------------------------------------------------------------------
