@@ -42,7 +42,13 @@ warehouse week year zone
 
 def main() -> None:
     """Print one line per number of documents."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    heading = f"{'documents':>9}  {'first':>15}  {'against a snapshot':>18}  {'no change':>9}  {'peak memory':>11}"
+    by_size("bench.ingest", __doc__, heading, measure)
+
+
+def by_size(module: str, described: str | None, heading: str, measure: Callable[[int], str]) -> None:
+    """The command of a module: a heading, and a line per number of documents, each of a process of its own."""
+    parser = argparse.ArgumentParser(description=described, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, nargs="+", default=[2_000, 20_000, 100_000])
     parser.add_argument("--here", action="store_true", help="measure in this process, without a heading")
     options = parser.parse_args()
@@ -50,13 +56,10 @@ def main() -> None:
         for documents in options.documents:
             print(measure(documents), flush=True)
         return
-    print(
-        f"{'documents':>9}  {'first':>15}  {'against a snapshot':>18}  {'no change':>9}  {'peak memory':>11}",
-        flush=True,
-    )
+    print(heading, flush=True)
     for documents in options.documents:
-        command = [sys.executable, "-m", "bench.ingest", "--here", "--documents", str(documents)]
-        subprocess.run(command, check=True)  # noqa: S603 - this module
+        command = [sys.executable, "-m", module, "--here", "--documents", str(documents)]
+        subprocess.run(command, check=True)  # noqa: S603 - our own module
 
 
 def measure(documents: int) -> str:

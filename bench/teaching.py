@@ -7,15 +7,12 @@ them new, and calls the two functions that look at all of them. Seconds of proce
 beside the statements, at most.
 """
 
-import argparse
 import random
-import subprocess
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable
 
-from bench.ingest import SEED, WORDS
+from bench.ingest import SEED, WORDS, by_size
 from data.changes import coverage
 from data.params import load_params
 from data.records import DocumentVersion, Statement
@@ -31,18 +28,8 @@ FRESH = 100
 
 def main() -> None:
     """Print one line per number of documents."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, nargs="+", default=[2_000, 20_000, 100_000])
-    parser.add_argument("--here", action="store_true", help="measure in this process, without a heading")
-    options = parser.parse_args()
-    if options.here:
-        for documents in options.documents:
-            print(measure(documents), flush=True)
-        return
-    print(f"{'documents':>9}  {'coverage':>9}  {'recall questions':>16}  {'memory':>8}", flush=True)
-    for documents in options.documents:
-        command = [sys.executable, "-m", "bench.teaching", "--here", "--documents", str(documents)]
-        subprocess.run(command, check=True)  # noqa: S603 - this module
+    heading = f"{'documents':>9}  {'coverage':>9}  {'recall questions':>16}  {'memory':>8}"
+    by_size("bench.teaching", __doc__, heading, measure)
 
 
 def measure(number: int) -> str:
