@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench import traps as bench_traps
 from bench.spectra import adapter, row
 from bench.watcher import linear_model, traps, watch
 from data.workspace import PROJECT_ROOT
@@ -124,6 +125,15 @@ def test_where_nothing_is_planted_none_are_found(kind: str, rows: int, columns: 
     eigenvalues = dense_eigenvalues(shuffled(matrix(kind, rows, columns, 2), 1))
     ours = random_matrix.traps(eigenvalues.numpy(), rows, columns)
     assert ours == traps(eigenvalues, rows, columns) == 0
+
+
+def test_traps_are_counted_by_kind_and_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_traps, "SHAPES", ((120, 100), (300, 128)))
+    found = list(bench_traps.counts(("gaussian", "uniform", "planted 3")))
+    assert [(shape, ours == theirs) for _, shape, ours, theirs in found] == [((120, 100), True), ((300, 128), True)] * 3
+    assert [ours for kind, _, ours, _ in found if kind == "planted 3"] == [3, 3]
+    kinds = (*bench_traps.KINDS, *bench_traps.HEAVY)
+    assert all(bench_traps.matrix(kind, 30, 20, 1).shape == (30, 20) for kind in kinds)
 
 
 def test_the_measurement_measures() -> None:
