@@ -68,7 +68,8 @@ def _counted(judged: Sequence[Check]) -> str:
     """How many layers fail and warn, or that all of them pass."""
     outcomes = [check.outcome for check in judged]
     bad = [f"{outcomes.count(one)} {one.value}" for one in (Outcome.FAIL, Outcome.WARN) if one in outcomes]
-    return f"Of {len(judged)} layers {' and '.join(bad) or 'all pass'}"
+    n = len(judged)
+    return f"Of {n} layers {' and '.join(bad)}" if bad else f"{n} of {n} layers pass"
 
 
 def _as_bad(check: Check, outcome: Outcome) -> bool:
