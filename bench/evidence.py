@@ -14,6 +14,7 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -205,15 +206,14 @@ def alarms(library: Sequence[Measured]) -> Iterator[Figure]:
     """Share of adapters that each check fails, and that it warns of or fails: of good ones false alarms."""
     for where, held in held_out(library).items():
         for (kind, variant), chosen in _by_kind(held):
+            outcomes = [_outcomes(one, None) for one in chosen]
             for group, counted in (("fails", {Outcome.FAIL}), ("warns", {Outcome.WARN, Outcome.FAIL})):
-                for check in chosen[0].outcomes:
-                    outcomes = [
-                        one.outcomes[check] for one in chosen if one.outcomes[check] is not Outcome.INSUFFICIENT
-                    ]
-                    if outcomes:
-                        found = wilson(sum(one in counted for one in outcomes), len(outcomes))
+                for check in outcomes[0]:
+                    judged = [one[check] for one in outcomes if one[check] is not Outcome.INSUFFICIENT]
+                    if judged:
+                        found = wilson(sum(one in counted for one in judged), len(judged))
                         name = f"{group}/{where}/{_label(kind, variant)}/{check}"
-                        yield Figure(name, found.value, found.low, found.high, len(outcomes), _seeds(chosen), COMMAND)
+                        yield Figure(name, found.value, found.low, found.high, len(judged), _seeds(chosen), COMMAND)
 
 
 def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
@@ -223,17 +223,16 @@ def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
     others are the outcomes of each check by the norm of all, of adapters that have no part in it. Merged weights have
     no rank, and no norm is held against them.
     """
-    policy = load_params(PROJECT_ROOT / "params.yaml").gates
     for base, rank in sorted({(one.base, one.rank) for one in library}):
         alike = [one for one in library if (one.base, one.rank, one.report.layers[0].rank) == (base, rank, rank)]
         good = [one for one in alike if (one.kind, one.variant) == (Kind.GOOD, "")]
-        norm = calibrate([one.report for one in good], policy.max_robust_z)
+        norm = calibrate([one.report for one in good], _policy().max_robust_z)
         if norm is None:
             continue
         found, where = wilson(norm.false_alarms, norm.adapters), f"calibrated/{base} r{rank}"
         yield Figure(f"{where}/good/left out", found.value, found.low, found.high, norm.adapters, _seeds(good), COMMAND)
         for (kind, variant), chosen in _by_kind(alike):
-            judged = [_outcomes(one, policy, norm) for one in chosen]
+            judged = [_outcomes(one, norm) for one in chosen]
             for check in STATISTICS if (kind, variant) != (Kind.GOOD, "") else ():
                 failed = [outcomes[check] is Outcome.FAIL for outcomes in judged]
                 share = wilson(sum(failed), len(failed))
@@ -241,8 +240,13 @@ def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
                 yield Figure(name, share.value, share.low, share.high, len(failed), _seeds(chosen), COMMAND)
 
 
-def _outcomes(one: Measured, policy: GateParams, norm: Calibration) -> dict[str, Outcome]:
-    return {check.check: check.outcome for check in adapter_checks(one.report.layers, policy, norm)}
+def _outcomes(one: Measured, norm: Calibration | None) -> dict[str, Outcome]:
+    return {check.check: check.outcome for check in adapter_checks(one.report.layers, _policy(), norm)}
+
+
+@cache
+def _policy() -> GateParams:
+    return load_params(PROJECT_ROOT / "params.yaml").gates
 
 
 def _by_kind(chosen: Sequence[Measured]) -> list[tuple[tuple[Kind, str], list[Measured]]]:

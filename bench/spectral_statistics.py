@@ -10,21 +10,18 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+from torch import Tensor
+
 from bench import failure_kinds
 from bench.bases_used import BASES
 from bench.failure_kinds import Kind, Member, laid_out, weights
 from bench.failures import members
 from data.files import digest_file, digest_text, read_cached, write_record
 from data.fingerprint import code_digest
-from data.param_stages import GateParams
-from data.params import load_params
 from data.records import Record
-from data.report_records import Outcome
 from data.spectral_records import LayerSpectrum, SpectralReport
-from data.workspace import PROJECT_ROOT
 from models.layer_spectra import weight_spectrum
 from models.spectra import layer_spectra
-from models.spectral_verdict import adapter_checks
 from models.spectrum import Analysis
 
 UPDATE = Analysis(intruders=True)
@@ -33,7 +30,7 @@ _FILE = "statistics.json"
 
 
 class Measured(Record):
-    """One member: the statistics of its update and of the weights that it makes, and what the default gate says."""
+    """One member: the statistics of its update and of the weights that it makes."""
 
     code: str
     kind: Kind
@@ -44,10 +41,8 @@ class Measured(Record):
     steps: int
     values: dict[str, float]
     """By the name of the statistic; one that a spectrum does not have is not there."""
-    outcomes: dict[str, Outcome]
-    """By check, with the default thresholds."""
     report: SpectralReport
-    """The layers themselves, for calibrations."""
+    """The layers themselves, for checks and calibrations."""
 
 
 Summary = Callable[[Sequence[float]], float]
@@ -117,7 +112,7 @@ def measure(one: Member) -> Measured:
     """The statistics of one member."""
     base = BASES[one.base]().folder
     with laid_out(one, base) as folder:
-        layers = tuple(layer_spectra(folder, base, UPDATE))
+        layers = tuple(layer_spectra(folder, base, UPDATE, base_spectrum=_below(one.base)))
     whole = [weight_spectrum(name, weight.float(), MERGED) for name, weight in weights(one, base).items()]
     values = _summed(READINGS, layers) | _summed(MERGED_READINGS, whole)
     values |= {name: values[name] / one.rank for name in PER_RANK if name in values}
@@ -130,22 +125,29 @@ def measure(one: Member) -> Measured:
         seed=one.seed,
         steps=one.steps,
         values=values,
-        outcomes={check.check: check.outcome for check in adapter_checks(layers, _gates())},
         report=SpectralReport(adapter=one.folder.name, base=one.base, layers=layers),
     )
 
 
+class _Below(dict[str, LayerSpectrum]):
+    """The spectra of one base's layers, each computed once: they are the same below every member."""
+
+    def __call__(self, name: str, weight: Tensor, how: Analysis) -> LayerSpectrum:
+        if name not in self:
+            self[name] = weight_spectrum(name, weight, how)
+        return self[name]
+
+
+@cache
+def _below(base: str) -> _Below:
+    return _Below()
+
+
 @cache
 def _code() -> str:
-    """Digest of this file, of what makes the weights, of the engine and of the gate policy."""
-    engine = (code_digest("models.spectra"), code_digest("models.spectral_verdict"))
+    """Digest of this file, of what makes the weights, and of the engine."""
     own = (digest_file(Path(__file__)), digest_file(Path(failure_kinds.__file__)))
-    return digest_text(*own, *engine, _gates().model_dump_json())
-
-
-@cache
-def _gates() -> GateParams:
-    return load_params(PROJECT_ROOT / "params.yaml").gates
+    return digest_text(*own, code_digest("models.spectra"))
 
 
 def _summed(readings: dict[str, tuple[Reading, Summary]], layers: Sequence[LayerSpectrum]) -> dict[str, float]:

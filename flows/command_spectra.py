@@ -66,12 +66,12 @@ def spectra(
         beside = spectra_report.left_out(asked)
         content = spectra_report.content(layers, policy, usual, beside)
         if html is not None:
-            write_spectra(html, spectra_report.page(asked, layers, policy, usual))
+            write_spectra(html, spectra_report.page(asked, layers, policy, usual, beside))
             content["html"] = str(html)
     if as_json:
         show(content, True, [])
         return
-    if beside and (as_csv or html is not None):
+    if beside and as_csv:
         typer.echo(beside, err=True)
     if as_csv:
         typer.echo(spectra_report.as_csv(content), nl=False)

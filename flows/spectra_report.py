@@ -51,7 +51,7 @@ def analysed(asked: Question, step: Step) -> tuple[LayerSpectrum, ...]:
 
 def left_out(asked: Question) -> str:
     """What a difference says nothing of, in one sentence; empty where it says all."""
-    return spectra.left_out(_place(asked.path), asked.base) if asked.base is not None else ""
+    return spectra.left_out(_place(asked.path), asked.base)
 
 
 def _place(path: Path) -> Path:
@@ -155,12 +155,15 @@ def _harmless(value: Any) -> Any:
     return f"'{steady}" if steady.lstrip().startswith(FORMULA) else steady
 
 
-def page(asked: Question, layers: Sequence[LayerSpectrum], policy: GateParams, usual: Norm) -> SpectraInput:
+def page(
+    asked: Question, layers: Sequence[LayerSpectrum], policy: GateParams, usual: Norm, beside: str = ""
+) -> SpectraInput:
     """What the HTML page shows."""
     return SpectraInput(
         path=str(asked.path),
         base=str(asked.base) if asked.base is not None else "",
         how=f"computed in {_named(asked.how)} with seed {asked.how.seed}",
+        beside=beside,
         layers=tuple(layers),
         thresholds=policy,
         calibration=usual.calibration,

@@ -5,6 +5,7 @@ One layer is in memory at a time. Equal input gives equal bits, on one machine w
 
 import contextlib
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -181,8 +182,6 @@ def _of_model(tensors: Tensors, base: Tensors | None, named: str, how: Analysis,
     if not counts:
         other = " that the base has, too" if base is not None else ""
         raise InputError(f"{named} has no weight matrix{other}. Name a model's folder, and its own base.")
-    if base is not None:
-        _require_below(tensors, base, named)
     done, total = 0, sum(counts.values())
     for name, count in counts.items():
         weight, kind = read_weight(name, tensors, named), chosen[name] or ""
@@ -198,29 +197,24 @@ def _of_model(tensors: Tensors, base: Tensors | None, named: str, how: Analysis,
             done += 1
 
 
-def left_out(model: Source, base: Source) -> str:
-    """One sentence about matrices of ``base`` that a checkpoint lacks, so that nothing is said of them; or none.
+def left_out(model: Source, base: Source | None) -> str:
+    """One sentence about matrices that only one of a checkpoint and its base has, so that nothing is said of them.
+
+    Empty where both have the same, and of an adapter.
 
     Raises:
         InputError: as ``layer_spectra``.
     """
-    if isinstance(model, str | Path) and is_adapter(Path(model)):
+    if base is None or (isinstance(model, str | Path) and is_adapter(Path(model))):
         return ""
     with _opened(model) as tensors, _opened(base) as below:
-        missing, total = _lacking(below, tensors), len(_weights(below))
-    if not missing:
-        return ""
-    return f"The checkpoint lacks {len(missing)} of the base's {total} matrices, {missing[0]} for one: left out."
-
-
-def _require_below(tensors: Tensors, base: Tensors, named: str) -> None:
-    """Refuse a base that lacks a matrix: of what was added nobody could say that it was left out."""
-    missing = _lacking(tensors, base)
-    if missing:
-        raise InputError(
-            f"The base of {named} lacks {len(missing)} of its {len(_weights(tensors))} matrices, the first are "
-            f"{', '.join(missing[:3])}. Give the base that it was trained from."
-        )
+        sides = {"checkpoint": (_lacking(tensors, below), tensors), "base": (_lacking(below, tensors), below)}
+        found = [
+            f"{len(own)} of the {len(_weights(there))} matrices of the {side}, {own[0]} for one"
+            for side, (own, there) in sides.items()
+            if own
+        ]
+    return f"Left out, as the other lacks them: {'; '.join(found)}." if found else ""
 
 
 def _weights(tensors: Tensors) -> list[str]:
@@ -285,12 +279,18 @@ def analyze(
         device: where they are computed.
         seed: of the random places.
 
+    Warns:
+        UserWarning: of matrices that only one of model and base has (``left_out``).
+
     Raises:
         InputError: nothing there that can be read, or it does not fit the base.
     """
     import pandas as pd
 
-    layers = layer_spectra(model, base, Analysis(randomize, detX, intruders, dtype, device, seed))
+    layers = list(layer_spectra(model, base, Analysis(randomize, detX, intruders, dtype, device, seed)))
+    beside = left_out(model, base)
+    if beside:
+        warnings.warn(beside, stacklevel=2)
     return pd.DataFrame([{"layer_id": place, **flat(layer)} for place, layer in enumerate(layers)])
 
 

@@ -26,6 +26,8 @@ class SpectraInput(Record):
     """What it was compared with; empty: nothing."""
     how: str
     """How it was computed, in words."""
+    beside: str = ""
+    """What nothing is said of, in one sentence; empty: there is no such thing."""
     layers: tuple[LayerSpectrum, ...]
     thresholds: GateParams
     calibration: Calibration | None = None

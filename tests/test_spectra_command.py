@@ -293,14 +293,16 @@ def test_a_difference_of_two_checkpoints_is_an_update(tmp_path: Path) -> None:
 
 def test_a_part_of_a_checkpoint_is_said_to_be_one(tmp_path: Path) -> None:
     base, part = model(tmp_path / "base", blocks=3), model(tmp_path / "part", blocks=1)
-    sentence = f"The checkpoint lacks 2 of the base's 3 matrices, {UP.format(1)}.weight for one: left out."
+    sentence = f"Left out, as the other lacks them: 2 of the 3 matrices of the base, {UP.format(1)}.weight for one."
     assert said(part, "--base", base)["note"] == f"{CANNOT} {sentence}"
     assert called(part, "--base", base).stdout.splitlines()[-1].endswith(sentence)
     done = called(part, "--base", base, "--csv")
     assert sentence in done.stderr
     assert sentence not in done.stdout
-    with_all = called(base, "--base", base)
-    assert "left out" not in with_all.output
+    page = tmp_path / "page.html"
+    called(part, "--base", base, "--html", page)
+    assert sentence in page.read_text()
+    assert "Left out" not in called(base, "--base", base).output
 
 
 # --- what is wrong with it -------------------------------------------------------------------------
@@ -479,5 +481,5 @@ def test_half_an_adapter_fails(tmp_path: Path) -> None:
     content = said(one, "--base", model(tmp_path / "base"), "--html", page)
     assert outcomes(content, "integrity") == ["pass", "fail"]
     (whole,) = (check for check in content["whole"] if check["check"] == "integrity")
-    assert whole["reason"].startswith(f"1 of 2 layers fail; {UP.format(1)}, for one: the adapter's configuration names")
+    assert whole["reason"].startswith(f"Of 2 layers 1 fail; {UP.format(1)}, for one: the adapter's configuration names")
     assert UP.format(1) in page.read_text()

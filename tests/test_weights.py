@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import pwd
+import re
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -367,18 +368,17 @@ def test_another_model_is_no_base(other: dict[str, tuple[int, ...]]) -> None:
         analyze(state(1), base)
 
 
-def test_a_base_that_lacks_matrices_of_its_model_is_no_base() -> None:
-    """What was added has nothing to be compared with, and used to be dropped without a word."""
-    with pytest.raises(InputError, match=r"lacks 2 of its 4 matrices, the first are layers.2.weight, layers.3.weight"):
-        analyze(state(), state(2))
-
-
-def test_what_a_checkpoint_lacks_of_its_base_is_said() -> None:
-    assert list(analyze(state(3), state())["longname"]) == ["layers.0", "layers.1", "layers.2"]
-    assert left_out(state(3), state()) == (
-        "The checkpoint lacks 1 of the base's 4 matrices, layers.3.weight for one: left out."
-    )
-    assert left_out(state(), state()) == ""
+def test_what_only_one_of_checkpoint_and_base_has_is_said() -> None:
+    """A new head has nothing to be compared with; neither it nor what a checkpoint lacks is dropped without a word."""
+    for model, base, said in (
+        (state(3), state(), "1 of the 4 matrices of the base, layers.3.weight for one."),
+        (state(), state(2), "2 of the 4 matrices of the checkpoint, layers.2.weight for one."),
+    ):
+        with pytest.warns(UserWarning, match=re.escape(said)):
+            frame = analyze(model, base)
+        assert list(frame["longname"]) == [name.removesuffix(".weight") for name in model if name in base]
+        assert left_out(model, base).startswith("Left out, as the other lacks them: ")
+    assert left_out(state(), state()) == left_out(state(), None) == ""
 
 
 @pytest.mark.parametrize("stored", ["model.embed_tokens.weight", "transformer.wte.weight"])
