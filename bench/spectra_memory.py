@@ -3,10 +3,13 @@
     python -m bench.spectra_memory adapter
 
 The kernel keeps the most that a process ever held (VmHWM), and forgets it when asked to (proc_pid_clear_refs), so that
-what imports needed does not count. A small analysis runs first, for what is allocated once.
+what imports needed does not count. A smaller analysis runs first, for what libraries load and allocate once and keep.
+What is freed goes back at once (glibc's MALLOC_MMAP_THRESHOLD_): what an allocator keeps for later changes from run to
+run by as much as a layer.
 """
 
 import ctypes
+import os
 import subprocess
 import sys
 import tempfile
@@ -54,7 +57,11 @@ def peak_growths() -> Iterator[tuple[str, float, float]]:
 def measured(kind: str) -> float:
     """MiB that the peak grew by, in a fresh process."""
     done = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", "bench.spectra_memory", kind], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "bench.spectra_memory", kind],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"MALLOC_MMAP_THRESHOLD_": str(_MIB)},
     )
     return float(done.stdout)
 
@@ -63,9 +70,9 @@ def main() -> None:
     """Print the growth of one kind."""
     kind = sys.argv[1]
     with tempfile.TemporaryDirectory() as folder, one_thread():
-        path, small, base = (Path(folder) / f"{stem}.safetensors" for stem in ("model", "small", "base"))
-        save_file({"a.weight": torch.randn(64, 64)}, small)
-        list(layer_spectra(small))
+        path, base = (Path(folder) / f"{stem}.safetensors" for stem in ("model", "base"))
+        small, other = ({"a.weight": torch.randn(1024, 1024)} for _ in range(2))
+        list(layer_spectra(small, other if kind in DELTA_SHAPES else None))
         if kind == "adapter":
             path = write_adapter(Path(folder), lora_factors([ADAPTER_SHAPE] * 4, 16, 1), 16)
             list(layer_spectra(path))  # simulates what random updates look like, once

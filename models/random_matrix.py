@@ -20,8 +20,8 @@ from torch import Tensor
 
 from models.powerlaw import Vector
 
-_BLOCK_ENTRIES = 4_000_000
-"""Entries of a weight held at once in float64 (32 MB)."""
+_BLOCK_ENTRIES = 2**17
+"""Entries of a weight held at once in float64 (1 MiB)."""
 _NULL_DRAWS = 400
 _NULL_SIDE = 256
 """Larger square cores are simulated at this size with the same N / M: shares depend on that alone, but for some 0.001,
