@@ -9,8 +9,9 @@ SEPARATES = 0.9
 that nothing is seen to separate, and stands in brackets."""
 _TITLES = {
     "area": "ROC area",
-    "fails": "share that fails, default thresholds",
-    "calibrated": "share that fails, calibrated",
+    "fails": "share failed by the default thresholds",
+    "warns": "share failed or warned of",
+    "calibrated": "share failed by the norm of the good ones",
 }
 
 

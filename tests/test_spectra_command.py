@@ -101,7 +101,7 @@ def test_json_is_one_object_with_the_promised_keys(tmp_path: Path) -> None:
     assert {check["check"] for check in content["checks"]} == {*ALWAYS, *OTHERS}
     assert len(content["checks"]) == 2 * len({*ALWAYS, *OTHERS})
     assert all(set(check) == {"check", "layer", "outcome", "reason", "decides"} for check in content["checks"])
-    assert {check["check"] for check in content["checks"] if check["decides"]} == set(ALWAYS)
+    assert {check["check"] for check in content["checks"] if check["decides"]} == {*ALWAYS, "unstructured"}
 
 
 def test_columns_that_were_asked_for_are_there(tmp_path: Path) -> None:
@@ -238,11 +238,12 @@ def test_the_workspaces_thresholds_hold_where_there_is_one(tmp_path: Path) -> No
     text = (PROJECT_ROOT / "params.yaml").read_text()
     text = text.replace("max_sigma_ratio: 10.0", "max_sigma_ratio: 0.002")
     text = text.replace("warn_sigma_ratio: 4.0", "warn_sigma_ratio: 0.001")
-    text = text.replace("spectral_enforced: []", "spectral_enforced: [unstructured]")
+    text = text.replace("spectral_enforced: [unstructured]", "spectral_enforced: [alpha]")
     (strict / "params.yaml").write_text(text)
     found = said(one, "--base", base, "--workspace", strict)
     assert set(outcomes(found, "exploded")) == {"fail"}
-    assert {check["decides"] for check in found["checks"] if check["check"] == "unstructured"} == {True}
+    assert {check["decides"] for check in found["checks"] if check["check"] == "unstructured"} == {False}
+    assert {check["decides"] for check in found["checks"] if check["check"] == "alpha"} == {True}
     (strict / "params.yaml").write_text("gates: nonsense")
     assert called(one, "--workspace", strict).exit_code != 0
 

@@ -310,7 +310,7 @@ def norms(adapters: int = 20, false_alarms: int = 1, **medians: float) -> Calibr
 
 @pytest.mark.parametrize(
     ("check", "statistic"),
-    [("exploded", "sigma_ratio"), ("not_learned", "survives_bf16"), ("unstructured", "effective_rank")],
+    [("exploded", "sigma_ratio"), ("not_learned", "survives_bf16")],
 )
 @pytest.mark.parametrize(
     ("deviation", "expected"),
@@ -319,7 +319,7 @@ def norms(adapters: int = 20, false_alarms: int = 1, **medians: float) -> Calibr
 def test_calibrated_deviations_replace_the_defaults(
     check: str, statistic: str, deviation: float, expected: Outcome
 ) -> None:
-    usual: dict[str, Any] = {"sigma_ratio": 100.0, "survives_bf16": 0.02, "effective_rank": 12.0}  # two of them broken
+    usual: dict[str, Any] = {"sigma_ratio": 100.0, "survives_bf16": 0.02}  # by the defaults broken
     value = usual[statistic] * math.exp(0.1 * deviation)
     one, known = layer(**usual | {statistic: value}), norms(**usual)
     assert outcome(check, one, known) is expected
@@ -349,8 +349,14 @@ def test_otherwise_the_defaults_hold(known: Calibration | None) -> None:
     assert adapter_checks(idle, THRESHOLDS, known) == adapter_checks(idle, THRESHOLDS)
 
 
+def test_chance_is_the_same_whatever_is_usual() -> None:
+    known = norms(adapters=50, false_alarms=0, sigma_ratio=1.3, survives_bf16=0.94)
+    assert outcome("unstructured", layer(null_share=0.5), known) is FAIL
+    assert outcome("unstructured", layer(null_share=0.0), known) is PASS
+
+
 def test_integrity_is_never_calibrated_away() -> None:
-    known = norms(adapters=50, false_alarms=0, sigma_ratio=1.3, survives_bf16=0.94, effective_rank=12.0)
+    known = norms(adapters=50, false_alarms=0, sigma_ratio=1.3, survives_bf16=0.94)
     assert judged(layer(), known=known).verdict is Verdict.PROMOTE
     assert judged(layer(finite=False), known=known).verdict is Verdict.REJECT
     assert judged(layer(sigma_ratio=math.nan), known=known).verdict is Verdict.REJECT
