@@ -195,7 +195,7 @@ def test_a_layer_that_the_configuration_names_and_the_file_lacks_is_named(tmp_pa
     integrity = next(one for one in adapter_checks(list(found.values()), thresholds(None)) if one.check == "integrity")
     assert integrity.outcome is Outcome.FAIL
     assert integrity.layer in lost
-    assert f"{len(lost)} of {count} layers fail" in integrity.reason
+    assert f"Of {count} layers {len(lost)} fail" in integrity.reason
     assert "names this layer, and its file has no factors for it" in integrity.reason
     assert len(list(layer_spectra(tmp_path / "adapter"))) == count - len(lost), "without a base nobody knows"
 
