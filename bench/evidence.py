@@ -5,19 +5,21 @@
 
 For every statistic and failure the ROC area: how often a failed adapter lies on the failure's side of a good one, one
 half by chance. On which side a failure lies is settled on adapters of the tiny base of two ranks alone; what is
-printed is of the other ranks, and of the other base. Intervals are bootstraps over seeds, as members of one seed share
-facts; those of one good adapter are derived from it.
+printed is of the other ranks, and of the other base. Intervals are bootstraps over seeds; where everything separates
+they have no width, however few the seeds.
 """
 
 import argparse
+import itertools
 import json
-import random
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from bench.bases_used import BASES
 from bench.evidence_tables import table
@@ -38,7 +40,8 @@ from models.statistics import wilson
 COMMAND = "relearn bench spectra"
 SET_BASE, SET_RANKS = "tiny", (8, 32)
 """Adapters that may set a side or a threshold; figures are of all others."""
-DRAWS = 1000
+DRAWS = 2000
+Counts = npt.NDArray[np.float64]
 SEED = 20240601
 
 
@@ -121,22 +124,34 @@ def _side(library: Sequence[Measured], name: str, kind: Kind, variant: str) -> i
 def area(
     held: Sequence[Measured], name: str, kind: Kind, variant: str, side: int
 ) -> tuple[float, float, float, int, tuple[int, ...]] | None:
-    """Area, interval, number of failed adapters, and seeds; None where there are none."""
+    """Area, interval, number of failed adapters, and seeds; None where no two seeds can be compared.
+
+    Only adapters of different seeds are compared: those of one share facts, or are made of one another, and a seed that
+    is drawn twice would be compared with itself.
+    """
     good, bad = _values(held, name, kind, variant)
-    if not good or not bad:
-        return None
-    signed = [{seed: [side * value for value in values] for seed, values in group.items()} for group in (good, bad)]
-    value = roc_area(*(_flat(group) for group in signed))
     seeds = sorted(set(good) | set(bad))
-    draw, drawn = random.Random(f"{SEED}/{name}/{kind}/{variant}"), []
-    for _ in range(DRAWS):
-        chosen = draw.choices(seeds, k=len(seeds))
-        picked = [[value for seed in chosen for value in group.get(seed, ())] for group in signed]
-        if all(picked):
-            drawn.append(roc_area(*picked))
-    drawn.sort()
-    low, high = drawn[round(0.025 * len(drawn))], drawn[round(0.975 * len(drawn)) - 1]
-    return value, low, high, len(_flat(bad)), tuple(seeds)
+    wins_SS, pairs_SS = _by_seeds(seeds, good, bad, side)
+    if not pairs_SS.any():
+        return None
+    random = np.random.default_rng([SEED, zlib.crc32(f"{name}/{kind}/{variant}".encode())])
+    drawn_DS = random.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), DRAWS)
+    wins_D, pairs_D = (np.einsum("ds,st,dt->d", drawn_DS, counts, drawn_DS) for counts in (wins_SS, pairs_SS))
+    low, high = np.quantile(wins_D[pairs_D > 0] / pairs_D[pairs_D > 0], (0.025, 0.975))
+    count = sum(map(len, bad.values()))
+    return float(wins_SS.sum() / pairs_SS.sum()), float(low), float(high), count, tuple(seeds)
+
+
+def _by_seeds(seeds: Sequence[int], good: "BySeed", bad: "BySeed", side: int) -> tuple[Counts, Counts]:
+    """Pairs that the failed adapter wins, and all, by seed of the good and of the failed one; none within a seed."""
+    wins, pairs = np.zeros((2, len(seeds), len(seeds)))
+    for row, column in itertools.permutations(range(len(seeds)), 2):
+        known, other = good.get(seeds[row], ()), bad.get(seeds[column], ())
+        pairs[row, column] = len(known) * len(other)
+        if known and other:
+            share = roc_area([side * value for value in known], [side * value for value in other])
+            wins[row, column] = share * pairs[row, column]
+    return wins, pairs
 
 
 BySeed = dict[int, list[float]]
