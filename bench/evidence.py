@@ -40,6 +40,8 @@ from models.statistics import wilson
 COMMAND = "relearn bench spectra"
 SET_BASE, SET_RANKS = "tiny", (8, 32)
 """Adapters that may set a side or a threshold; figures are of all others."""
+CAN_WARN = ("not_learned", "exploded", "intruders")
+"""Checks that warn before they fail, or instead of it."""
 DRAWS = 2000
 Counts = npt.NDArray[np.float64]
 SEED = 20240601
@@ -223,7 +225,7 @@ def alarms(library: Sequence[Measured]) -> Iterator[Figure]:
         for (kind, variant), chosen in _by_kind(held):
             outcomes = [_outcomes(one, None) for one in chosen]
             for group, counted in (("fails", {Outcome.FAIL}), ("warns", {Outcome.WARN, Outcome.FAIL})):
-                for check in outcomes[0]:
+                for check in outcomes[0] if group == "fails" else CAN_WARN:
                     judged = [one[check] for one in outcomes if one[check] is not Outcome.INSUFFICIENT]
                     if judged:
                         found = wilson(sum(one in counted for one in judged), len(judged))
@@ -248,15 +250,21 @@ def calibrated(library: Sequence[Measured]) -> Iterator[Figure]:
         yield Figure(f"{where}/good/left out", found.value, found.low, found.high, norm.adapters, _seeds(good), COMMAND)
         for (kind, variant), chosen in _by_kind(alike):
             judged = [_outcomes(one, norm) for one in chosen]
-            for check in STATISTICS if (kind, variant) != (Kind.GOOD, "") else ():
+            for check in (*STATISTICS, ANY) if (kind, variant) != (Kind.GOOD, "") else ():
                 failed = [outcomes[check] is Outcome.FAIL for outcomes in judged]
                 share = wilson(sum(failed), len(failed))
                 name = f"{where}/{_label(kind, variant)}/{check}"
                 yield Figure(name, share.value, share.low, share.high, len(failed), _seeds(chosen), COMMAND)
 
 
+ANY = "any that decides"
+
+
 def _outcomes(one: Measured, norm: Calibration | None) -> dict[str, Outcome]:
-    return {check.check: check.outcome for check in adapter_checks(one.report.layers, _policy(), norm)}
+    """Of every check, and ``ANY``: whether the gate would reject the adapter."""
+    checks = adapter_checks(one.report.layers, _policy(), norm)
+    rejects = any(check.decides and check.outcome is Outcome.FAIL for check in checks)
+    return {check.check: check.outcome for check in checks} | {ANY: Outcome.FAIL if rejects else Outcome.PASS}
 
 
 @cache

@@ -118,6 +118,8 @@ def test_checks_are_counted_by_kind_and_calibration_by_leaving_one_out() -> None
     assert counted["fails/tiny, other ranks/good/exploded"].value == 0.0
     assert counted["fails/tiny, other ranks/random/exploded"].value == 1.0
     assert counted["warns/tiny, other ranks/random/exploded"].value == 1.0
+    assert counted["fails/tiny, other ranks/random/any that decides"].value == 1.0
+    assert counted["fails/tiny, other ranks/good/any that decides"].value == 0.0
     enough = [member(Kind.GOOD, 1.0 + seed / 100, seed=seed) for seed in range(MIN_ADAPTERS - 1)]
     assert list(calibrated(enough)) == []
     (found,) = calibrated([*enough, member(Kind.GOOD, 1e6, seed=99)])
