@@ -126,15 +126,17 @@ def adapted_layers(folder: Path, tensors: Tensors) -> Iterator[AdaptedLayer]:
             yield _whole(name, tensors, config, folder)
 
 
-def absent_layers(folder: Path, there: Iterable[AdaptedLayer], base: Tensors) -> list[AdaptedLayer]:
-    """The layers of a base that an adapter's configuration names and for which it holds nothing.
+def absent_layers(folder: Path, there: Iterable[AdaptedLayer], base: Tensors, blocks: int | None) -> list[AdaptedLayer]:
+    """The layers in a base's blocks that an adapter's configuration names and for which it holds nothing.
 
-    Each is an update of rank 0, which is what a merge would make of it.
+    Each is an update of rank 0, which is what a merge would make of it. What lies outside of the blocks, or beyond the
+    last one, does not count: a base's files may hold a pooler or a further block that the model in training left out.
 
     Args:
         folder: of the adapter.
         there: the layers that it holds.
         base: what it adapts.
+        blocks: how many it says that it has; None: it does not say.
 
     Raises:
         InputError: as ``read_config``.
@@ -144,7 +146,13 @@ def absent_layers(folder: Path, there: Iterable[AdaptedLayer], base: Tensors) ->
     modules = [name.removesuffix(".weight") for name in weights if kind_of(name, base.shape(name)) is not None]
     if _FAMILIES[config["peft_type"]] != "lora":
         return []
-    return [_nothing(name, base, config) for name in targeted(config, modules) if name not in known]
+    missing = (name for name in targeted(config, modules) if name not in known)
+    return [_nothing(name, base, config) for name in missing if _lies_in_a_block(name, blocks)]
+
+
+def _lies_in_a_block(module: str, blocks: int | None) -> bool:
+    number = re.search(r"\.(\d{1,9})\.", module)
+    return number is not None and (blocks is None or int(number[1]) < blocks)
 
 
 def _nothing(module: str, base: Tensors, config: dict[str, Any]) -> AdaptedLayer:

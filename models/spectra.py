@@ -6,7 +6,7 @@ One layer is in memory at a time. Equal input gives equal bits, on one machine w
 import contextlib
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from models.eigenvalues import Difference, LowRank, is_stack, kind_of, rounding_
 from models.layer_spectra import Below, update_spectrum, weight_spectrum
 from models.spectrum import DEFAULT, Analysis
 from models.tensors import Held, Tensors, read_weight, shared_name, weight_name
-from models.weights import adapter_file, is_adapter, opened
+from models.weights import adapter_file, blocks, is_adapter, opened
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +94,9 @@ def layer_spectra(
         below = stack.enter_context(_opened(base)) if base is not None else None
         if isinstance(model, str | Path) and is_adapter(Path(model)):
             tensors = stack.enter_context(opened(adapter_file(Path(model))))
-            yield from _of_adapter(Path(model), tensors, below, _named(base), how, step, base_spectrum)
+            whole = [*adapted_layers(Path(model), tensors)]
+            whole += absent_layers(Path(model), whole, below, _blocks(base)) if below is not None else []
+            yield from _of_adapter(whole, below, _named(base), how, step, base_spectrum)
         else:
             yield from _of_model(stack.enter_context(_opened(model)), below, _named(model), how, step)
 
@@ -108,17 +110,19 @@ def _opened(source: Source) -> contextlib.AbstractContextManager[Tensors]:
     return contextlib.nullcontext(Held(tensors))
 
 
+def _blocks(source: Source | None) -> int | None:
+    return blocks(Path(source)) if isinstance(source, str | Path) else None
+
+
 def _named(source: Source | None) -> str:
     """What errors call it."""
     return str(source) if isinstance(source, str | Path) else type(source).__name__
 
 
 def _of_adapter(
-    folder: Path, tensors: Tensors, base: Tensors | None, named: str, how: Analysis, step: Step, below: Below
+    layers: Sequence[AdaptedLayer], base: Tensors | None, named: str, how: Analysis, step: Step, below: Below
 ) -> Iterator[LayerSpectrum]:
-    layers = list(adapted_layers(folder, tensors))
     turned = base is not None and any(_only_turned(layer, base, named) for layer in layers)
-    layers += absent_layers(folder, layers, base) if base is not None else []
     for done, layer in enumerate(layers):
         step(done, len(layers), layer.name)
         yield _of_layer(replace(layer, transposed=layer.transposed or turned), base, named, how, below)

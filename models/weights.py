@@ -172,6 +172,21 @@ def _require_checksums(path: Path) -> None:
             raise zipfile.BadZipFile(f"{broken} is not what its checksum was made of")
 
 
+_DEPTHS = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+"""How architectures call the number of their blocks."""
+
+
+def blocks(path: Path) -> int | None:
+    """How many blocks a model's folder says that it has; None where it does not say."""
+    try:
+        config = read_json(path / "config.json")
+    except InputError:
+        return None
+    parts = [config, config.get("text_config")] if isinstance(config, dict) else []
+    found = [part.get(name) for part in parts if isinstance(part, dict) for name in _DEPTHS]
+    return next((one for one in found if isinstance(one, int) and not isinstance(one, bool)), None)
+
+
 def is_adapter(path: Path) -> bool:
     """Whether a folder holds a PEFT adapter; of one that may not be looked into nobody knows, as ``opened`` says."""
     return _is_there(path / "adapter_config.json")
