@@ -119,8 +119,8 @@ def held_out(library: Sequence[Measured]) -> dict[str, list[Measured]]:
 def _side(library: Sequence[Measured], name: str, kind: Kind, variant: str) -> int:
     """1: failures have the larger values, -1: the smaller ones; by the adapters that may set it."""
     chosen = [one for one in library if one.base == SET_BASE and one.rank in SET_RANKS]
-    good, bad = _values(chosen, name, kind, variant)
-    return 1 if not good or not bad or roc_area(_flat(good), _flat(bad)) >= 0.5 else -1
+    wins_SS, pairs_SS = _by_seeds(*_values(chosen, name, kind, variant))
+    return 1 if 2 * wins_SS.sum() >= pairs_SS.sum() else -1
 
 
 def area(
@@ -128,12 +128,13 @@ def area(
 ) -> tuple[float, float, float, int, tuple[int, ...]] | None:
     """Area, interval, number of failed adapters, and seeds; None where no two seeds can be compared.
 
-    Only adapters of different seeds are compared: those of one share facts, or are made of one another, and a seed that
-    is drawn twice would be compared with itself.
+    Adapters of one rank and of different seeds are compared: most statistics change with the rank, and those of one
+    seed share facts, or are made of one another.
     """
     good, bad = _values(held, name, kind, variant)
-    seeds = sorted(set(good) | set(bad))
-    wins_SS, pairs_SS = _by_seeds(seeds, good, bad, side)
+    seeds = _seeds_of(good, bad)
+    wins_SS, pairs_SS = _by_seeds(good, bad)
+    wins_SS = wins_SS if side > 0 else pairs_SS - wins_SS
     if not pairs_SS.any():
         return None
     random = np.random.default_rng([SEED, zlib.crc32(f"{name}/{kind}/{variant}".encode())])
@@ -144,23 +145,29 @@ def area(
     return float(wins_SS.sum() / pairs_SS.sum()), float(low), float(high), count, tuple(seeds)
 
 
-def _by_seeds(seeds: Sequence[int], good: "BySeed", bad: "BySeed", side: int) -> tuple[Counts, Counts]:
-    """Pairs that the failed adapter wins, and all, by seed of the good and of the failed one; none within a seed."""
+BySeed = dict[tuple[int, int], list[float]]
+"""Values by seed and rank."""
+
+
+def _by_seeds(good: BySeed, bad: BySeed) -> tuple[Counts, Counts]:
+    """Pairs of one rank in which the failed adapter is larger, and all, by seed of the good and of the failed one."""
+    seeds, ranks = _seeds_of(good, bad), {rank for _, rank in bad}
     wins, pairs = np.zeros((2, len(seeds), len(seeds)))
-    for row, column in itertools.permutations(range(len(seeds)), 2):
-        known, other = good.get(seeds[row], ()), bad.get(seeds[column], ())
-        pairs[row, column] = len(known) * len(other)
-        if known and other:
-            share = roc_area([side * value for value in known], [side * value for value in other])
-            wins[row, column] = share * pairs[row, column]
+    for (row, one), (column, other) in itertools.permutations(enumerate(seeds), 2):
+        for rank in ranks:
+            known, failed = good.get((one, rank), ()), bad.get((other, rank), ())
+            if known and failed:
+                pairs[row, column] += len(known) * len(failed)
+                wins[row, column] += roc_area(known, failed) * len(known) * len(failed)
     return wins, pairs
 
 
-BySeed = dict[int, list[float]]
+def _seeds_of(good: BySeed, bad: BySeed) -> list[int]:
+    return sorted({seed for seed, _ in (*good, *bad)})
 
 
 def _values(chosen: Sequence[Measured], name: str, kind: Kind, variant: str) -> tuple[BySeed, BySeed]:
-    """Values of the good adapters of plain length and of the failed ones, by seed."""
+    """Values of the good adapters of plain length and of the failed ones."""
     good: BySeed = {}
     bad: BySeed = {}
     for one in chosen:
@@ -168,14 +175,10 @@ def _values(chosen: Sequence[Measured], name: str, kind: Kind, variant: str) -> 
         if value is None:
             continue
         if one.kind is Kind.GOOD and not one.variant:
-            good.setdefault(one.seed, []).append(value)
+            good.setdefault((one.seed, one.rank), []).append(value)
         elif (one.kind, one.variant) == (kind, variant):
-            bad.setdefault(one.seed, []).append(value)
+            bad.setdefault((one.seed, one.rank), []).append(value)
     return good, bad
-
-
-def _flat(group: BySeed) -> list[float]:
-    return [value for values in group.values() for value in values]
 
 
 def roc_area(good: Sequence[float], bad: Sequence[float]) -> float:

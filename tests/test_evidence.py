@@ -100,6 +100,16 @@ def test_adapters_of_one_seed_are_not_compared() -> None:
     assert area([good[0], made[0]], "size", Kind.RANDOM, "", 1) is None
 
 
+def test_adapters_of_different_ranks_are_not_compared() -> None:
+    """Values that grow with the rank would tell kinds apart of which one has more of the high ranks."""
+    draw = random.Random(4)
+    good = [member(Kind.GOOD, rank + draw.random(), rank=rank, seed=seed) for rank in (4, 16) for seed in range(20)]
+    high = [member(Kind.RANDOM, 16 + draw.random(), rank=16, seed=seed) for seed in range(20)]
+    found = area([*good, *high], "size", Kind.RANDOM, "", 1)
+    assert found is not None
+    assert found[0] == pytest.approx(0.5, abs=0.2), "three quarters, if all were compared"
+
+
 def test_length_is_compared_among_good_adapters_and_noise_with_those_of_its_length() -> None:
     chosen = [member(Kind.GOOD, 1.0, variant="half", seed=seed) for seed in range(3)]
     chosen += [member(Kind.GOOD, 2.0, variant="double", seed=seed) for seed in range(3)]
