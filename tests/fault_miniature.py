@@ -50,6 +50,7 @@ LENIENT: dict[str, Any] = {
     "warn_sigma_ratio": 1e9,
     "max_robust_z": 1e9,
     "warn_robust_z": 1e9,
+    "spectral_enforced": [],  # ten steps on random weights are not told from chance
 }  # fmt: skip
 
 

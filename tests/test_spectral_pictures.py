@@ -241,7 +241,7 @@ def test_every_layer_has_its_outcomes_and_those_of_many_that_tell_something_stan
     few = weights_view(report_miniature.layers(), GATES)
     assert (len(few.open), few.folded) == (30, ())
     assert [column.name for column in few.columns] == [*ALWAYS, *OTHERS]
-    assert [column.name for column in few.columns if column.decides] == list(ALWAYS)
+    assert [column.name for column in few.columns if column.decides] == [*ALWAYS, "unstructured"]
     many = weights_view(deep(sigma_ratio=40.0), GATES)
     assert [row.layer for row in many.open] == ["model.layers.17.self_attn.v_proj"]
     assert len(many.folded) == 224 > MOST_OPEN
