@@ -40,18 +40,12 @@ def peak_growths() -> Iterator[tuple[str, float, float]]:
         measured("adapter"),
         32.0,
     )
-    for kind, (rows, columns) in DENSE_SHAPES.items():
-        mapped = 2 * 4 * rows * columns / _MIB
+    for kind, (rows, columns) in (DENSE_SHAPES | DELTA_SHAPES).items():
+        files, what = (2, "change") if kind in DELTA_SHAPES else (1, "layer")
+        mapped = files * 2 * 4 * rows * columns / _MIB
         limit = 8 * (rows * columns + columns**2) / _MIB
-        name = f"{kind} {rows} x {columns} fp32, the layer in fp64 and its Gram matrix {limit:.0f}, mapped {mapped:.0f}"
-        yield name, measured(kind), limit + mapped + _MARGIN
-    for kind, (rows, columns) in DELTA_SHAPES.items():
-        mapped = 2 * 2 * 4 * rows * columns / _MIB
-        limit = 8 * (rows * columns + columns**2) / _MIB
-        name = (
-            f"{kind} {rows} x {columns} fp32, the change in fp64 and its Gram matrix {limit:.0f}, mapped {mapped:.0f}"
-        )
-        yield name, measured(kind), limit + mapped + _MARGIN
+        size = f"the {what} in fp64 and its Gram matrix {limit:.0f}, mapped {mapped:.0f}"
+        yield f"{kind} {rows} x {columns} fp32, {size}", measured(kind), limit + mapped + _MARGIN
 
 
 def measured(kind: str) -> float:
