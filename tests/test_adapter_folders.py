@@ -17,7 +17,6 @@ from models.spectra import analyze, layer_spectra
 from models.spectrum import Analysis
 from tests.adapter_miniature import PREFIX
 
-
 LAYER = "model.layers.0.mlp.up_proj"
 
 

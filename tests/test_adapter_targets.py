@@ -111,7 +111,9 @@ def test_where_patterns_say_what_is_adapted_nothing_is_missed(settings: dict[str
     assert targeted(settings, ["model.layers.0.self_attn.q_proj"]) == []
 
 
-def test_settings_of_another_kind_name_nothing() -> None:
-    for setting in ("exclude_modules", "modules_to_save", "layers_pattern", "layers_to_transform"):
-        for value in (7, {"a": 1}, [7], [None], True):
-            targeted({"target_modules": ["q_proj", 7], setting: value}, ["layers.0.q_proj"])
+def test_settings_of_another_kind_exclude_nothing_and_stop_nothing() -> None:
+    name = "layers.0.q_proj"
+    for value in (7, {"a": 1}, [7], [None], True):
+        for setting in ("exclude_modules", "modules_to_save", "layers_pattern"):
+            assert targeted({"target_modules": ["q_proj", 7], setting: value}, [name]) == [name]
+        assert targeted({"target_modules": ["k_proj", 7], "layers_to_transform": value}, [name]) == []
