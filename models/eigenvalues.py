@@ -75,7 +75,7 @@ class LowRank:
         if not np.isfinite(core).all():
             return torch.full((1,), math.nan, dtype=dtype)
         values = torch.from_numpy(np.linalg.eigvalsh(core))
-        allowed = float(np.linalg.norm(gram_A) * np.linalg.norm(gram_B)) * self.scale**2
+        allowed = math.sqrt(np.vdot(gram_A, gram_A)) * math.sqrt(np.vdot(gram_B, gram_B)) * self.scale**2
         if allowed > _CANCELLED * float(values[-1]):
             A, B = (factor.to(device, dtype) for factor in (self.A, self.B))
             values = self._singular_values(A, B).square().flip(0)
@@ -143,7 +143,7 @@ def _core(gram_B: Small, gram_A: Small, scale: float) -> Small:
     Not finite where one of them is not. In NumPy, whose calls cost a third of torch's at an adapter's rank.
     """
     for gram in (gram_B, gram_A):  # NaN and infinity show on the diagonal of a Gram matrix
-        if not np.isfinite(gram.diagonal()).all():
+        if not math.isfinite(gram.diagonal().max()):
             return gram
     try:
         root = np.linalg.cholesky(gram_B)

@@ -32,6 +32,7 @@ _FEW = 64
 """Candidates that are all judged at once and in full: finding bounds would take longer."""
 _MAX_ENTRIES = 1_000_000
 """Entries of a table held at once (8 MB)."""
+_EPS = float(np.finfo(np.float64).eps)
 
 Vector = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
@@ -65,7 +66,7 @@ def positive(eigenvalues: npt.ArrayLike) -> Vector:
     values = np.asarray(eigenvalues, dtype=np.float64).ravel()
     if values.size == 0 or not np.isfinite(values).all():
         return np.empty(0)
-    floor = max(values.max(), 0.0) * values.size * np.finfo(np.float64).eps
+    floor = max(values.max(), 0.0) * values.size * _EPS
     return np.sort(values[values > floor])
 
 
@@ -80,18 +81,17 @@ def fit_power_law(eigenvalues: npt.ArrayLike, floor: float = 0.0) -> PowerLawFit
 
 def fit_tail(values: Vector, floor: float = 0.0) -> PowerLawFit | None:
     """``fit_power_law`` of what ``positive`` returned."""
-    values = values[np.searchsorted(values, floor, side="right") :]
+    values = values[values.searchsorted(floor, side="right") :]
     if values.size < MIN_EIGENVALUES:
         return None
     logs = np.log(values / values[-1])
-    starts = np.flatnonzero(logs[1:] > logs[:-1]) + 1  # ties are one candidate
-    starts = np.concatenate([np.zeros(1, dtype=np.intp), starts])
-    # A tail of values that are equal up to rounding has no slope.
-    starts = starts[logs[starts] < -logs.size * np.finfo(np.float64).eps]
+    begins = logs < -logs.size * _EPS  # a tail of values that are equal up to rounding has no slope
+    begins[1:] &= logs[1:] > logs[:-1]  # ties are one candidate
+    starts = begins.nonzero()[0]
     if starts.size == 0:
         return None
     counts = logs.size - starts
-    tail_sums = np.cumsum(logs[::-1])[::-1][starts]
+    tail_sums = logs[::-1].cumsum()[::-1][starts]
     excess = tail_sums - counts * logs[starts]
     alphas = 1.0 + counts / excess
     best, distance = _nearest(logs, starts, alphas)
@@ -117,7 +117,7 @@ def _nearest(logs: Vector, starts: Places, alphas: Vector) -> tuple[int, float]:
     """The candidate with the least D, the first of equals, and that D."""
     if starts.size <= _FEW:
         exact = _distances(logs, starts, alphas)
-        best = int(np.argmin(exact))
+        best = int(exact.argmin())
         return best, float(exact[best])
     bounds = _bounds(logs, starts, alphas)
     order = np.argsort(bounds, kind="stable")
@@ -130,7 +130,7 @@ def _nearest(logs: Vector, starts: Places, alphas: Vector) -> tuple[int, float]:
             break
         exact[one] = _distance(logs, starts[one], alphas[one])
         least = min(least, exact[one])
-    best = int(np.argmin(exact))
+    best = int(exact.argmin())
     return best, float(exact[best])
 
 
@@ -143,9 +143,10 @@ def _distance(logs: Vector, start: int, alpha: float) -> float:
 
 def _distances(logs: Vector, starts: Places, alphas: Vector) -> Vector:
     """Distances of a few tails, (candidates,), from one table (candidates, values): 0 before a tail begins."""
-    above = np.maximum(logs - logs[starts, None], 0.0)
-    ranks = np.maximum(np.arange(logs.size) - starts[:, None], 0) / (logs.size - starts[:, None])
-    distances: Vector = np.abs(-np.expm1((1.0 - alphas)[:, None] * above) - ranks).max(axis=1)
+    first = starts[:, None]
+    above = np.maximum(logs - logs[first], 0.0)
+    ranks = np.maximum(np.arange(logs.size) - first, 0) / (logs.size - first)
+    distances: Vector = np.abs(np.expm1((1.0 - alphas)[:, None] * above) + ranks).max(axis=1)
     return distances
 
 
@@ -157,7 +158,7 @@ def _bounds(logs: Vector, starts: Places, alphas: Vector) -> Vector:
     block = max(1, _MAX_ENTRIES // _BOUND_POINTS)
     pieces = [slice(i, i + block) for i in range(0, starts.size, block)]
     found = np.concatenate([_bound_block(logs, starts[piece], alphas[piece]) for piece in pieces])
-    bounds: Vector = found - 8.0 * np.finfo(np.float64).eps
+    bounds: Vector = found - 8.0 * _EPS
     return bounds
 
 

@@ -7,6 +7,7 @@ same exponents, ranks and counts.
 import math
 import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from data.errors import InputError, quoted
 from data.spectral_records import Determinant, Histogram, Randomised, Spectrum, SpectrumStatus
 from models import random_matrix
 from models.eigenvalues import dense_eigenvalues
-from models.powerlaw import MIN_EIGENVALUES, Vector, fit_tail
+from models.powerlaw import MIN_EIGENVALUES, PowerLawFit, Vector, fit_tail
 
 _BINS = 40
 """Of the histogram that reports draw."""
@@ -89,7 +90,7 @@ def describe(
         return Spectrum(status=SpectrumStatus.ZERO, num_evals=values.size), kept
     norm = float(kept.sum())
     fit = fit_tail(kept, rounding)
-    signal = kept[kept > rounding]
+    signal = kept[kept > rounding] if rounding else kept
     found = Spectrum(
         status=SpectrumStatus.SUCCESS if fit else _why_not(kept, rounding),
         num_evals=values.size,
@@ -104,10 +105,14 @@ def describe(
         rounding_edge=rounding,
         histogram=_histogram(kept),
         determinant=_determinant(kept, fit.tail if fit else None) if determinant else None,
+        **(_fitted(kept, fit) if fit else {}),
     )
-    if fit is None:
-        return found, kept
-    fitted = {
+    return found, kept
+
+
+def _fitted(values: Vector, fit: PowerLawFit) -> dict[str, Any]:
+    """The fields of a spectrum that has a tail."""
+    return {
         "alpha": fit.alpha,
         "alpha_low": fit.low,
         "alpha_high": fit.high,
@@ -115,9 +120,8 @@ def describe(
         "D": fit.D,
         "sigma": fit.sigma,
         "num_pl_spikes": fit.tail,
-        "log_alpha_norm": _log_alpha_norm(kept, fit.alpha),
+        "log_alpha_norm": _log_alpha_norm(values, fit.alpha),
     }
-    return found.model_copy(update=fitted), kept
 
 
 def _entropy(values: Vector) -> float:
