@@ -24,7 +24,7 @@ import torch
 from bench import measured
 from bench.spectra_inputs import SEVEN_B, lora_factors, trained_like, write_adapter
 from bench.spectra_memory import peak_growths
-from bench.watcher import linear_model, lora_state, one_thread, watch
+from bench.watcher import linear_model, lora_state, one_thread, package, watch
 from data.errors import InputError
 from models.eigenvalues import LowRank
 from models.layer_spectra import update_spectrum
@@ -92,6 +92,7 @@ def figures(rounds: int, quick: bool = False) -> Iterator[Figure]:
 
 
 def _measured(rounds: int, quick: bool) -> Iterator[Figure]:
+    package()  # its linear algebra has threads of its own, which one_thread limits only where it is loaded by then
     with one_thread():
         watch(linear_model(trained_like(120, 100, SEED)), randomize=True, detX=True)  # what it does once, uncounted
         for rows, columns, layers in DENSE[:1] if quick else DENSE:

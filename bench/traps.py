@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from bench.spectra_inputs import trained_like
-from bench.watcher import one_thread, traps
+from bench.watcher import one_thread, package, traps
 from models import random_matrix
 from models.eigenvalues import dense_eigenvalues
 
@@ -31,6 +31,7 @@ HEAVY = ("t 3", "t 2.5")
 
 def main() -> None:
     """Print the matrices that the two disagree on, then how many they agree on, by kind."""
+    package()
     with one_thread():
         for name, kinds in (("other entries", KINDS), ("entries of heavy tails", HEAVY)):
             agreed = 0

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch import Tensor
 
 from data.errors import InputError
@@ -21,12 +21,19 @@ from models.adapter_updates import PREFIX
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch, and the linear algebra of NumPy and SciPy, on one thread."""
+    """Torch, and whatever linear algebra is loaded by now, on one thread.
+
+    Raises:
+        RuntimeError: a library that was loaded in here brought threads of its own; import it before.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with threadpool_limits(1):
             yield
+            late = [pool["filepath"] for pool in threadpool_info() if pool["num_threads"] > 1]
+            if late:
+                raise RuntimeError(f"{', '.join(late)} ran on several threads, as it was loaded after the limit was set.")
     finally:
         torch.set_num_threads(before)
 
