@@ -33,7 +33,7 @@ def one_thread() -> Iterator[None]:
             yield
             late = [pool["filepath"] for pool in threadpool_info() if pool["num_threads"] > 1]
             if late:
-                raise RuntimeError(f"{', '.join(late)} ran on several threads, as it was loaded after the limit was set.")
+                raise RuntimeError(f"{', '.join(late)} had several threads: it was loaded after the limit was set.")
     finally:
         torch.set_num_threads(before)
 

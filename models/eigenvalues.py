@@ -68,18 +68,19 @@ class LowRank:
         """
         if self.rank == 0:
             return torch.zeros(0, dtype=dtype)
+        most = min(*self.shape, self.rank)
         gram_B, gram_A = (_tall_gram(factor, dtype, device).cpu().numpy() for factor in (self.B, self.A.T))
         core = _core(gram_B, gram_A, self.scale)
         if dtype is not torch.float64 and not _in_range(gram_A, gram_B, core):
             return self.eigenvalues(torch.float64, device)
         if not np.isfinite(core).all():
             return torch.full((1,), math.nan, dtype=dtype)
-        values = torch.from_numpy(np.linalg.eigvalsh(core))
+        values = np.linalg.eigvalsh(core)
         allowed = math.sqrt(np.vdot(gram_A, gram_A)) * math.sqrt(np.vdot(gram_B, gram_B)) * self.scale**2
         if allowed > _CANCELLED * float(values[-1]):
             A, B = (factor.to(device, dtype) for factor in (self.A, self.B))
-            values = self._singular_values(A, B).square().flip(0)
-        return values[-min(*self.shape, self.rank) :]
+            return self._singular_values(A, B).square().flip(0)[-most:]
+        return torch.from_numpy(values[-most:])
 
     def _singular_values(self, A: Tensor, B: Tensor) -> Tensor:
         """Descending, as exact as the factors: they are never squared."""

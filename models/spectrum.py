@@ -78,19 +78,18 @@ def describe(
         rounding: largest eigenvalue that rounding the matrix's entries makes by itself.
         determinant: look for the determinant condition.
     """
-    values = np.asarray(eigenvalues.double().cpu().numpy())
+    values = np.sort(eigenvalues.double().cpu().numpy())
     if values.size == 0:
         return Spectrum(status=SpectrumStatus.ZERO, num_evals=0), values
-    if not np.isfinite(values).all():
+    if not (math.isfinite(values[0]) and math.isfinite(values[-1])):  # NaN is sorted to the end
         return Spectrum(status=SpectrumStatus.NOT_FINITE, num_evals=min(N, M)), np.empty(0)
-    largest = float(values.max())
-    floor = max(largest, 0.0) * values.size * torch.finfo(eigenvalues.dtype).eps
-    kept = np.sort(values[values > floor])
+    largest = float(values[-1])
+    kept = _above(values, max(largest, 0.0) * values.size * torch.finfo(eigenvalues.dtype).eps)
     if kept.size == 0:
         return Spectrum(status=SpectrumStatus.ZERO, num_evals=values.size), kept
     norm = float(kept.sum())
     fit = fit_tail(kept, rounding)
-    signal = kept[kept > rounding] if rounding else kept
+    signal = _above(kept, rounding)
     found = Spectrum(
         status=SpectrumStatus.SUCCESS if fit else _why_not(kept, rounding),
         num_evals=values.size,
@@ -124,6 +123,11 @@ def _fitted(values: Vector, fit: PowerLawFit) -> dict[str, Any]:
     }
 
 
+def _above(values: Vector, floor: float) -> Vector:
+    """Those of ascending values that are larger."""
+    return values[values.searchsorted(floor, side="right") :]
+
+
 def _entropy(values: Vector) -> float:
     """Of the eigenvalues as shares of their sum, over the logarithm of their number; 0 for one or none."""
     if values.size < 2:
@@ -133,7 +137,7 @@ def _entropy(values: Vector) -> float:
 
 
 def _why_not(kept: Vector, edge: float) -> SpectrumStatus:
-    above = kept[kept > edge]
+    above = _above(kept, edge)
     if above.size == 0:
         return SpectrumStatus.NOISE
     return SpectrumStatus.FEW if above.size < MIN_EIGENVALUES else SpectrumStatus.EQUAL
