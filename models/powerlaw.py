@@ -165,8 +165,11 @@ def _bounds(logs: Vector, starts: Places, alphas: Vector) -> Vector:
 def _bound_block(logs: Vector, starts: Places, alphas: Vector) -> Vector:
     sizes = logs.size - starts
     shares = np.arange(1, _BOUND_POINTS + 1) / (_BOUND_POINTS + 1)
-    places = (sizes[:, None] * shares).astype(np.intp)  # (candidates, points): rank within the tail
-    above = logs[starts[:, None] + places] - logs[starts, None]
-    expected = -np.expm1((1.0 - alphas)[:, None] * above)
-    distances: Vector = np.abs(expected - places / sizes[:, None]).max(axis=1)
+    places = (shares[:, None] * sizes).astype(np.intp)  # (points, candidates): rank within the tail
+    table = logs[starts + places]
+    table -= logs[starts]
+    table *= 1.0 - alphas
+    np.expm1(table, out=table)
+    table += places / sizes
+    distances: Vector = np.abs(table, out=table).max(axis=0)
     return distances
