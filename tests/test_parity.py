@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bench import traps as bench_traps
 from bench.spectra import adapter, row
-from bench.watcher import linear_model, traps, watch
+from bench.watcher import linear_model, one_thread, traps, watch
 from data.workspace import PROJECT_ROOT
 from models import random_matrix
 from models.eigenvalues import dense_eigenvalues
@@ -142,3 +143,10 @@ def test_the_measurement_measures() -> None:
     assert figure.low <= figure.value <= figure.high
     assert figure.n == 2
     assert "MISSED" in row(replace(figure, met=False))
+
+
+def test_threads_that_came_after_the_limit_are_noticed() -> None:
+    with one_thread():
+        watch(linear_model(matrix("gaussian", 120, 100, 1)))
+    with pytest.raises(RuntimeError, match="after the limit"), one_thread():
+        threadpool_limits(2)
