@@ -212,7 +212,8 @@ def above_solve(name: str, weights: Sequence[torch.Tensor], dtype: torch.dtype, 
     """Our time over the eigen solve's, less one, in percent: of each the least of single runs in turn, by round."""
     model, shares = linear_model(*weights), []
     for _ in range(rounds):
-        ours, alone = list[float](), list[float]()
+        ours: list[float] = []
+        alone: list[float] = []
         while len(ours) < _SOLVES or sum(ours) < _SOLVE_SECONDS:
             ours.append(seconds(lambda: analyze(model, dtype=dtype), least=0.0))
             alone.append(seconds(lambda: [solve(weight, dtype) for weight in weights], least=0.0))

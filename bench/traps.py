@@ -31,7 +31,7 @@ HEAVY = ("t 3", "t 2.5")
 
 def main() -> None:
     """Print the matrices that the two disagree on, then how many they agree on, by kind."""
-    package()
+    package()  # before threads are limited
     with one_thread():
         for name, kinds in (("other entries", KINDS), ("entries of heavy tails", HEAVY)):
             agreed = 0

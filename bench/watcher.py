@@ -21,10 +21,10 @@ from models.adapter_updates import PREFIX
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch, and whatever linear algebra is loaded by now, on one thread.
+    """Torch, and whatever linear algebra is loaded by now, on one thread; ``package`` is imported before it.
 
     Raises:
-        RuntimeError: a library that was loaded in here brought threads of its own; import it before.
+        RuntimeError: a library that was loaded in here brought threads of its own.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

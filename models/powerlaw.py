@@ -67,7 +67,12 @@ def positive(eigenvalues: npt.ArrayLike) -> Vector:
     if values.size == 0 or not np.isfinite(values).all():
         return np.empty(0)
     floor = max(values.max(), 0.0) * values.size * _EPS
-    return np.sort(values[values > floor])
+    return above(np.sort(values), floor)
+
+
+def above(values: Vector, floor: float) -> Vector:
+    """Those of ascending values that are larger."""
+    return values[values.searchsorted(floor, side="right") :]
 
 
 def fit_power_law(eigenvalues: npt.ArrayLike, floor: float = 0.0) -> PowerLawFit | None:
@@ -81,7 +86,7 @@ def fit_power_law(eigenvalues: npt.ArrayLike, floor: float = 0.0) -> PowerLawFit
 
 def fit_tail(values: Vector, floor: float = 0.0) -> PowerLawFit | None:
     """``fit_power_law`` of what ``positive`` returned."""
-    values = values[values.searchsorted(floor, side="right") :]
+    values = above(values, floor)
     if values.size < MIN_EIGENVALUES:
         return None
     logs = np.log(values / values[-1])
@@ -144,9 +149,9 @@ def _distance(logs: Vector, start: int, alpha: float) -> float:
 def _distances(logs: Vector, starts: Places, alphas: Vector) -> Vector:
     """Distances of a few tails, (candidates,), from one table (candidates, values): 0 before a tail begins."""
     first = starts[:, None]
-    above = np.maximum(logs - logs[first], 0.0)
+    beyond = np.maximum(logs - logs[first], 0.0)
     ranks = np.maximum(np.arange(logs.size) - first, 0) / (logs.size - first)
-    distances: Vector = np.abs(np.expm1((1.0 - alphas)[:, None] * above) + ranks).max(axis=1)
+    distances: Vector = np.abs(np.expm1((1.0 - alphas)[:, None] * beyond) + ranks).max(axis=1)
     return distances
 
 

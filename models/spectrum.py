@@ -17,7 +17,7 @@ from data.errors import InputError, quoted
 from data.spectral_records import Determinant, Histogram, Randomised, Spectrum, SpectrumStatus
 from models import random_matrix
 from models.eigenvalues import dense_eigenvalues
-from models.powerlaw import MIN_EIGENVALUES, PowerLawFit, Vector, fit_tail
+from models.powerlaw import MIN_EIGENVALUES, PowerLawFit, Vector, above, fit_tail
 
 _BINS = 40
 """Of the histogram that reports draw."""
@@ -84,12 +84,12 @@ def describe(
     if not (math.isfinite(values[0]) and math.isfinite(values[-1])):  # NaN is sorted to the end
         return Spectrum(status=SpectrumStatus.NOT_FINITE, num_evals=min(N, M)), np.empty(0)
     largest = float(values[-1])
-    kept = _above(values, max(largest, 0.0) * values.size * torch.finfo(eigenvalues.dtype).eps)
+    kept = above(values, max(largest, 0.0) * values.size * torch.finfo(eigenvalues.dtype).eps)
     if kept.size == 0:
         return Spectrum(status=SpectrumStatus.ZERO, num_evals=values.size), kept
     norm = float(kept.sum())
     fit = fit_tail(kept, rounding)
-    signal = _above(kept, rounding)
+    signal = above(kept, rounding)
     found = Spectrum(
         status=SpectrumStatus.SUCCESS if fit else _why_not(kept, rounding),
         num_evals=values.size,
@@ -123,11 +123,6 @@ def _fitted(values: Vector, fit: PowerLawFit) -> dict[str, Any]:
     }
 
 
-def _above(values: Vector, floor: float) -> Vector:
-    """Those of ascending values that are larger."""
-    return values[values.searchsorted(floor, side="right") :]
-
-
 def _entropy(values: Vector) -> float:
     """Of the eigenvalues as shares of their sum, over the logarithm of their number; 0 for one or none."""
     if values.size < 2:
@@ -137,10 +132,10 @@ def _entropy(values: Vector) -> float:
 
 
 def _why_not(kept: Vector, edge: float) -> SpectrumStatus:
-    above = _above(kept, edge)
-    if above.size == 0:
+    signal = above(kept, edge)
+    if signal.size == 0:
         return SpectrumStatus.NOISE
-    return SpectrumStatus.FEW if above.size < MIN_EIGENVALUES else SpectrumStatus.EQUAL
+    return SpectrumStatus.FEW if signal.size < MIN_EIGENVALUES else SpectrumStatus.EQUAL
 
 
 def _log_alpha_norm(values: Vector, alpha: float) -> float:

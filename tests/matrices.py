@@ -11,8 +11,13 @@ from models.spectrum import Analysis
 ALL = Analysis(randomize=True, determinant=True)
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+def drawn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def single(*shape: int, seed: int = 0) -> Tensor:
+    """In float32, as most checkpoints hold them."""
+    return drawn(*shape, seed=seed, dtype=torch.float32)
 
 
 def rotation(n: int, seed: int) -> Tensor:

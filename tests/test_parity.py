@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bench import traps as bench_traps
 from bench.spectra import adapter, row
-from bench.watcher import linear_model, one_thread, traps, watch
+from bench.watcher import linear_model, one_thread, package, traps, watch
 from data.workspace import PROJECT_ROOT
 from models import random_matrix
 from models.eigenvalues import dense_eigenvalues
@@ -146,6 +146,7 @@ def test_the_measurement_measures() -> None:
 
 
 def test_threads_that_came_after_the_limit_are_noticed() -> None:
+    package()
     with one_thread():
         watch(linear_model(matrix("gaussian", 120, 100, 1)))
     with pytest.raises(RuntimeError, match="after the limit"), one_thread():

@@ -17,7 +17,8 @@ from data.errors import InputError
 from models.spectra import analyze, layer_spectra, left_out
 from models.tensors import natural
 from models.weights import opened
-from tests.weight_files import NAMES, drawn, layer_spectra_of, refusal, sharded, state
+from tests.matrices import single
+from tests.weight_files import NAMES, layer_spectra_of, refusal, sharded, state
 
 # --- what can be read ------------------------------------------------------------------------------
 
@@ -61,7 +62,7 @@ def test_a_module_and_its_state_are_the_same_and_may_have_a_base(tmp_path: Path)
 
 
 def test_half_of_a_pair_of_shared_weights_is_enough(tmp_path: Path) -> None:
-    shared = drawn(20, 12)
+    shared = single(20, 12)
     tied = {"model.embed_tokens.weight": shared, "lm_head.weight": shared}
     save_file({"model.embed_tokens.weight": shared.clone()}, tmp_path / "model.safetensors")
     assert list(analyze(tied)["longname"]) == ["lm_head", "model.embed_tokens"]
@@ -73,7 +74,7 @@ ODD = ["²", "layer.².weight", "", ".", "a b/c\n.weight", "слой.0.weight", 
 
 @pytest.mark.parametrize("name", ODD, ids=range(len(ODD)))
 def test_any_name_is_a_name(name: str) -> None:
-    frame = analyze({name: drawn(12, 9), "x.10.weight": drawn(9, 9), "x.2.weight": drawn(9, 9)}, randomize=True)
+    frame = analyze({name: single(12, 9), "x.10.weight": single(9, 9), "x.2.weight": single(9, 9)}, randomize=True)
     assert len(frame) == 3
     assert [one for one in frame["longname"] if one.startswith("x.")] == ["x.2", "x.10"]
 
@@ -94,11 +95,11 @@ def test_tables_of_the_architecture_are_no_weights(tmp_path: Path) -> None:
         "_extra_state": b"bytes",
         "steps": 4,
     }
-    assert list(analyze(tables | {"a.weight": drawn(9, 9)})["longname"]) == ["a"]  # type: ignore[arg-type]
+    assert list(analyze(tables | {"a.weight": single(9, 9)})["longname"]) == ["a"]  # type: ignore[arg-type]
     with pytest.raises(InputError, match="no weight matrix"):
         analyze(tables)  # type: ignore[arg-type]
     stored = {name: tensor for name, tensor in tables.items() if isinstance(tensor, Tensor)}
-    save_file(stored | {"a.weight": drawn(9, 9)}, tmp_path / "model.safetensors")
+    save_file(stored | {"a.weight": single(9, 9)}, tmp_path / "model.safetensors")
     assert list(analyze(tmp_path)["longname"]) == ["a"]
 
 
@@ -127,7 +128,7 @@ def test_what_is_no_plain_weight_is_refused(tensors: dict[str, Tensor], said: st
 
 def test_a_quantised_base_is_refused_too() -> None:
     with pytest.raises(InputError, match=r"base of dict is torch.int8, quantised"):
-        analyze({"a.weight": drawn(9, 9)}, {"a.weight": torch.ones(9, 9, dtype=torch.int8)})
+        analyze({"a.weight": single(9, 9)}, {"a.weight": torch.ones(9, 9, dtype=torch.int8)})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
@@ -143,7 +144,7 @@ def test_a_broken_tensor_is_one_layer_s_matter(value: float) -> None:
 
 @pytest.mark.parametrize("other", [{"b.weight": (14, 11)}, {NAMES[0]: (14, 12)}, {NAMES[0]: (14, 11, 3)}])
 def test_another_model_is_no_base(other: dict[str, tuple[int, ...]]) -> None:
-    base = {name: drawn(*shape) for name, shape in other.items()}
+    base = {name: single(*shape) for name, shape in other.items()}
     with pytest.raises(InputError, match=r"no weight matrix that the base has|was trained from"):
         analyze(state(1), base)
 
@@ -163,9 +164,9 @@ def test_what_only_one_of_checkpoint_and_base_has_is_said() -> None:
 
 @pytest.mark.parametrize("stored", ["model.embed_tokens.weight", "transformer.wte.weight"])
 def test_a_head_that_shares_its_weight_is_lacked_by_nobody(stored: str) -> None:
-    one = {stored: drawn(20, 12)}
+    one = {stored: single(20, 12)}
     both = one | {"lm_head.weight": one[stored]}
-    vectors = {"norm.weight": drawn(9), "norm.bias": drawn(9)}
+    vectors = {"norm.weight": single(9), "norm.bias": single(9)}
     for model, base in ((one, both), (both, one), (both, both), (one | vectors, both)):
         assert len(analyze(model, base)) == (2 if len(model) == len(base) == 2 and base is model else 1)
         assert left_out(model, base) == ""

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from data.errors import InputError
-from tests.weight_files import NAMES, drawn, layer_spectra_of, refusal, sharded, state
+from tests.matrices import single
+from tests.weight_files import NAMES, layer_spectra_of, refusal, sharded, state
 
 
 def test_nothing_is_there(tmp_path: Path) -> None:
@@ -53,7 +54,7 @@ def test_half_the_shards_are_not_a_model(tmp_path: Path, suffix: str, stem: str,
 
 def test_a_shard_without_its_tensor_is_not_a_model(tmp_path: Path) -> None:
     folder = sharded(tmp_path)
-    save_file({"other.weight": drawn(3, 3)}, folder / "model-00002-of-00004.safetensors")
+    save_file({"other.weight": single(3, 3)}, folder / "model-00002-of-00004.safetensors")
     assert f"lack {NAMES[1]}" in refusal(folder)
 
 
@@ -112,7 +113,7 @@ def test_a_bare_pickle_is_not_opened(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(pickle.dumps({"a.weight": Hostile()}))
     assert "pickle" in refusal(path) or "could not be read as safetensors" in refusal(path)
     legacy = tmp_path / f"legacy{suffix}"
-    torch.save({"a.weight": drawn(3, 3)}, legacy, _use_new_zipfile_serialization=False)
+    torch.save({"a.weight": single(3, 3)}, legacy, _use_new_zipfile_serialization=False)
     assert refusal(legacy)
 
 
@@ -120,13 +121,13 @@ def test_a_bare_pickle_is_not_opened(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        {"a.weight": drawn(9, 9), "other": Hostile()},
+        {"a.weight": single(9, 9), "other": Hostile()},
         Hostile(),
         {"state_dict": {"a.weight": Hostile()}},
         torch.nn.Linear(3, 3),
-        [drawn(9, 9)],
-        {"state_dict": {"inner": {"a.weight": drawn(9, 9)}}},
-        {"model": {"a.weight": drawn(9, 9)}},
+        [single(9, 9)],
+        {"state_dict": {"inner": {"a.weight": single(9, 9)}}},
+        {"model": {"a.weight": single(9, 9)}},
         {},
         7,
     ],

@@ -11,16 +11,13 @@ from torch import Tensor
 
 from data.errors import InputError
 from models.spectra import layer_spectra
+from tests.matrices import single
 
 NAMES = [f"layers.{number}.weight" for number in range(4)]
 
 
-def drawn(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
 def state(count: int = 4) -> dict[str, Tensor]:
-    return {name: drawn(14, 11, seed=place) for place, name in enumerate(NAMES[:count])}
+    return {name: single(14, 11, seed=place) for place, name in enumerate(NAMES[:count])}
 
 
 def sharded(folder: Path, suffix: str = "safetensors", stem: str = "model") -> Path:

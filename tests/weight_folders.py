@@ -4,20 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from data.workspace import PROJECT_ROOT
 from flows.cli import app
+from tests.matrices import single
 
 TINY = PROJECT_ROOT / "data" / "bases" / "tiny"
 UP = "model.layers.{}.mlp.up_proj"
 
 
 def gaussian(*shape: int, seed: int = 1, spread: float = 0.05) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) * spread
+    return single(*shape, seed=seed) * spread
 
 
 def model(folder: Path, blocks: int = 2, side: int = 40) -> Path:
