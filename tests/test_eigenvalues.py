@@ -18,7 +18,7 @@ from data.workspace import PROJECT_ROOT
 from models.eigenvalues import LowRank, dense_eigenvalues, is_stack, kind_of, matrices
 from models.layer_spectra import update_spectrum, weight_spectrum
 from models.spectra import analyze, layer_spectra
-from models.spectrum import Analysis
+from models.spectrum import Analysis, describe
 from tests.matrices import ALL, conditioned, drawn, heavy, rotation
 from tests.spectral_miniature import as_bits
 
@@ -281,3 +281,14 @@ def test_a_seed_is_a_whole_number(seed: Any) -> None:
 def test_what_cannot_be_computed_with_is_said(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError, match=r"asked for|cannot be used"):
         Analysis(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("values", [(1.0, math.nan, 2.0), (math.inf, 1.0), (1.0, -math.inf)])
+def test_one_number_that_is_not_finite_is_enough(values: tuple[float, ...]) -> None:
+    found, kept = describe(torch.tensor(values, dtype=torch.float64), 9, 3)
+    assert (found.status, found.num_evals, kept.size) == (SpectrumStatus.NOT_FINITE, 3, 0)
+
+
+def test_eigenvalues_in_any_order_are_one_spectrum() -> None:
+    values = torch.arange(1.0, 31.0, dtype=torch.float64) ** 2
+    assert describe(values, 40, 30)[0] == describe(values.flip(0), 40, 30)[0]
