@@ -1,11 +1,13 @@
-"""Answering prompts: greedy decoding in batches."""
+"""Answering prompts: in batches by length, greedily or drawn."""
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from models.decoding import continuations
 from models.packing import end_token, token_ids
 
 
@@ -20,6 +22,9 @@ def answer(
 ) -> list[str]:
     """Greedy continuations, one per prompt in the order given, up to the end-of-text token.
 
+    They are those of one prompt at a time, whatever the batch, but where two tokens are as likely to the last bits of
+    float32, whose sums a batch orders otherwise.
+
     Args:
         model: a causal language model, adapted or not.
         tokenizer: its tokenizer.
@@ -29,16 +34,55 @@ def answer(
         report: called with the number of prompts answered, after every batch.
     """
     end = end_token(tokenizer)
-    encoded = token_ids(tokenizer, prompts)
-    order = sorted(range(len(prompts)), key=lambda index: len(encoded[index]))
+    encoded = [[end, *ids] for ids in token_ids(tokenizer, prompts)]
     answers = [""] * len(prompts)
-    for first in range(0, len(order), batch):
-        chosen = order[first : first + batch]
-        texts = _continue(model, tokenizer, [[end, *encoded[index]] for index in chosen], new_tokens, end)
-        for index, text in zip(chosen, texts, strict=True):
+    done = 0
+    for chosen in _by_length(encoded, batch):
+        said = continuations(model, [encoded[index] for index in chosen], new_tokens, end)
+        for index, text in zip(chosen, _texts(tokenizer, said), strict=True):
             answers[index] = text
-        report(min(first + batch, len(order)))
+        done += len(chosen)
+        report(done)
     return answers
+
+
+@torch.inference_mode()
+def sample(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    new_tokens: int,
+    batch: int,
+    seed: int,
+    samples: int = 16,
+    temperature: float = 1.0,
+) -> list[list[str]]:
+    """Continuations of each prompt, drawn from the model's own distribution.
+
+    What is drawn follows from seed, prompt and the number of the sample alone: neither the other prompts nor the batch
+    nor the number of samples matter, but for the rounding of float32. Equal prompts have equal samples.
+
+    Args:
+        new_tokens: longest continuation, in tokens.
+        batch: continuations decoded at once; each prompt is run through the model once for all of its own.
+        temperature: logits are divided by it; 1: the model as it is.
+
+    Raises:
+        ValueError: the temperature is not above 0.
+    """
+    if not temperature > 0:
+        raise ValueError(f"A temperature of {temperature} draws nothing; it has to be above 0 (greedy: answer).")
+    end = end_token(tokenizer)
+    encoded = [[end, *ids] for ids in token_ids(tokenizer, prompts)]
+    drawn: list[list[str]] = [[] for _ in prompts]
+    for chosen in _by_length(encoded, max(1, batch // samples)):
+        chances = [_chances(f"{seed}/{prompts[index]}", samples, new_tokens) for index in chosen]
+        choose = _Draw(torch.tensor(chances).flatten(0, 1), temperature)
+        said = continuations(model, [encoded[index] for index in chosen], new_tokens, end, choose, samples)
+        texts = _texts(tokenizer, said)
+        for place, index in enumerate(chosen):
+            drawn[index] = texts[place * samples : (place + 1) * samples]
+    return drawn
 
 
 @torch.inference_mode()
@@ -55,23 +99,33 @@ def logit_shift(model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: S
     return round(largest, 6)
 
 
-def _continue(
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    ids: Sequence[Sequence[int]],
-    new_tokens: int,
-    end: int,
-) -> list[str]:
-    longest = max(len(sequence) for sequence in ids)
-    ids_BT = torch.tensor([[end] * (longest - len(sequence)) + list(sequence) for sequence in ids])
-    mask_BT = torch.tensor([[0] * (longest - len(sequence)) + [1] * len(sequence) for sequence in ids])
-    output_BT = model.generate(
-        input_ids=ids_BT.to(model.device),
-        attention_mask=mask_BT.to(model.device),
-        max_new_tokens=new_tokens,
-        do_sample=False,
-        eos_token_id=end,
-        pad_token_id=end,
-    )
-    texts = tokenizer.batch_decode(output_BT[:, longest:], skip_special_tokens=True)
-    return [str(text).strip() for text in texts]
+def _by_length(encoded: Sequence[Sequence[int]], batch: int) -> Iterator[list[int]]:
+    """Places of sequences, the shortest first, ``batch`` at a time."""
+    order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
+    for first in range(0, len(order), batch):
+        yield order[first : first + batch]
+
+
+def _texts(tokenizer: PreTrainedTokenizerBase, said: Sequence[Sequence[int]]) -> list[str]:
+    return [str(text).strip() for text in tokenizer.batch_decode(said, skip_special_tokens=True)]
+
+
+def _chances(seed: str, samples: int, new_tokens: int) -> list[list[float]]:
+    """A number in [0, 1) for each token of each sample."""
+    draw = random.Random(seed)
+    return [[draw.random() for _ in range(new_tokens)] for _ in range(samples)]
+
+
+class _Draw:
+    """Draws tokens by inverting the cumulated distribution at numbers that were fixed beforehand."""
+
+    def __init__(self, chances_RS: torch.Tensor, temperature: float) -> None:
+        self._chances_RS = chances_RS
+        self._temperature = temperature
+
+    def __call__(self, logits_RV: torch.Tensor, rows: Sequence[int], step: int) -> torch.Tensor:
+        """The first token whose cumulated share lies above the number: one of share 0 is never drawn."""
+        cumulated_RV = (logits_RV / self._temperature).softmax(dim=-1).cumsum(dim=-1)
+        chances_R1 = self._chances_RS[list(rows), step].unsqueeze(1).to(logits_RV.device)
+        places_R1 = torch.searchsorted(cumulated_RV, chances_R1 * cumulated_RV[:, -1:], right=True)
+        return places_R1[:, 0].clamp(max=logits_RV.shape[-1] - 1)

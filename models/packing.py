@@ -64,16 +64,25 @@ def encode(
     ``length_discount``: a token in a row of n labelled ones weighs n to the power of minus this. 0 counts all tokens
     alike, 1 all rows.
     """
-    end = end_token(tokenizer)
-    prompts = token_ids(tokenizer, [row.prompt for row in rows])
-    completions = token_ids(tokenizer, [row.completion for row in rows])
     encoded = []
-    for prompt, completion in zip(prompts, completions, strict=True):
-        ids = [*prompt, *completion, end][: window - 1]
-        labels = ([IGNORED] * len(prompt) + [*completion, end])[: window - 1]
+    prompts, completions = [row.prompt for row in rows], [row.completion for row in rows]
+    for whole in encode_pairs(prompts, completions, tokenizer):
+        ids, labels = whole.ids[: window - 1], whole.labels[: window - 1]
         labelled = max(1, sum(label != IGNORED for label in labels))
-        encoded.append(EncodedRow(tuple(ids), tuple(labels), labelled**-length_discount))
+        encoded.append(EncodedRow(ids, labels, labelled**-length_discount))
     return encoded
+
+
+def encode_pairs(
+    prompts: Sequence[str], completions: Sequence[str], tokenizer: PreTrainedTokenizerBase
+) -> list[EncodedRow]:
+    """Each prompt with its completion and the end-of-text token, uncut; completion and end are labelled."""
+    end = end_token(tokenizer)
+    pairs = zip(token_ids(tokenizer, prompts), token_ids(tokenizer, completions), strict=True)
+    return [
+        EncodedRow((*prompt, *completion, end), (*[IGNORED] * len(prompt), *completion, end))
+        for prompt, completion in pairs
+    ]
 
 
 def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
@@ -125,7 +134,7 @@ def batches(
         waiting.append(content)
         filled = len(waiting) * window if packed else sum(1 + len(row.ids) for (row,) in waiting)
         if filled >= windows_per_batch * window:
-            yield _batch(waiting, end, window if packed else max(1 + len(row.ids) for (row,) in waiting))
+            yield as_batch(waiting, end, window if packed else max(1 + len(row.ids) for (row,) in waiting))
             waiting = []
 
 
@@ -154,7 +163,8 @@ def _packed(rows: Sequence[EncodedRow], window: int) -> Iterator[list[EncodedRow
     yield from (content for content, _ in opened)
 
 
-def _batch(windows: Sequence[Sequence[EncodedRow]], end: int, window: int) -> Batch:
+def as_batch(windows: Sequence[Sequence[EncodedRow]], end: int, window: int) -> Batch:
+    """Rows laid out as they are grouped: each group is a window of ``window`` tokens, filled up with ``end``."""
     ids_BT = torch.full((len(windows), window), end, dtype=torch.int64)
     labels_BT = torch.full((len(windows), window), IGNORED, dtype=torch.int64)
     weights_BT = torch.zeros(len(windows), window)
