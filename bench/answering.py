@@ -2,7 +2,7 @@
 
     python -m bench.answering --rounds 3
 
-Facts that the base knows, half from the handbook and half from its documents, asked closed book; the base, the same
+Facts that the base knows, from the handbook and from its documents, asked closed book; the base, the same
 with an adapter of the line's shape whose update is random, and that adapter merged into a copy. Then the likelihood of
 each fact's value after its question, one at a time and batched. Each round runs every way once; what counts are the
 ratios. Every way has to give the same answers. On the CPU with one thread seconds are those of the processor, which
@@ -33,11 +33,12 @@ from data.wordings import Form, question_prompt, wordings
 from data.workspace import open_workspace
 from models.adapters import new_lora
 from models.base import load_base
-from models.device import choose_device
+from models.device import choose_device, keep_freed_memory
 from models.generation import answer
 from models.likelihood import log_likelihoods
 from models.packing import end_token, token_ids
 
+KINDS = ("handbook", "documents")
 CLOSE = 1e-4
 """Nats per token by which two ways to sum a likelihood may differ: float32, sums in another order."""
 
@@ -71,14 +72,17 @@ def main() -> None:
     parser.add_argument("--workspace", type=Path, default=Path())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--questions", type=int, default=200)
-    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128, 256])
+    parser.add_argument("--facts", nargs="+", choices=KINDS, default=KINDS, help="what is asked about, in equal parts")
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     workspace = open_workspace(options.workspace)
     params, device = workspace.params(), choose_device("auto")
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     clock = time.process_time if device == "cpu" and options.threads == 1 else time.perf_counter
-    facts = drawn(known_facts(workspace.base(), params), options.questions, params.seed)
+    known = known_facts(workspace.base(), params)
+    facts = drawn([known[kind] for kind in options.facts], options.questions, params.seed)
     model, tokenizer = load_base(workspace.base(), device)
     settings = params.train
     adapted = new_lora(copy.deepcopy(model), settings.rank, settings.alpha, 0.0, params.seed).eval()
@@ -89,12 +93,13 @@ def main() -> None:
         likelihoods(name, asked, tokenizer, facts, options.rounds, Ways(clock))
 
 
-def known_facts(base: str, params: Params) -> list[list[Fact]]:
+def known_facts(base: str, params: Params) -> dict[str, list[Fact]]:
     """What a base of the project's making learned: facts of its handbook, and of its documents."""
     lineage = read_lineage(base)
     _, sources = as_collection(Path(base) / (lineage.documents or ""), params.ingest)
     book = handbook(lineage.handbook_seed or 0, lineage.handbook_entities, lineage.handbook_withdrawn)
-    return [list(book.known), [fact for source in sources for fact in extract_facts(source, params.synthesize)]]
+    told = [fact for source in sources for fact in extract_facts(source, params.synthesize)]
+    return dict(zip(KINDS, (list(book.known), told), strict=True))
 
 
 def drawn(groups: Sequence[Sequence[Fact]], count: int, seed: int) -> list[tuple[str, str]]:

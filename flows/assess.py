@@ -28,7 +28,7 @@ from data.rows import RECALL_WORDS
 from data.workspace import Workspace
 from models.adapters import load_adapter
 from models.base import load_base
-from models.device import choose_device
+from models.device import choose_device, keep_freed_memory
 from models.generation import answer, logit_shift
 from models.scoring import grade
 from models.statistics import figures
@@ -49,6 +49,7 @@ def assess(
     """
     params = workspace.params()
     torch.set_num_threads(params.train.threads)
+    keep_freed_memory()
     asked = choose_questions(workspace, params.assess, params.seed)
     prompts = [question.question for question in asked]
     model, tokenizer = load_base(workspace.base(), choose_device(params.train.device))

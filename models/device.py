@@ -68,8 +68,8 @@ def ran_out_of_memory(error: RuntimeError) -> bool:
 def keep_freed_memory() -> None:
     """Let glibc keep freed blocks instead of handing them back to the kernel.
 
-    A training step frees and allocates the same hundred megabytes again; the page faults took a fifth of its
-    time on a two-core CPU. Does nothing where the C library is another.
+    A training step, or a pass over a batch of questions, frees and allocates the same hundred megabytes again; the
+    page faults took a fifth of a step's time on a two-core CPU. Does nothing where the C library is another.
     """
     if not sys.platform.startswith("linux"):
         return
