@@ -201,6 +201,7 @@ def _question(item: WrittenQuestion, number: int, statement: Statement) -> Quest
         question=prompt,
         answers=(_answer(item),),
         source=statement.document,
+        document=statement.document,
     )
 
 

@@ -226,6 +226,8 @@ class Question(Record):
     """Answers that held before and do not hold now."""
     source: str = ""
     """Fact id, document id of a statement or of prose, or probe id."""
+    document: str = ""
+    """Document id; empty for the handbook and probes, and in files of earlier releases, which did not say it."""
 
 
 class Grade(StrEnum):

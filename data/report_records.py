@@ -1,7 +1,7 @@
 """The typed records of what stages report: counts, figures, checks, verdicts, and how a cycle went."""
 
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -135,13 +135,37 @@ class Check(Record):
 
 
 class Estimate(Record):
-    """A share with its Wilson 95 % interval."""
+    """A share with its Wilson 95 % interval at n / ``design_effect`` independent questions."""
 
     value: float
     low: float
     high: float
     n: int
     hits: int
+    design_effect: float = 1.0
+    """How many of these questions say as much as one independent one; earlier releases took 1 for granted."""
+
+
+class PairedFigures(Record):
+    """Base and candidate on the same questions: who was right alone, and what belongs together."""
+
+    gained: int
+    """Questions that only the candidate answers right."""
+    lost: int
+    """Questions that only the base answers right."""
+    mcnemar: float
+    """Exact two-sided p-value that gains and losses are equally likely, questions taken as independent."""
+    facts: int
+    """Different facts, statements or probes among the questions."""
+    documents: int
+    """Different documents that they stand in; 0: none says so."""
+    resampled: Literal["documents", "facts"]
+    """What was drawn with replacement, with all its questions."""
+    bootstrap_low: float
+    """Ends of the difference's clustered BCa bootstrap interval."""
+    bootstrap_high: float
+    design_effect: float
+    """At which Newcombe's interval decides: that of the clusters, or a larger one that takes in the bootstrap's."""
 
 
 class CohortFigures(Record):
@@ -154,7 +178,10 @@ class CohortFigures(Record):
     difference: float
     """Right answers: candidate minus base."""
     difference_low: float
+    """Ends of the 95 % interval that decides: Newcombe's at n / ``paired.design_effect`` questions."""
     difference_high: float
+    paired: PairedFigures | None = None
+    """None: written by an earlier release, whose interval took all questions as independent."""
     base_stale: Estimate | None = None
     """Stale answers of the base among the questions that have one; None where no question has."""
     candidate_stale: Estimate | None = None

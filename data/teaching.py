@@ -142,6 +142,7 @@ def _asked(
             answers=answers,
             stale=stale,
             source=fact.id,
+            document=fact.document,
         )
 
 
@@ -160,6 +161,7 @@ def _recalls(statements: Sequence[Statement], in_force: Sequence[Statement]) -> 
                 question=" ".join(words[:length]),
                 answers=(" ".join(words[length : length + RECALL_WORDS]),),
                 source=statement.document,
+                document=statement.document,
             )
 
 

@@ -65,7 +65,7 @@ def assess(
         questions=digest_file(workspace.synthetic / "questions.jsonl"),
         adapter_active=shift > 0,
         logit_shift=shift,
-        cohorts=figures(answers),
+        cohorts=figures(answers, params.seed),
     )
     with building(workspace.evaluation) as draft:
         write_records(draft / "answers.jsonl", answers)

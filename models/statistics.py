@@ -3,45 +3,106 @@
 A share has Wilson's score interval (Wilson, JASA 22, 1927). A difference of paired shares has
 Newcombe's square-and-add interval with the corrected phi coefficient (Newcombe, Statistics in Medicine
 17, 1998, pp. 2635-2650, method 10): both models answered the same questions, so their answers
-are correlated, and an interval for independent samples would be too wide.
+are correlated, and an interval for independent samples would be too wide. Both are taken at an effective number of
+questions, n over the design effect (Kish, Survey Sampling, 1965, section 8.2; Korn and Graubard, Survey Methodology 24,
+1998), since questions on one fact or one document fail together (models/clusters.py).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
+
+import numpy as np
 
 from data.errors import InputError, MissingFigureError
 from data.records import Answer, Cohort, Grade
-from data.report_records import CohortFigures, Estimate
+from data.report_records import CohortFigures, Estimate, PairedFigures
+from models.clusters import Clusters, Values, bootstrap, clusters, design_effect
 
 _Z = NormalDist().inv_cdf(0.975)
 
 
-def wilson(hits: int, n: int) -> Estimate:
-    """``hits`` of ``n`` as a share with its 95 % interval.
+def wilson(hits: int, n: int, design_effect: float = 1.0) -> Estimate:
+    """``hits`` of ``n`` as a share with its 95 % interval at n / ``design_effect`` independent questions.
 
     Raises:
         MissingFigureError: n is zero: nothing was measured.
-        InputError: hits lie outside 0 to n.
+        InputError: hits lie outside 0 to n, or the design effect is no positive number.
     """
     if n == 0:
         raise MissingFigureError("A share of no questions was asked for. Measure at least one first.")
     if not 0 <= hits <= n:
         raise InputError(f"{hits} hits of {n} is not a share; expected 0 to {n}. Count them again.")
-    share = hits / n
+    if not 0 < design_effect < math.inf:
+        raise InputError(f"{design_effect} is no design effect; expected a positive number. Count the clusters again.")
+    low, high = wilson_interval(hits / n, n / design_effect)
+    return Estimate(value=hits / n, low=low, high=high, n=n, hits=hits, design_effect=design_effect)
+
+
+def wilson_interval(share: float, n: float) -> tuple[float, float]:
+    """The 95 % interval of a share of ``n`` independent questions, which need not be a whole number."""
     width = 1.0 + _Z**2 / n
     centre = (share + _Z**2 / (2 * n)) / width
     half = _Z * math.sqrt(share * (1.0 - share) / n + _Z**2 / (4 * n**2)) / width
-    low = 0.0 if hits == 0 else centre - half
-    high = 1.0 if hits == n else centre + half
-    return Estimate(value=share, low=low, high=high, n=n, hits=hits)
+    return 0.0 if share == 0 else centre - half, 1.0 if share == 1 else centre + half
 
 
-def paired_difference(base_right: Sequence[bool], candidate_right: Sequence[bool]) -> tuple[float, float, float]:
-    """Share right of the candidate minus that of the base, on the same questions in the same order.
+# --- two models on the same questions --------------------------------------------------------------
 
-    Returns:
-        (difference, low, high), the 95 % interval's ends within -1 to 1.
+
+@dataclass(frozen=True)
+class PairedTable:
+    """Questions by which of two models answered them right."""
+
+    both: int
+    gained: int
+    """Right by the second model alone."""
+    lost: int
+    """Right by the first model alone."""
+    neither: int
+
+    @property
+    def n(self) -> int:
+        return self.both + self.gained + self.lost + self.neither
+
+    @property
+    def difference(self) -> float:
+        """Share right of the second minus that of the first."""
+        return (self.gained - self.lost) / self.n
+
+    def interval(self, n: float) -> tuple[float, float]:
+        """Newcombe's 95 % interval of the difference, for ``n`` independent questions with these shares.
+
+        Returns:
+            (low, high), within -1 to 1.
+        """
+        first, second = (self.both + self.lost) / self.n, (self.both + self.gained) / self.n
+        first_low, first_high = wilson_interval(first, n)
+        second_low, second_high = wilson_interval(second, n)
+        phi = self._corrected_phi(n)
+        below = _square_and_add(second - second_low, first_high - first, phi)
+        above = _square_and_add(second_high - second, first - first_low, phi)
+        return max(-1.0, self.difference - below), min(1.0, self.difference + above)
+
+    def _corrected_phi(self, n: float) -> float:
+        """Correlation of the 2 x 2 table; a positive numerator is drawn towards zero by n / 2 (method 10)."""
+        both, gained, lost, neither = (
+            count * n / self.n for count in (self.both, self.gained, self.lost, self.neither)
+        )
+        margins = (both + gained) * (lost + neither) * (both + lost) * (gained + neither)
+        if margins == 0:
+            return 0.0
+        product = both * neither - gained * lost
+        return (max(product - n / 2, 0.0) if product > 0 else product) / math.sqrt(margins)
+
+
+def _square_and_add(one: float, other: float, phi: float) -> float:
+    return math.sqrt(max(one**2 - 2.0 * phi * one * other + other**2, 0.0))
+
+
+def paired_table(base_right: Sequence[bool], candidate_right: Sequence[bool]) -> PairedTable:
+    """The answers of base and candidate to the same questions in the same order, counted.
 
     Raises:
         MissingFigureError: there are no questions.
@@ -52,59 +113,153 @@ def paired_difference(base_right: Sequence[bool], candidate_right: Sequence[bool
             f"{len(base_right)} answers of the base stand beside {len(candidate_right)} of the candidate; "
             "a paired difference needs one of each per question. Assess both on the same questions."
         )
-    base = wilson(sum(base_right), len(base_right))
-    candidate = wilson(sum(candidate_right), len(candidate_right))
+    if not base_right:
+        raise MissingFigureError("A difference over no questions was asked for. Measure at least one first.")
     both = sum(one and other for one, other in zip(base_right, candidate_right, strict=True))
-    phi = _corrected_phi(both, candidate.hits - both, base.hits - both, base.n)
-    difference = (candidate.hits - base.hits) / base.n
-    below = _square_and_add(candidate.value - candidate.low, base.high - base.value, phi)
-    above = _square_and_add(candidate.high - candidate.value, base.value - base.low, phi)
-    return difference, max(-1.0, difference - below), min(1.0, difference + above)
+    lost, gained = sum(base_right) - both, sum(candidate_right) - both
+    return PairedTable(both, gained, lost, len(base_right) - both - gained - lost)
 
 
-def _corrected_phi(both: int, first: int, second: int, n: int) -> float:
-    """Correlation of the 2 x 2 table; a positive numerator is drawn towards zero by n / 2 (method 10)."""
-    neither = n - both - first - second
-    margins = (both + first) * (second + neither) * (both + second) * (first + neither)
-    if margins == 0:
-        return 0.0
-    product = both * neither - first * second
-    return (max(product - n / 2, 0.0) if product > 0 else product) / math.sqrt(margins)
+def paired_difference(base_right: Sequence[bool], candidate_right: Sequence[bool]) -> tuple[float, float, float]:
+    """Share right of the candidate minus that of the base, as though all questions were independent.
+
+    Returns:
+        (difference, low, high), the 95 % interval's ends within -1 to 1.
+
+    Raises:
+        MissingFigureError: there are no questions.
+        InputError: the two have different lengths.
+    """
+    table = paired_table(base_right, candidate_right)
+    return table.difference, *table.interval(table.n)
 
 
-def _square_and_add(one: float, other: float, phi: float) -> float:
-    return math.sqrt(max(one**2 - 2.0 * phi * one * other + other**2, 0.0))
+def mcnemar(gained: int, lost: int) -> float:
+    """The exact two-sided p-value that gains and losses are equally likely (McNemar, Psychometrika 12, 1947).
+
+    Of the questions on which two equal models differ, each wins one with probability 1/2. Whole numbers throughout,
+    so that the value is exact up to one division.
+
+    Raises:
+        InputError: a count is negative.
+    """
+    if min(gained, lost) < 0:
+        raise InputError(f"{min(gained, lost)} questions is not a count; expected 0 or more. Count them again.")
+    discordant = gained + lost
+    ways = tail = 1
+    for k in range(min(gained, lost)):
+        ways = ways * (discordant - k) // (k + 1)
+        tail += ways
+    return float(min(1.0, 2 * tail / (1 << discordant)))
 
 
-def figures(answers: Sequence[Answer]) -> tuple[CohortFigures, ...]:
-    """The figures of every cohort that has answers, in the order of ``Cohort``."""
+def holm(p_values: Sequence[float]) -> tuple[float, ...]:
+    """p-values adjusted for their number, in their order (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    Rejecting where the adjusted value is at most 5 % calls any true null hypothesis false in at most 5 % of cases,
+    however the slices depend on one another.
+
+    Raises:
+        InputError: a value lies outside 0 to 1.
+    """
+    wrong = [p for p in p_values if not 0 <= p <= 1]
+    if wrong:
+        raise InputError(f"{wrong[0]} is not a p-value; expected 0 to 1. Count the discordant questions again.")
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = dict(zip(order, _stepped_down([p_values[place] for place in order]), strict=True))
+    return tuple(adjusted[place] for place in range(len(p_values)))
+
+
+def _stepped_down(ascending: Sequence[float]) -> Iterator[float]:
+    """Each times the number of those that are not smaller, never below the one before, never above 1."""
+    least = 0.0
+    for rank, p in enumerate(ascending):
+        least = max(least, min(1.0, p * (len(ascending) - rank)))
+        yield least
+
+
+# --- the figures of an evaluation ------------------------------------------------------------------
+
+
+def figures(answers: Sequence[Answer], seed: int = 0) -> tuple[CohortFigures, ...]:
+    """The figures of every cohort that has answers, in the order of ``Cohort``; ``seed`` draws the resamples."""
     members = {cohort: [answer for answer in answers if answer.question.cohort is cohort] for cohort in Cohort}
-    return tuple(_cohort_figures(cohort, found) for cohort, found in members.items() if found)
+    return tuple(_cohort_figures(cohort, found, seed) for cohort, found in members.items() if found)
 
 
-def _cohort_figures(cohort: Cohort, answers: Sequence[Answer]) -> CohortFigures:
+def _cohort_figures(cohort: Cohort, answers: Sequence[Answer], seed: int) -> CohortFigures:
     base = [answer.base_grade for answer in answers]
     candidate = [answer.candidate_grade for answer in answers]
-    difference, low, high = paired_difference(
-        [grade is Grade.RIGHT for grade in base], [grade is Grade.RIGHT for grade in candidate]
-    )
+    found = clusters([answer.question for answer in answers])
+    table = paired_table([grade is Grade.RIGHT for grade in base], [grade is Grade.RIGHT for grade in candidate])
+    paired = compare(table, _right(candidate) - _right(base), found, seed)
+    low, high = table.interval(table.n / paired.design_effect)
     datable = [answer for answer in answers if answer.question.stale]
     return CohortFigures(
         cohort=cohort,
         n=len(answers),
-        base=_shares(base),
-        candidate=_shares(candidate),
-        difference=difference,
+        base=_shares(base, found),
+        candidate=_shares(candidate, found),
+        difference=table.difference,
         difference_low=low,
         difference_high=high,
-        base_stale=_stale([answer.base_grade for answer in datable]),
-        candidate_stale=_stale([answer.candidate_grade for answer in datable]),
+        paired=paired,
+        base_stale=_stale(datable, [answer.base_grade for answer in datable]),
+        candidate_stale=_stale(datable, [answer.candidate_grade for answer in datable]),
     )
 
 
-def _shares(grades: Sequence[Grade]) -> dict[Grade, Estimate]:
-    return {grade: wilson(sum(given is grade for given in grades), len(grades)) for grade in Grade}
+def compare(table: PairedTable, differences: Values, found: Clusters, seed: int = 0) -> PairedFigures:
+    """What two models' answers to clustered questions say.
+
+    Args:
+        table: the answers, counted.
+        differences: per question -1 where it was lost, 1 where it was gained, 0 elsewhere.
+        found: which questions belong together.
+        seed: of the resamples.
+    """
+    low, high = bootstrap(differences, found, seed)
+    return PairedFigures(
+        gained=table.gained,
+        lost=table.lost,
+        mcnemar=mcnemar(table.gained, table.lost),
+        facts=found.facts,
+        documents=found.documents,
+        resampled="documents" if found.by_document else "facts",
+        bootstrap_low=low,
+        bootstrap_high=high,
+        design_effect=_taking_in(table, design_effect(differences, found), low, high),
+    )
 
 
-def _stale(grades: Sequence[Grade]) -> Estimate | None:
-    return wilson(sum(grade is Grade.STALE for grade in grades), len(grades)) if grades else None
+def _taking_in(table: PairedTable, least: float, low: float, high: float) -> float:
+    """The smallest design effect from ``least`` on at which Newcombe's interval holds that from ``low`` to ``high``."""
+
+    def holds(effect: float) -> bool:
+        own_low, own_high = table.interval(table.n / effect)
+        return own_low <= low and high <= own_high
+
+    if holds(least):
+        return least
+    most = float(table.n)
+    for _ in range(40):
+        middle = (least + most) / 2
+        least, most = (least, middle) if holds(middle) else (middle, most)
+    return most
+
+
+def _right(grades: Sequence[Grade]) -> Values:
+    return np.array([grade is Grade.RIGHT for grade in grades], dtype=np.float64)
+
+
+def _shares(grades: Sequence[Grade], found: Clusters) -> dict[Grade, Estimate]:
+    return {grade: _share(grades, grade, found) for grade in Grade}
+
+
+def _share(grades: Sequence[Grade], grade: Grade, found: Clusters) -> Estimate:
+    hits = np.array([given is grade for given in grades], dtype=np.float64)
+    return wilson(int(hits.sum()), len(grades), design_effect(hits, found))
+
+
+def _stale(answers: Sequence[Answer], grades: Sequence[Grade]) -> Estimate | None:
+    return _share(grades, Grade.STALE, clusters([answer.question for answer in answers])) if answers else None

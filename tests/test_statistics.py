@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from data.errors import InputError, MissingFigureError
 from data.records import Answer, Cohort, Grade, Question
-from models.statistics import figures, paired_difference, wilson
+from data.report_records import CohortFigures
+from models.statistics import figures, holm, mcnemar, paired_difference, wilson, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,21 @@ def test_no_questions_are_a_missing_figure() -> None:
         wilson(0, 0)
     with pytest.raises(MissingFigureError):
         paired_difference([], [])
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.floats(1, 50))
+def test_a_design_effect_widens_as_fewer_questions_would(n: int, share: float, effect: float) -> None:
+    hits = round(share * n)
+    plain, clustered = wilson(hits, n), wilson(hits, n, effect)
+    assert clustered.low <= plain.low <= plain.value == clustered.value <= plain.high <= clustered.high
+    assert (clustered.low, clustered.high) == wilson_interval(hits / n, n / effect)
+    assert wilson(hits, n, 1.0) == plain
+
+
+@pytest.mark.parametrize("effect", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_impossible_design_effect_is_refused(effect: float) -> None:
+    with pytest.raises(InputError, match="design effect"):
+        wilson(1, 2, effect)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(-1, 5), (6, 5), (1, -1)])
@@ -91,6 +108,57 @@ def test_unequal_lengths_are_refused() -> None:
         paired_difference([True, False], [True])
 
 
+# --- McNemar and Holm ------------------------------------------------------------------------------
+
+
+@given(st.integers(0, 300), st.integers(0, 300))
+def test_mcnemar_is_the_two_sided_binomial_test(gained: int, lost: int) -> None:
+    expected = binomtest(gained, gained + lost, 0.5).pvalue if gained + lost else 1.0
+    assert mcnemar(gained, lost) == pytest.approx(expected, rel=1e-9)
+    assert mcnemar(gained, lost) == mcnemar(lost, gained)
+
+
+@pytest.mark.parametrize(("gained", "lost", "p"), [(0, 0, 1.0), (0, 5, 0.0625), (1, 9, 22 / 1024), (4, 4, 1.0)])
+def test_mcnemar_by_hand(gained: int, lost: int, p: float) -> None:
+    assert mcnemar(gained, lost) == p
+
+
+def test_mcnemar_of_thousands_is_still_a_number() -> None:
+    assert 0.0 < mcnemar(4900, 5100) < 0.05 < mcnemar(4950, 5050) < 1.0
+    with pytest.raises(InputError):
+        mcnemar(-1, 3)
+
+
+def test_holm_by_hand() -> None:
+    """0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1, never below the one before."""
+    assert holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx((0.06, 0.04, 0.06, 0.06))
+    assert holm([]) == ()
+    with pytest.raises(InputError, match="p-value"):
+        holm([0.5, float("nan")])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_is_never_kinder_than_one_test_nor_harsher_than_bonferroni(p_values: list[float]) -> None:
+    adjusted = holm(p_values)
+    for raw, made in zip(p_values, adjusted, strict=True):
+        assert raw <= made <= min(1.0, raw * len(p_values))
+    assert min(adjusted) == pytest.approx(min(1.0, min(p_values) * len(p_values)))
+    pairs = sorted(zip(p_values, adjusted, strict=True))
+    assert [made for _, made in pairs] == sorted(adjusted), "the order stays"
+    assert holm(p_values[::-1]) == adjusted[::-1]
+
+
+def test_holm_keeps_the_family_at_its_level() -> None:
+    """Twelve slices without any difference: at least one is called different in at most one of twenty evaluations."""
+    drawn = np.random.default_rng(3).random((4000, 12))
+    alarms = sum(min(holm(row)) <= 0.05 for row in drawn.tolist()) / 4000
+    assert 0.035 <= alarms <= 0.06
+    assert sum(min(row) <= 0.05 for row in drawn.tolist()) / 4000 > 0.4
+
+
+# --- figures ---------------------------------------------------------------------------------------
+
+
 def _answer(cohort: Cohort, base: Grade, candidate: Grade, stale: tuple[str, ...] = ()) -> Answer:
     question = Question(id="q", cohort=cohort, question="?", answers=("x",), stale=stale)
     return Answer(question=question, base="", base_grade=base, candidate="", candidate_grade=candidate)
@@ -122,3 +190,52 @@ def test_stale_share_is_taken_of_questions_that_have_a_stale_answer() -> None:
     assert (cohort.candidate_stale.hits, cohort.candidate_stale.n, cohort.base_stale.hits) == (1, 2, 2)
     (undated,) = figures(fresh)
     assert undated.candidate_stale is None
+
+
+def test_figures_name_what_belongs_together_and_repeat() -> None:
+    """30 documents of two facts in two wordings, of which one document is lost whole."""
+    answers = [
+        Answer(
+            question=Question(
+                id=f"{place}", cohort=Cohort.HELD, question="?", answers=("x",), source=f"f{place // 2}",
+                document=f"d{place // 4}",
+            ),
+            base="", base_grade=Grade.RIGHT,
+            candidate="", candidate_grade=Grade.WRONG if place < 4 else Grade.RIGHT,
+        )
+        for place in range(120)
+    ]  # fmt: skip
+    (cohort,) = figures(answers, seed=1)
+    paired = cohort.paired
+    assert paired is not None
+    assert (paired.facts, paired.documents, paired.resampled) == (60, 30, "documents")
+    assert (paired.gained, paired.lost, paired.mcnemar) == (0, 4, 0.125)
+    assert paired.design_effect == pytest.approx(4.0, abs=0.2)
+    assert cohort.difference_low <= paired.bootstrap_low <= cohort.difference <= paired.bootstrap_high
+    assert cohort.candidate[Grade.RIGHT].design_effect == pytest.approx(4.0, abs=0.2)
+    naive = paired_difference([True] * 120, [place >= 4 for place in range(120)])
+    assert cohort.difference_low < naive[1] - 0.03
+    assert figures(answers, seed=1) == (cohort,)
+    alone = [answer.model_copy(update={"question": _bare(answer.question)}) for answer in answers]
+    (unknown,) = figures(alone)
+    assert unknown.paired is not None
+    assert (unknown.paired.facts, unknown.paired.documents, unknown.paired.resampled) == (120, 0, "facts")
+
+
+def _bare(question: Question) -> Question:
+    """As files of earlier releases without sources hold it."""
+    return question.model_copy(update={"source": "", "document": ""})
+
+
+def test_what_earlier_releases_wrote_is_still_read() -> None:
+    """A report without what belongs together says so; a question without its document stands alone."""
+    (cohort,) = figures([_answer(Cohort.HELD, Grade.RIGHT, Grade.RIGHT)])
+    old = cohort.model_dump(mode="json", by_alias=True, exclude={"paired": True})
+    for shares in (old["base"], old["candidate"]):
+        for share in shares.values():
+            del share["design_effect"]
+    read = CohortFigures.model_validate(old)
+    assert read.paired is None
+    assert read.candidate[Grade.RIGHT].design_effect == 1.0
+    question = {"schema": 1, "id": "q", "cohort": "held", "question": "?", "answers": ["x"], "stale": [], "source": "f"}
+    assert Question.model_validate(question).document == ""

@@ -85,6 +85,7 @@ def test_prose_becomes_rows_and_a_cohort_that_is_never_trained(
         assert row.purpose == "rephrase" or row.completion.strip() in said
     judging = [q for q in read_records(workspace.synthetic / "questions.jsonl", Question) if q.cohort is Cohort.PROSE]
     assert judging
+    assert {question.document for question in judging} <= set(texts)
     assert not {question.question for question in judging} & {row.prompt for row in rows}
     figures = read_json(workspace.metrics("synthesize"))
     assert figures["statements_asked"] >= 4

@@ -138,6 +138,8 @@ def test_questions_know_what_is_right_and_what_is_stale(params: SynthesizeParams
         ("3",),
     )
     assert (asked["same"].cohort, asked["same"].answers) == (Cohort.HELD, ("1",))
+    documents = {change.fact.id: change.fact.document for change in CHANGES}
+    assert all(question.document == documents[question.source] for question in asked.values())
 
 
 def test_a_renamed_and_edited_document_still_knows_what_is_stale() -> None:

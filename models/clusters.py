@@ -1,0 +1,132 @@
+"""Questions that fail together: wordings of one fact, facts of one document.
+
+Such questions say less than as many independent ones. By how much is the design effect: the variance of a share over
+whole clusters, over that of as many independent questions (Kish, Survey Sampling, 1965, section 8.2; with clusters of
+unequal size the share is linearised as a ratio, Cochran, Sampling Techniques, 1977, section 11.7). Whole clusters are
+also resampled (Davison and Hinkley, Bootstrap Methods, 1997, section 3.8), so that nothing needs to be assumed of how
+answers within one depend on one another; the interval is BCa (Efron, JASA 82, 1987), since losses are rare, their
+distribution skewed, and plain percentiles cover less.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.records import Question
+
+Values = NDArray[np.float64]
+"""One number per question, in the order of the questions."""
+
+MIN_DOCUMENTS = 20
+"""With fewer clusters a variance between them is not to be relied on (Cameron and Miller, Journal of Human Resources
+50, 2015, section VI, name 20 to 50); then facts are the clusters."""
+MIN_EVENTS = 10
+"""With fewer answers of the rarer kind nothing shows how alike a fact's wordings are; then they count as one answer."""
+RESAMPLES = 2000
+"""1,000 or more are needed for an interval's ends (Efron and Tibshirani, An Introduction to the Bootstrap, 1993)."""
+_CHUNK = 200
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Which questions belong together; a fact's wordings always do."""
+
+    of: NDArray[np.int64]
+    """Number of the cluster of each question, from 0 on without gaps."""
+    facts: int
+    """Different facts, statements and probes that were asked about."""
+    documents: int
+    """Different documents that they stand in; 0 where none says so, as in the handbook."""
+    by_document: bool
+    """Whether documents are the clusters; if not, facts are."""
+
+    @property
+    def count(self) -> int:
+        return int(self.of.max()) + 1
+
+    @property
+    def sizes(self) -> Values:
+        """Questions of each cluster."""
+        return np.bincount(self.of).astype(np.float64)
+
+    def sums(self, values: Values) -> Values:
+        """Sum of each cluster."""
+        return np.bincount(self.of, values).astype(np.float64)
+
+
+def clusters(questions: Sequence[Question]) -> Clusters:
+    """Documents where there are enough of them, facts where not; what stands in no document is its own cluster."""
+    facts = [_fact(question) for question in questions]
+    documents = {question.document for question in questions if question.document}
+    by_document = len(documents) >= MIN_DOCUMENTS
+    names = (
+        [("document", q.document) if q.document else ("fact", fact) for q, fact in zip(questions, facts, strict=True)]
+        if by_document
+        else [("fact", fact) for fact in facts]
+    )
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    of = np.array([numbers[name] for name in names], dtype=np.int64)
+    return Clusters(of, len(set(facts)), len(documents), by_document)
+
+
+def _fact(question: Question) -> str:
+    """Statements and a teacher's questions name no more than their document; each is its own."""
+    return question.id if question.source in ("", question.document) else question.source
+
+
+def design_effect(values: Values, found: Clusters) -> float:
+    """How many questions say as much as one independent one would; at least 1.
+
+    Args:
+        values: 0 or 1 each for a share; -1, 0 or 1 for a difference.
+    """
+    n = len(values)
+    events = n - int(np.unique(values, return_counts=True)[1].max())
+    least = n / found.facts if events < MIN_EVENTS else 1.0
+    if n < 2 or found.count < 2 or events == 0:
+        return least
+    residuals = found.sums(values) - values.mean() * found.sizes
+    clustered = found.count / (found.count - 1) * float(residuals @ residuals) / n**2
+    return max(least, clustered * n / float(values.var(ddof=1)))
+
+
+def bootstrap(values: Values, found: Clusters, seed: int = 0) -> tuple[float, float]:
+    """The BCa 95 % interval of the mean of ``values``, whole clusters drawn with replacement.
+
+    One point where all clusters agree: resampling cannot see what was never observed.
+    """
+    sums, sizes = found.sums(values), found.sizes
+    mean = float(values.mean())
+    means = _resampled(sums, sizes, np.random.default_rng(seed))
+    left_out = (sums.sum() - sums) / np.maximum(sizes.sum() - sizes, 1.0)
+    spread = left_out.mean() - left_out
+    scale = float(spread @ spread) ** 1.5
+    if scale == 0:
+        return mean, mean
+    acceleration = float((spread**3).sum()) / (6.0 * scale)
+    below = (np.count_nonzero(means < mean) + 0.5 * np.count_nonzero(means == mean)) / len(means)
+    bias = _NORMAL.inv_cdf(min(max(below, 1.0 / len(means)), 1.0 - 1.0 / len(means)))
+    ends = [_level(_NORMAL.inv_cdf(level), bias, acceleration) for level in (0.025, 0.975)]
+    low, high = np.quantile(means, ends)
+    return min(float(low), mean), max(float(high), mean)
+
+
+def _resampled(sums: Values, sizes: Values, draw: np.random.Generator) -> Values:
+    """``RESAMPLES`` means, a few at a time, so that memory stays bounded."""
+    parts = []
+    for _ in range(RESAMPLES // _CHUNK):
+        drawn = draw.integers(0, len(sums), (_CHUNK, len(sums)))
+        parts.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    return np.concatenate(parts)
+
+
+def _level(z: float, bias: float, acceleration: float) -> float:
+    """Which quantile of the resampled means stands for ``z`` (Efron 1987, equation 3.9)."""
+    stretch = 1.0 - acceleration * (bias + z)
+    if stretch <= 0:  # so skewed that the quantile lies beyond every resample
+        return float(bias + z > 0)
+    return _NORMAL.cdf(bias + (bias + z) / stretch)
