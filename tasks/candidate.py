@@ -170,6 +170,8 @@ def metrics(candidate: Candidate) -> dict[str, float]:
         flat |= {f"{cohort}/n": float(figures.n), f"{cohort}/difference": figures.difference}
         flat |= {f"{cohort}/difference/low": figures.difference_low}
         flat |= {f"{cohort}/difference/high": figures.difference_high}
+        if figures.paired is not None:
+            flat |= {f"{cohort}/difference/p": figures.paired.mcnemar}
     training = candidate.training
     sizes = {"steps": training.steps, "tokens": training.tokens, "parameters": training.parameters}
     flat |= {f"training/{name}": float(size) for name, size in sizes.items()}

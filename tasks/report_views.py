@@ -10,7 +10,16 @@ from typing import TypeVar
 
 from data.files import digest_text
 from data.records import Answer, Cohort, FactChange, Grade, SnapshotDiff, Standing
-from data.report_records import Check, CohortFigures, Coverage, Estimate, EvaluationReport, Judgement, Outcome
+from data.report_records import (
+    Check,
+    CohortFigures,
+    Coverage,
+    Estimate,
+    EvaluationReport,
+    Judgement,
+    Outcome,
+    PairedFigures,
+)
 
 T = TypeVar("T")
 
@@ -110,6 +119,8 @@ class KeyFigure:
     interval: tuple[float, float] | None
     outcome: Outcome | None
     """None: reported, decides nothing."""
+    paired: PairedFigures | None = None
+    """None: of another kind, or written by an earlier release."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +181,7 @@ def _right(cohort: Cohort, figures: CohortFigures | None, outcomes: dict[str, Ou
         figures.difference,
         (figures.difference_low, figures.difference_high),
         outcome,
+        figures.paired,
     )
 
 

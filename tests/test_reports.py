@@ -167,10 +167,10 @@ def test_each_verdict_says_what_it_means(verdict: Verdict, word: str) -> None:
 def test_figures_stand_with_their_interval_difference_and_n() -> None:
     html = render(report())
     text = Page(html).text()
-    assert "0.964 [0.933, 0.981]" in text
-    assert "+0.964 [+0.929, +0.981]" in text
+    assert "0.964 [0.925, 0.983]" in text, "249 questions on 180 facts"
+    assert "+0.964 [+0.918, +0.983]" in text
     assert "−0.033 [−0.060, −0.014]" in text
-    assert 'aria-label="Learned: base 0.000 [0.000, 0.015], n = 249; candidate 0.964' in html
+    assert 'aria-label="Learned: base 0.000 [0.000, 0.021], n = 249; candidate 0.964' in html
 
 
 def test_nothing_that_the_version_rests_on_is_missing() -> None:
@@ -298,6 +298,19 @@ def test_key_figures_stand_beside_the_check_that_decides_on_them() -> None:
     assert (stale.candidate.hits, stale.candidate.n) == (2, 83)
     nothing = given.evaluation.model_copy(update={"cohorts": ()})
     assert all(line.candidate is None for line in key_figures(nothing, given.judgement))
+
+
+def test_key_figures_say_how_many_facts_they_rest_on_and_which_interval_decides() -> None:
+    given = report()
+    (kept,) = [line for line in key_figures(given.evaluation, given.judgement) if line.name == "Kept"]
+    assert kept.paired is not None
+    assert (kept.paired.gained, kept.paired.lost) == (0, 10)
+    page = render(given)
+    assert "+0 -10, p 0.002" in page
+    assert f"{kept.paired.facts} facts" in page
+    bare = [figures.model_copy(update={"paired": None}) for figures in given.evaluation.cohorts]
+    earlier = given.evaluation.model_copy(update={"cohorts": tuple(bare)})
+    assert "p 0.002" not in render(report(evaluation=earlier))
 
 
 def test_failures_and_gaps_come_first_and_no_fact_is_lost() -> None:
