@@ -186,7 +186,10 @@ def touch(soak: Soak) -> bool:
 def turn_settings(soak: Soak) -> bool:
     """A person edits ``params.yaml``: what the training depends on, or what the gates do."""
     block: dict[str, dict[str, object]] = soak.draw.choice(
-        [{"train": {"steps": soak.draw.choice([50, 60])}}, {"gates": {"min_questions": soak.draw.choice([1, 1000])}}]
+        [
+            {"train": {"steps": soak.draw.choice([50, 60])}},
+            {"gates": {"max_handbook_drop": soak.draw.choice([1.0, 0.1])}},
+        ]
     )
     turn(soak.line.workspace, **block)
     return True

@@ -179,13 +179,18 @@ class AssessParams(Block):
 
 
 class GateParams(Block):
-    min_new_right: Share = Field(description="New facts right on held-out wordings; below it: reject.")
-    max_held_drop: Share = Field(description="Loss on facts that still hold, and on restated ones; above it: reject.")
-    max_handbook_drop: Share = Field(description="Loss on the handbook; above it: reject.")
-    max_stale_share: Share = Field(description="Replaced facts answered the old way; above it: reject.")
-    min_withdrawn_refused: Share = Field(description="Withdrawn facts refused; below it: hold.")
+    min_new_right: Share = Field(
+        description="New facts right on held-out wordings: the interval's lower end, at least."
+    )
+    max_held_drop: Share = Field(
+        description="Loss on facts that still hold, and on restated ones: its upper end, at most."
+    )
+    max_handbook_drop: Share = Field(description="Loss on the handbook: its upper end, at most.")
+    max_stale_share: Share = Field(description="Replaced facts answered the old way: the upper end, at most.")
+    min_withdrawn_refused: Share = Field(
+        description="Withdrawn facts refused: the lower end, at least; otherwise: hold."
+    )
     min_coverage: Share = Field(description="Changed statements that gave a fact; below it: hold.")
-    min_questions: Many = Field(description="Smaller cohorts cannot decide.")
     min_surviving_share: Share = Field(description="Entries that survive a bf16 merge; below it: fail.")
     warn_surviving_share: Share = Field(description="Below it: warn.")
     max_sigma_ratio: float = Field(gt=0, le=1e9, description="Update's size against the noise edge; above it: fail.")

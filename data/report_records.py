@@ -1,7 +1,7 @@
 """The typed records of what stages report: counts, figures, checks, verdicts, and how a cycle went."""
 
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
@@ -159,13 +159,12 @@ class PairedFigures(Record):
     """Different facts, statements or probes among the questions."""
     documents: int
     """Different documents that they stand in; 0: none says so."""
-    resampled: Literal["documents", "facts"]
-    """What was drawn with replacement, with all its questions."""
-    bootstrap_low: float
-    """Ends of the difference's clustered BCa bootstrap interval."""
-    bootstrap_high: float
+    bootstrap: tuple[float, float]
+    """Ends of the difference's BCa interval, whole facts drawn with replacement."""
+    other_documents: tuple[float, float] | None
+    """The same with whole documents drawn, as though these were a sample of others; None: they are too few."""
     design_effect: float
-    """At which Newcombe's interval decides: that of the clusters, or a larger one that takes in the bootstrap's."""
+    """At which Newcombe's interval decides: that of the facts, or a larger one that takes in ``bootstrap``."""
 
 
 class CohortFigures(Record):

@@ -6,6 +6,10 @@ unequal size the share is linearised as a ratio, Cochran, Sampling Techniques, 1
 also resampled (Davison and Hinkley, Bootstrap Methods, 1997, section 3.8), so that nothing needs to be assumed of how
 answers within one depend on one another; the interval is BCa (Efron, JASA 82, 1987), since losses are rare, their
 distribution skewed, and plain percentiles cover less.
+
+Which clusters count follows from what is asked (Abadie, Athey, Imbens and Wooldridge, Quarterly Journal of Economics
+138, 2023). What an adapter knows of these documents: they are all there, none was drawn, and facts are the clusters.
+What its recipe would do to other documents: these are a sample of them, and documents are the clusters.
 """
 
 from collections.abc import Sequence
@@ -22,9 +26,9 @@ Values = NDArray[np.float64]
 
 MIN_DOCUMENTS = 20
 """With fewer clusters a variance between them is not to be relied on (Cameron and Miller, Journal of Human Resources
-50, 2015, section VI, name 20 to 50); then facts are the clusters."""
+50, 2015, section VI, name 20 to 50)."""
 MIN_EVENTS = 10
-"""With fewer answers of the rarer kind nothing shows how alike a fact's wordings are; then they count as one answer."""
+"""With fewer answers of the rarer kind nothing shows how alike a fact's wordings are."""
 RESAMPLES = 2000
 """1,000 or more are needed for an interval's ends (Efron and Tibshirani, An Introduction to the Bootstrap, 1993)."""
 _CHUNK = 200
@@ -37,12 +41,6 @@ class Clusters:
 
     of: NDArray[np.int64]
     """Number of the cluster of each question, from 0 on without gaps."""
-    facts: int
-    """Different facts, statements and probes that were asked about."""
-    documents: int
-    """Different documents that they stand in; 0 where none says so, as in the handbook."""
-    by_document: bool
-    """Whether documents are the clusters; if not, facts are."""
 
     @property
     def count(self) -> int:
@@ -58,19 +56,21 @@ class Clusters:
         return np.bincount(self.of, values).astype(np.float64)
 
 
-def clusters(questions: Sequence[Question]) -> Clusters:
-    """Documents where there are enough of them, facts where not; what stands in no document is its own cluster."""
-    facts = [_fact(question) for question in questions]
-    documents = {question.document for question in questions if question.document}
-    by_document = len(documents) >= MIN_DOCUMENTS
-    names = (
-        [("document", q.document) if q.document else ("fact", fact) for q, fact in zip(questions, facts, strict=True)]
-        if by_document
-        else [("fact", fact) for fact in facts]
-    )
+def facts(questions: Sequence[Question]) -> Clusters:
+    """Wordings of one fact together."""
+    return _numbered([_fact(question) for question in questions])
+
+
+def documents(questions: Sequence[Question]) -> Clusters | None:
+    """All questions on one document together; what stands in none by its fact. None: there are too few documents."""
+    if len({question.document for question in questions if question.document}) < MIN_DOCUMENTS:
+        return None
+    return _numbered([f"document {q.document}" if q.document else f"fact {_fact(q)}" for q in questions])
+
+
+def _numbered(names: Sequence[str]) -> Clusters:
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    of = np.array([numbers[name] for name in names], dtype=np.int64)
-    return Clusters(of, len(set(facts)), len(documents), by_document)
+    return Clusters(np.array([numbers[name] for name in names], dtype=np.int64))
 
 
 def _fact(question: Question) -> str:
@@ -78,20 +78,38 @@ def _fact(question: Question) -> str:
     return question.id if question.source in ("", question.document) else question.source
 
 
-def design_effect(values: Values, found: Clusters) -> float:
+def design_effect(values: Values, found: Clusters, alike: float = 1.0) -> float:
     """How many questions say as much as one independent one would; at least 1.
 
     Args:
         values: 0 or 1 each for a share; -1, 0 or 1 for a difference.
+        found: which questions belong together.
+        alike: correlation within a cluster, where fewer than ``MIN_EVENTS`` values differ from the others and none can
+            be measured; 1: what belongs together counts as one answer.
     """
     n = len(values)
-    events = n - int(np.unique(values, return_counts=True)[1].max())
-    least = n / found.facts if events < MIN_EVENTS else 1.0
-    if n < 2 or found.count < 2 or events == 0:
+    least = 1.0 + alike * (n / found.count - 1.0) if _events(values) < MIN_EVENTS else 1.0
+    if n < 2 or found.count < 2 or not _events(values):
         return least
     residuals = found.sums(values) - values.mean() * found.sizes
     clustered = found.count / (found.count - 1) * float(residuals @ residuals) / n**2
     return max(least, clustered * n / float(values.var(ddof=1)))
+
+
+def correlation(values: Values, found: Clusters) -> float:
+    """Within a cluster, from 0 to 1: what makes the design effect 1 + (size - 1) correlation (Kish 1965, section 5.4).
+
+    1 where too few values differ to tell.
+    """
+    size = len(values) / found.count
+    if _events(values) < MIN_EVENTS or size == 1.0:
+        return 1.0
+    return min(1.0, (design_effect(values, found) - 1.0) / (size - 1.0))
+
+
+def _events(values: Values) -> int:
+    """How many values are not the most frequent one."""
+    return len(values) - int(np.unique(values, return_counts=True)[1].max())
 
 
 def bootstrap(values: Values, found: Clusters, seed: int = 0) -> tuple[float, float]:

@@ -2,8 +2,8 @@
 
 A pure function. Every check has an outcome and one sentence with the figure, its n and its interval.
 A failed check rejects; an insufficient one, and a warning of a check in ``HOLDING``, holds; anything
-else promotes. Point values are compared with the thresholds, in whole numbers of hits over n, so that
-a candidate exactly on a threshold passes. A figure that should be there and is not is an error, never
+else promotes. What questions measure is decided by the interval's ends (models/bounds.py): too few to decide
+is insufficient, never a pass. A figure that should be there and is not is an error, never
 a zero: which ones should be there follows from the counts of facts that the synthesis reports.
 Recall, prose and probes are reported and never decide.
 """
@@ -24,6 +24,7 @@ from data.report_records import (
     Verdict,
 )
 from data.spectral_records import Calibration, SpectralReport
+from models.bounds import at_least, at_most, fall_at_most, shown
 from models.spectral_checks import OTHERS, graded
 from models.spectral_verdict import adapter_checks
 from models.statistics import wilson
@@ -63,9 +64,9 @@ def judge(
             _adapter_active(evaluation),
             _learned(new, thresholds),
             _stale(new, facts[Standing.REPLACED], thresholds),
-            _drop("restated", restated, thresholds.max_held_drop, thresholds.min_questions),
-            _drop("forgotten", held, thresholds.max_held_drop, thresholds.min_questions),
-            _drop("locality", handbook, thresholds.max_handbook_drop, thresholds.min_questions),
+            _drop("restated", restated, thresholds.max_held_drop),
+            _drop("forgotten", held, thresholds.max_held_drop),
+            _drop("locality", handbook, thresholds.max_handbook_drop),
             _retention((held, handbook)),
             _withdrawn(withdrawn, thresholds),
             _coverage(synthesis, thresholds),
@@ -153,19 +154,13 @@ def _adapter_active(evaluation: EvaluationReport) -> Check:
 def _learned(new: CohortFigures | None, thresholds: GateParams) -> Check:
     if new is None:
         return _passed("learned", "The snapshot has no new or replaced facts, so there is nothing to learn.")
-    right = _figure(new.candidate, Grade.RIGHT, Cohort.NEW)
-    reason = f"New facts are right in {_shown(right)}, at least {thresholds.min_new_right:.1%} wanted"
-    if right.n < thresholds.min_questions:
-        return _too_few("learned", reason, thresholds)
-    outcome = graded(_share(right) >= thresholds.min_new_right)
-    return Check(check="learned", outcome=outcome, reason=f"{reason}.")
+    return at_least(
+        "learned", "New facts are right", _figure(new.candidate, Grade.RIGHT, Cohort.NEW), thresholds.min_new_right
+    )
 
 
 def _stale(new: CohortFigures | None, replaced: int, thresholds: GateParams) -> Check:
-    """Among the questions that have an old answer: over all new facts a leak would drown.
-
-    The cohort's size is the check "learned"'s concern; a few replaced facts without a leak pass.
-    """
+    """Among the questions that have an old answer: over all new facts a leak would drown."""
     estimate = new.candidate_stale if new is not None else None
     if estimate is None or estimate.n <= 0:
         if replaced > 0:
@@ -174,12 +169,7 @@ def _stale(new: CohortFigures | None, replaced: int, thresholds: GateParams) -> 
                 "Run assess again."
             )
         return _passed("stale", "The snapshot has no replaced facts, so no answer can be stale.")
-    limit = thresholds.max_stale_share
-    reason = f"Replaced facts get the old answer in {_shown(estimate)}, at most {limit:.1%} allowed"
-    within = _share(estimate) <= limit
-    if not within and estimate.n < thresholds.min_questions:
-        return _too_few("stale", reason, thresholds)
-    return Check(check="stale", outcome=graded(within), reason=f"{reason}.")
+    return at_most("stale", "Replaced facts get the old answer", estimate, thresholds.max_stale_share)
 
 
 _KEPT = {
@@ -187,19 +177,22 @@ _KEPT = {
     "forgotten": "Facts that still hold",
     "locality": "Handbook facts",
 }
+_MORE = {"forgotten": "assess.held_questions", "locality": "assess.handbook_questions"}
+"""Which setting asks more questions; of the other cohorts all questions there are were asked."""
 
 
 def _retention(measured: Sequence[CohortFigures | None]) -> Check:
     """Without a single question whose answer the base knew, forgetting would pass unseen."""
     if any(_figure(figures.base, Grade.RIGHT, figures.cohort).hits for figures in measured if figures is not None):
         return _passed("retention", "Questions that the base could answer say what was forgotten.")
-    return _insufficient(
-        "retention",
-        "Nothing says what was forgotten: there is no question that the base could answer.",
+    return Check(
+        check="retention",
+        outcome=Outcome.INSUFFICIENT,
+        reason="Nothing says what was forgotten: there is no question that the base could answer.",
     )
 
 
-def _drop(check: str, figures: CohortFigures | None, limit: float, min_questions: int) -> Check:
+def _drop(check: str, figures: CohortFigures | None, limit: float) -> Check:
     what = _KEPT[check]
     if figures is None:
         return _passed(check, f"{what} are none that the base knew, so there is nothing to measure.")
@@ -210,27 +203,21 @@ def _drop(check: str, figures: CohortFigures | None, limit: float, min_questions
             f"Cohort {figures.cohort} has {base.n} answers of the base and {candidate.n} of the candidate; "
             "a drop needs the same questions. Run assess again."
         )
-    drop = (base.hits - candidate.hits) / base.n
-    reason = (
-        f"{what} fall by {drop:+.3f} from {_share(base):.3f} to {_share(candidate):.3f} (95 % interval "
-        f"{-figures.difference_high:+.3f} to {-figures.difference_low:+.3f}, n={base.n}), "
-        f"at most {limit:.3f} allowed"
-    )
-    if base.n < min_questions and (drop > 0 or check != "restated"):  # few facts are restated, and on few days
-        return _insufficient(check, f"{reason}; fewer than {min_questions} questions cannot decide.")
-    return Check(check=check, outcome=graded(drop <= limit), reason=f"{reason}.")
+    if figures.paired is None:
+        raise MissingFigureError(
+            f"The evaluation does not say which facts cohort {figures.cohort} asks about, so nothing says how far its "
+            "interval reaches: an earlier release wrote it. Run assess again."
+        )
+    return fall_at_most(check, what, (base, candidate), figures.paired, limit, _MORE.get(check))
 
 
 def _withdrawn(figures: CohortFigures | None, thresholds: GateParams) -> Check:
+    """What misses its threshold, or cannot be told, holds and never rejects."""
     if figures is None:
         return _passed("withdrawn", "The snapshot withdraws no facts, so there is nothing to refuse.")
     refused = _figure(figures.candidate, Grade.RIGHT, Cohort.WITHDRAWN)
-    wanted = thresholds.min_withdrawn_refused
-    reason = f"Withdrawn facts are refused in {_shown(refused)}, at least {wanted:.1%} wanted"
-    if refused.n < thresholds.min_questions and refused.hits < refused.n:
-        return _too_few("withdrawn", reason, thresholds)
-    outcome = graded(True, _share(refused) >= wanted)
-    return Check(check="withdrawn", outcome=outcome, reason=f"{reason}.")
+    found = at_least("withdrawn", "Withdrawn facts are refused", refused, thresholds.min_withdrawn_refused)
+    return found.model_copy(update={"outcome": Outcome.WARN}) if found.outcome is Outcome.FAIL else found
 
 
 def _coverage(synthesis: SynthesisReport, thresholds: GateParams) -> Check:
@@ -243,32 +230,11 @@ def _coverage(synthesis: SynthesisReport, thresholds: GateParams) -> Check:
             )
         return _passed("coverage", "No statement changed, so there is nothing to cover.")
     covered = wilson(sum(document.changed_with_fact for document in synthesis.coverage), changed)
-    outcome = graded(True, _share(covered) >= thresholds.min_coverage)
-    shown = _shown(covered, "statements")
-    reason = f"Changed statements gave a fact in {shown}, at least {thresholds.min_coverage:.1%} wanted."
+    outcome = graded(True, covered.hits / covered.n >= thresholds.min_coverage)
+    reason = f"Changed statements gave a fact in {shown(covered, 'statements')}"
+    reason = f"{reason}, at least {thresholds.min_coverage:.1%} wanted."
     return Check(check="coverage", outcome=outcome, reason=reason)
-
-
-# --- wording ---------------------------------------------------------------------------------------
 
 
 def _passed(check: str, reason: str) -> Check:
     return Check(check=check, outcome=Outcome.PASS, reason=reason)
-
-
-def _insufficient(check: str, reason: str) -> Check:
-    return Check(check=check, outcome=Outcome.INSUFFICIENT, reason=reason)
-
-
-def _too_few(check: str, reason: str, thresholds: GateParams) -> Check:
-    return _insufficient(check, f"{reason}; fewer than {thresholds.min_questions} questions cannot decide.")
-
-
-def _share(estimate: Estimate) -> float:
-    """Hits over n, the one division whose result equals a threshold such as 0.9 exactly."""
-    return estimate.hits / estimate.n
-
-
-def _shown(estimate: Estimate, of_what: str = "questions") -> str:
-    interval = f"95 % interval {estimate.low:.1%} to {estimate.high:.1%}"
-    return f"{_share(estimate):.1%} of {estimate.n} {of_what} ({interval})"

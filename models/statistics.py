@@ -16,9 +16,9 @@ from statistics import NormalDist
 import numpy as np
 
 from data.errors import InputError, MissingFigureError
-from data.records import Answer, Cohort, Grade
+from data.records import Answer, Cohort, Grade, Question
 from data.report_records import CohortFigures, Estimate, PairedFigures
-from models.clusters import Clusters, Values, bootstrap, clusters, design_effect
+from models.clusters import Clusters, Values, bootstrap, correlation, design_effect, documents, facts
 
 _Z = NormalDist().inv_cdf(0.975)
 
@@ -188,47 +188,48 @@ def figures(answers: Sequence[Answer], seed: int = 0) -> tuple[CohortFigures, ..
 
 
 def _cohort_figures(cohort: Cohort, answers: Sequence[Answer], seed: int) -> CohortFigures:
+    questions = [answer.question for answer in answers]
     base = [answer.base_grade for answer in answers]
     candidate = [answer.candidate_grade for answer in answers]
-    found = clusters([answer.question for answer in answers])
+    paired = compare(questions, _is(base, Grade.RIGHT), _is(candidate, Grade.RIGHT), seed)
     table = paired_table([grade is Grade.RIGHT for grade in base], [grade is Grade.RIGHT for grade in candidate])
-    paired = compare(table, _right(candidate) - _right(base), found, seed)
     low, high = table.interval(table.n / paired.design_effect)
-    datable = [answer for answer in answers if answer.question.stale]
     return CohortFigures(
         cohort=cohort,
         n=len(answers),
-        base=_shares(base, found),
-        candidate=_shares(candidate, found),
+        base=_shares(base, questions),
+        candidate=_shares(candidate, questions),
         difference=table.difference,
         difference_low=low,
         difference_high=high,
         paired=paired,
-        base_stale=_stale(datable, [answer.base_grade for answer in datable]),
-        candidate_stale=_stale(datable, [answer.candidate_grade for answer in datable]),
+        base_stale=_stale(base, questions),
+        candidate_stale=_stale(candidate, questions),
     )
 
 
-def compare(table: PairedTable, differences: Values, found: Clusters, seed: int = 0) -> PairedFigures:
-    """What two models' answers to clustered questions say.
+def compare(questions: Sequence[Question], base: Values, candidate: Values, seed: int = 0) -> PairedFigures:
+    """What two models' answers to the same questions say of the difference between them.
 
     Args:
-        table: the answers, counted.
-        differences: per question -1 where it was lost, 1 where it was gained, 0 elsewhere.
-        found: which questions belong together.
+        questions: they say what belongs together.
+        base: 1 where the first model is right, 0 elsewhere.
+        candidate: the same of the second.
         seed: of the resamples.
     """
-    low, high = bootstrap(differences, found, seed)
+    table = paired_table((base == 1).tolist(), (candidate == 1).tolist())
+    by_fact, by_document = facts(questions), documents(questions)
+    differences = candidate - base
+    low, high = bootstrap(differences, by_fact, seed)
     return PairedFigures(
         gained=table.gained,
         lost=table.lost,
         mcnemar=mcnemar(table.gained, table.lost),
-        facts=found.facts,
-        documents=found.documents,
-        resampled="documents" if found.by_document else "facts",
-        bootstrap_low=low,
-        bootstrap_high=high,
-        design_effect=_taking_in(table, design_effect(differences, found), low, high),
+        facts=by_fact.count,
+        documents=len({question.document for question in questions if question.document}),
+        bootstrap=(low, high),
+        other_documents=bootstrap(differences, by_document, seed) if by_document else None,
+        design_effect=_taking_in(table, design_effect(differences, by_fact), low, high),
     )
 
 
@@ -248,18 +249,25 @@ def _taking_in(table: PairedTable, least: float, low: float, high: float) -> flo
     return most
 
 
-def _right(grades: Sequence[Grade]) -> Values:
-    return np.array([grade is Grade.RIGHT for grade in grades], dtype=np.float64)
+def _is(grades: Sequence[Grade], wanted: Grade) -> Values:
+    return np.array([grade is wanted for grade in grades], dtype=np.float64)
 
 
-def _shares(grades: Sequence[Grade], found: Clusters) -> dict[Grade, Estimate]:
-    return {grade: _share(grades, grade, found) for grade in Grade}
+def _shares(grades: Sequence[Grade], questions: Sequence[Question]) -> dict[Grade, Estimate]:
+    found = facts(questions)
+    alike = correlation(_is(grades, Grade.RIGHT), found)
+    return {grade: _share(_is(grades, grade), found, alike) for grade in Grade}
 
 
-def _share(grades: Sequence[Grade], grade: Grade, found: Clusters) -> Estimate:
-    hits = np.array([given is grade for given in grades], dtype=np.float64)
-    return wilson(int(hits.sum()), len(grades), design_effect(hits, found))
+def _stale(grades: Sequence[Grade], questions: Sequence[Question]) -> Estimate | None:
+    """Among the questions that have an old answer; None where none has."""
+    dated = [place for place, question in enumerate(questions) if question.stale]
+    if not dated:
+        return None
+    alike = correlation(_is(grades, Grade.RIGHT), facts(questions))
+    return _share(_is(grades, Grade.STALE)[dated], facts([questions[place] for place in dated]), alike)
 
 
-def _stale(answers: Sequence[Answer], grades: Sequence[Grade]) -> Estimate | None:
-    return _share(grades, Grade.STALE, clusters([answer.question for answer in answers])) if answers else None
+def _share(hits: Values, found: Clusters, alike: float) -> Estimate:
+    """A grade too rare to show how alike a fact's wordings are is taken to be as alike as the right answers."""
+    return wilson(int(hits.sum()), len(hits), design_effect(hits, found, alike))

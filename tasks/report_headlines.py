@@ -45,6 +45,8 @@ def _better(figures: Mapping[str, KeyFigure]) -> Headline:
         return Headline(question, "Not measurably", Outcome.WARN, lines)
     if learned.outcome is Outcome.FAIL:
         return Headline(question, "Yes, but not enough", Outcome.FAIL, lines)
+    if learned.outcome is Outcome.INSUFFICIENT:
+        return Headline(question, "Yes; too few questions to tell whether enough", Outcome.INSUFFICIENT, lines)
     return Headline(question, "Yes", learned.outcome or Outcome.PASS, lines)
 
 

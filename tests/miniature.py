@@ -34,7 +34,6 @@ SMALL = {
     },
     "train": {"steps": 20, "tokens_per_step": 512, "window": 128, "checkpoint_every": 10, "threads": 1, "rank": 4},
     "assess": {"held_questions": 8, "handbook_questions": 8, "recall_statements": 4, "new_tokens": 8},
-    "gates": {"min_questions": 2},
     "quick": {"steps": 10, "held_questions": 4, "handbook_questions": 4, "recall_statements": 2},
 }  # fmt: skip
 

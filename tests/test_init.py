@@ -177,7 +177,7 @@ def test_a_lock_that_a_killed_git_left_is_mended_and_a_commit_asks_for_nothing(t
     git(workspace, "config", "commit.gpgsign", "true")
     git(workspace, "config", "tag.gpgsign", "true")
     git(workspace, "config", "gpg.program", "false")
-    turn(workspace, gates={"min_questions": 3})
+    turn(workspace, gates={"min_coverage": 0.3})
     lock = workspace.root / ".git" / "index.lock"
     lock.touch()
     assert revisions.stale_locks(workspace) == []  # a git just begun may hold it
@@ -226,7 +226,7 @@ def test_probes_are_committed_as_they_are_also_when_none_are_left(tmp_path: Path
     (probes / "empty").mkdir(parents=True, exist_ok=True)
     (workspace.root / ".git" / "info" / "exclude").write_text(".DS_Store\n")
     (probes / ".DS_Store").write_text("of a file manager")
-    turn(workspace, gates={"min_questions": 3})
+    turn(workspace, gates={"min_coverage": 0.3})
     assert revisions.commit(workspace, "none yet")
     (probes / "one.jsonl").write_text("{}\n")
     assert revisions.commit(workspace, "one")
@@ -243,7 +243,7 @@ def test_a_git_that_does_not_end_is_said_so(tmp_path: Path, monkeypatch: pytest.
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\nexec sleep 5 >/dev/null 2>&1\n")
     hook.chmod(0o755)
-    turn(workspace, gates={"min_questions": 3})
+    turn(workspace, gates={"min_coverage": 0.3})
     monkeypatch.setattr(revisions, "SECONDS", 0.5)
     with pytest.raises(OutsideError, match="did not end within"):
         revisions.commit(workspace, "another")

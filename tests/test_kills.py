@@ -20,6 +20,7 @@ from tasks.tracking import fetched
 from tests.fault_miniature import (
     LENIENT,
     MORE,
+    UNDECIDED,
     At,
     Fault,
     assert_whole,
@@ -133,7 +134,7 @@ def test_killed_at_the_registry_and_other_documents_come_both_are_whole(
     ended = command(workspace, server, "run", "--quick", fault=Fault(instant, kill))
     assert ended.killed, ended.said
     write_documents(workspace.documents, NEW | MORE)
-    turn(workspace, gates={"min_questions": 1000})  # what was judged stays judged
+    turn(workspace, gates=UNDECIDED)  # what was judged stays judged
     killed = Fault(At("tasks.registry.attach"), kill)  # and once more, on the way to its end
     ended = command(workspace, server, "run", "--quick", fault=killed)
     assert ended.killed, ended.said

@@ -28,6 +28,7 @@ from tasks import registry, versioning
 from tasks.dvc_cache import recorded_outputs
 from tests.fault_miniature import (
     MORE,
+    UNDECIDED,
     At,
     Fault,
     assert_whole,
@@ -86,7 +87,7 @@ def edit(workspace: Workspace, blocks: dict[str, dict[str, object]], *_: object,
 
 def test_gates_edited_in_mid_run_are_the_next_cycles(lenient: Path, server: str, tmp_path: Path) -> None:
     workspace = copied(lenient, tmp_path / "workspace")
-    stricter = partial(edit, workspace, {"gates": {"min_questions": 1000}})
+    stricter = partial(edit, workspace, {"gates": UNDECIDED})
     trained = At("tasks.versioning.commit", "train", after=True)
     ended = command(workspace, server, "run", "--quick", fault=Fault(trained, stricter))
     assert (ended.code, registry.get_version(workspace, 2).verdict) == (0, "promote")

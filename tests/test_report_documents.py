@@ -1,7 +1,9 @@
 """Every question leads to its document and every document to its questions, sentences and changes."""
 
+import pytest
+
 from data.records import Answer, Cohort, Grade, Standing
-from data.report_records import DocumentTexts, EvaluationReport, Outcome
+from data.report_records import Check, DocumentTexts, EvaluationReport, Outcome
 from models.statistics import figures
 from tasks.pages import pair
 from tasks.report_documents import (
@@ -137,3 +139,18 @@ def test_within_noise_is_never_called_better() -> None:
     measured: EvaluationReport = given.evaluation.model_copy(update={"cohorts": figures(answers)})
     quiet = given.judgement.model_copy(update={"checks": checks()[:1]})
     assert headlines(measured, quiet)[0].answer == "Not measurably"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "answer"),
+    [
+        (Outcome.PASS, "Yes"),
+        (Outcome.INSUFFICIENT, "Yes; too few questions to tell whether enough"),
+        (Outcome.FAIL, "Yes, but not enough"),
+    ],
+)
+def test_better_is_not_called_enough_where_the_check_does_not_say_so(outcome: Outcome, answer: str) -> None:
+    given = report()
+    learned = Check(check="learned", outcome=outcome, reason="It was measured.")
+    verdict = given.judgement.model_copy(update={"checks": (learned,)})
+    assert headlines(given.evaluation, verdict)[0].answer == answer

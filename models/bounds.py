@@ -1,0 +1,102 @@
+"""What an interval says about a threshold: it clears it, it misses it, or the questions are too few to tell.
+
+The end that is worse for the candidate has to lie on the right side, so that noise never promotes; the end that is
+better has to lie on the wrong side for a failure, so that noise never rejects. Between the two a person decides, and
+is told how many questions would, and what else can be done.
+"""
+
+from collections.abc import Callable
+
+from data.report_records import Check, Estimate, Outcome, PairedFigures
+from models.power import detectable_drop, questions_for_difference, questions_for_share
+from models.statistics import PairedTable
+
+Outcomes = Callable[[float, float], Outcome]
+"""From the ends of an interval, low and high."""
+DECIDE = 'look at the answers in the report and decide (relearn promote VERSION --override --reason "...")'
+ALL_ASKED = f"{DECIDE}, or keep more wordings from training to ask in (synthesize.held_out_questions)"
+"""What a person can do where every question there is was asked: a day may change three facts."""
+
+
+def at_least(check: str, what: str, share: Estimate, wanted: float) -> Check:
+    """The share's lower end reaches ``wanted``."""
+
+    def outcome(low: float, high: float) -> Outcome:
+        return _decided(clears=low >= wanted, misses=high < wanted)
+
+    return _of_share(check, f"{what} in {shown(share)}, at least {wanted:.1%} wanted", share, outcome)
+
+
+def at_most(check: str, what: str, share: Estimate, limit: float) -> Check:
+    """The share's upper end stays within ``limit``."""
+
+    def outcome(low: float, high: float) -> Outcome:
+        return _decided(clears=high <= limit, misses=low > limit)
+
+    return _of_share(check, f"{what} in {shown(share)}, at most {limit:.1%} allowed", share, outcome)
+
+
+def fall_at_most(
+    check: str,
+    what: str,
+    right: tuple[Estimate, Estimate],
+    paired: PairedFigures,
+    limit: float,
+    more: str | None = None,
+) -> Check:
+    """The upper end of the fall from base to candidate, both given as ``right``, stays within ``limit``.
+
+    ``more`` names the setting by which more questions are asked; None: all were.
+    """
+    base, candidate = right
+    n, effect = base.n, paired.design_effect
+    both = base.hits - paired.lost
+    table = PairedTable(both, paired.gained, paired.lost, n - both - paired.gained - paired.lost)
+    low, high = table.interval(n / effect)
+
+    def outcome(low: float, high: float) -> Outcome:
+        return _decided(clears=-low <= limit, misses=-high > limit)
+
+    reason = (
+        f"{what} fall by {(paired.lost - paired.gained) / n:+.3f} from {base.value:.3f} to {candidate.value:.3f} "
+        f"(95 % interval {-high:+.3f} to {-low:+.3f}, n={n}{_independent(n, effect)}), at most {limit:.3f} allowed"
+    )
+    found = outcome(low, high)
+    if found is not Outcome.INSUFFICIENT:
+        return Check(check=check, outcome=found, reason=f"{reason}.")
+    needed = questions_for_difference(table, effect, lambda low, high: outcome(low, high) is not Outcome.INSUFFICIENT)
+    smallest = detectable_drop(n / effect, (paired.gained + paired.lost) / n)
+    seen = f"{n} questions show a fall of {smallest:.3f} in four of five tries and cannot tell"
+    advice = f"raise {more}, as far as there are facts to ask about, or {DECIDE}" if more else ALL_ASKED
+    return Check(check=check, outcome=found, reason=f"{reason}; {seen}, {_would(needed)}: {advice}.")
+
+
+def _of_share(check: str, reason: str, share: Estimate, outcome: Outcomes) -> Check:
+    found = outcome(share.low, share.high)
+    if found is not Outcome.INSUFFICIENT:
+        return Check(check=check, outcome=found, reason=f"{reason}.")
+    needed = questions_for_share(
+        share.hits / share.n, share.design_effect, lambda low, high: outcome(low, high) is not Outcome.INSUFFICIENT
+    )
+    tell = f"{share.n} questions cannot tell, {_would(needed)}"
+    return Check(check=check, outcome=found, reason=f"{reason}; {tell}: {ALL_ASKED}.")
+
+
+def _decided(*, clears: bool, misses: bool) -> Outcome:
+    return Outcome.PASS if clears else Outcome.FAIL if misses else Outcome.INSUFFICIENT
+
+
+def _would(needed: int | None) -> str:
+    return f"about {needed:,} would" if needed else "and no number would at such figures"
+
+
+def shown(share: Estimate, of_what: str = "questions") -> str:
+    """A share with its n and interval, in words."""
+    interval = f"95 % interval {share.low:.1%} to {share.high:.1%}{_independent(share.n, share.design_effect)}"
+    return f"{share.hits / share.n:.1%} of {share.n} {of_what} ({interval})"
+
+
+def _independent(n: int, effect: float) -> str:
+    """How many independent questions say as much; nothing where all are."""
+    count = round(n / effect)
+    return f", as of {count} independent ones" if count < n else ""
