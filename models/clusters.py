@@ -99,10 +99,10 @@ def design_effect(values: Values, found: Clusters, alike: float = 1.0) -> float:
 def correlation(values: Values, found: Clusters) -> float:
     """Within a cluster, from 0 to 1: what makes the design effect 1 + (size - 1) correlation (Kish 1965, section 5.4).
 
-    1 where too few values differ to tell.
+    1 where too few values differ, or clusters are too small, to tell.
     """
     size = len(values) / found.count
-    if _events(values) < MIN_EVENTS or size == 1.0:
+    if size == 1.0:
         return 1.0
     return min(1.0, (design_effect(values, found) - 1.0) / (size - 1.0))
 
