@@ -1,8 +1,8 @@
 """What an interval says about a threshold: it clears it, it misses it, or the questions are too few to tell.
 
-The end that is worse for the candidate has to lie on the right side, so that noise never promotes; the end that is
-better has to lie on the wrong side for a failure, so that noise never rejects. Between the two a person decides, and
-is told how many questions would, and what else can be done.
+The end that is worse for the candidate has to lie on the right side, and the end that is better on the wrong side for
+a failure: a candidate on the threshold passes or fails by noise in one of forty cases each. Between the two a person
+decides, and is told how many questions would, and what else can be done.
 """
 
 from collections.abc import Callable

@@ -22,8 +22,9 @@ from data.report_records import (
 from data.spectral_records import LayerSpectrum, SpectralReport
 from data.workspace import PROJECT_ROOT
 from models.gates import HOLDING, judge
+from models.power import questions_for_difference
 from models.spectral_checks import OTHERS
-from models.statistics import figures
+from models.statistics import PairedTable, figures
 from tests.spectral_miniature import layer
 
 THRESHOLDS = load_params(PROJECT_ROOT / "params.yaml").gates.model_copy(
@@ -238,6 +239,24 @@ def test_the_number_that_would_tell_does(n: int, base: int, right: int) -> None:
 
     assert at(needed) is not Outcome.INSUFFICIENT
     assert at(needed - 1) is Outcome.INSUFFICIENT
+
+
+@pytest.mark.parametrize(
+    ("settings_of", "setting", "lost"),
+    [
+        ("assess", "held_questions", 20),
+        ("assess", "handbook_questions", 15),
+        ("quick", "held_questions", 15),
+        ("quick", "handbook_questions", 10),
+    ],
+)
+def test_the_shipped_settings_ask_enough_to_allow_a_small_loss(settings_of: str, setting: str, lost: int) -> None:
+    """Of a thousand; at the design effect of 1.15 that facts which hold had on the shipped year."""
+    asked = getattr(getattr(load_params(PROJECT_ROOT / "params.yaml"), settings_of), setting)
+    table = PairedTable(both=1000 - lost, gained=0, lost=lost, neither=0)
+    needed = questions_for_difference(table, 1.15, lambda low, high: -low <= THRESHOLDS.max_held_drop)
+    assert needed is not None
+    assert needed <= asked
 
 
 def test_wordings_that_fail_together_need_more_questions() -> None:
