@@ -164,7 +164,7 @@ class PairedFigures(Record):
     other_documents: tuple[float, float] | None
     """The same with whole documents drawn, as though these were a sample of others; None: they are too few."""
     design_effect: float
-    """At which Newcombe's interval decides: that of the facts, or a larger one that takes in ``bootstrap``."""
+    """How many of these questions say as much about the difference as one independent one; facts are the clusters."""
 
 
 class CohortFigures(Record):
@@ -177,7 +177,8 @@ class CohortFigures(Record):
     difference: float
     """Right answers: candidate minus base."""
     difference_low: float
-    """Ends of the 95 % interval that decides: Newcombe's at n / ``paired.design_effect`` questions."""
+    """Ends of the 95 % interval that decides: the wider of Newcombe's, at n / ``paired.design_effect`` questions, and
+    ``paired.bootstrap``."""
     difference_high: float
     paired: PairedFigures | None = None
     """None: written by an earlier release, whose interval took all questions as independent."""

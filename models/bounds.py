@@ -7,8 +7,10 @@ decides, and is told how many questions would, and what else can be done.
 
 from collections.abc import Callable
 
-from data.report_records import Check, Estimate, Outcome, PairedFigures
-from models.power import detectable_drop, questions_for_difference, questions_for_share
+from data.errors import MissingFigureError
+from data.records import Grade
+from data.report_records import Check, CohortFigures, Estimate, Outcome
+from models.power import detectable_drop, effect_reaching, questions_for_difference, questions_for_share
 from models.statistics import PairedTable
 
 Outcomes = Callable[[float, float], Outcome]
@@ -36,34 +38,41 @@ def at_most(check: str, what: str, share: Estimate, limit: float) -> Check:
     return _of_share(check, f"{what} in {shown(share)}, at most {limit:.1%} allowed", share, outcome)
 
 
-def fall_at_most(
-    check: str,
-    what: str,
-    right: tuple[Estimate, Estimate],
-    paired: PairedFigures,
-    limit: float,
-    more: str | None = None,
-) -> Check:
-    """The upper end of the fall from base to candidate, both given as ``right``, stays within ``limit``.
+def fall_at_most(check: str, what: str, figures: CohortFigures, limit: float, more: str | None = None) -> Check:
+    """The upper end of the fall in right answers from base to candidate stays within ``limit``.
 
-    ``more`` names the setting by which more questions are asked; None: all were.
+    Args:
+        check: its name.
+        what: fell.
+        figures: both answered the same questions.
+        limit: of the fall.
+        more: the setting by which more questions are asked; None: all were.
+
+    Raises:
+        MissingFigureError: an earlier release wrote the figures.
     """
-    base, candidate = right
-    n, effect = base.n, paired.design_effect
-    both = base.hits - paired.lost
-    table = PairedTable(both, paired.gained, paired.lost, n - both - paired.gained - paired.lost)
-    low, high = table.interval(n / effect)
+    base, candidate, paired = figures.base[Grade.RIGHT], figures.candidate[Grade.RIGHT], figures.paired
+    if paired is None:
+        raise MissingFigureError(
+            f"The evaluation does not say which facts cohort {figures.cohort} asks about, so nothing says how far its "
+            "interval reaches: an earlier release wrote it. Run assess again."
+        )
+    n, low, high = base.n, figures.difference_low, figures.difference_high
+    fall = (paired.lost - paired.gained) / n
+    reason = (
+        f"{what} fall by {fall:+.3f} from {base.value:.3f} to {candidate.value:.3f} (95 % interval {-high:+.3f} to "
+        f"{-low:+.3f}, n={n}{_independent(n, paired.design_effect)}), at most {limit:.3f} allowed"
+    )
 
     def outcome(low: float, high: float) -> Outcome:
         return _decided(clears=-low <= limit, misses=-high > limit)
 
-    reason = (
-        f"{what} fall by {(paired.lost - paired.gained) / n:+.3f} from {base.value:.3f} to {candidate.value:.3f} "
-        f"(95 % interval {-high:+.3f} to {-low:+.3f}, n={n}{_independent(n, effect)}), at most {limit:.3f} allowed"
-    )
     found = outcome(low, high)
     if found is not Outcome.INSUFFICIENT:
         return Check(check=check, outcome=found, reason=f"{reason}.")
+    both = base.hits - paired.lost
+    table = PairedTable(both, paired.gained, paired.lost, n - both - paired.gained - paired.lost)
+    effect = effect_reaching(table, paired.design_effect, low if fall <= limit else high)
     needed = questions_for_difference(table, effect, lambda low, high: outcome(low, high) is not Outcome.INSUFFICIENT)
     smallest = detectable_drop(n / effect, (paired.gained + paired.lost) / n)
     seen = f"{n} questions show a fall of {smallest:.3f} in four of five tries and cannot tell"

@@ -203,12 +203,7 @@ def _drop(check: str, figures: CohortFigures | None, limit: float) -> Check:
             f"Cohort {figures.cohort} has {base.n} answers of the base and {candidate.n} of the candidate; "
             "a drop needs the same questions. Run assess again."
         )
-    if figures.paired is None:
-        raise MissingFigureError(
-            f"The evaluation does not say which facts cohort {figures.cohort} asks about, so nothing says how far its "
-            "interval reaches: an earlier release wrote it. Run assess again."
-        )
-    return fall_at_most(check, what, (base, candidate), figures.paired, limit, _MORE.get(check))
+    return fall_at_most(check, what, figures, limit, _MORE.get(check))
 
 
 def _withdrawn(figures: CohortFigures | None, thresholds: GateParams) -> Check:

@@ -37,6 +37,25 @@ def questions_for_difference(table: PairedTable, design_effect: float, decides: 
     return _smallest(lambda n: decides(*table.interval(n / design_effect)))
 
 
+def effect_reaching(table: PairedTable, least: float, end: float) -> float:
+    """The smallest design effect from ``least`` on at which Newcombe's interval holds ``end``; at most all questions.
+
+    So a bootstrap's interval that is wider than Newcombe's counts in the number of questions that would do.
+    """
+
+    def holds(effect: float) -> bool:
+        low, high = table.interval(table.n / effect)
+        return low <= end <= high
+
+    if holds(least):
+        return least
+    most = max(least, float(table.n))
+    for _ in range(40):
+        middle = (least + most) / 2
+        least, most = (least, middle) if holds(middle) else (middle, most)
+    return most
+
+
 def _smallest(settles: Callable[[int], bool]) -> int | None:
     """The smallest n from 1 to ``MOST`` that settles; what settles at n does at every larger one."""
     least, most = 0, 1

@@ -193,7 +193,7 @@ def _cohort_figures(cohort: Cohort, answers: Sequence[Answer], seed: int) -> Coh
     candidate = [answer.candidate_grade for answer in answers]
     paired = compare(questions, _is(base, Grade.RIGHT), _is(candidate, Grade.RIGHT), seed)
     table = paired_table([grade is Grade.RIGHT for grade in base], [grade is Grade.RIGHT for grade in candidate])
-    low, high = table.interval(table.n / paired.design_effect)
+    low, high = deciding(table, paired)
     return CohortFigures(
         cohort=cohort,
         n=len(answers),
@@ -220,33 +220,22 @@ def compare(questions: Sequence[Question], base: Values, candidate: Values, seed
     table = paired_table((base == 1).tolist(), (candidate == 1).tolist())
     by_fact, by_document = facts(questions), documents(questions)
     differences = candidate - base
-    low, high = bootstrap(differences, by_fact, seed)
     return PairedFigures(
         gained=table.gained,
         lost=table.lost,
         mcnemar=mcnemar(table.gained, table.lost),
         facts=by_fact.count,
         documents=len({question.document for question in questions if question.document}),
-        bootstrap=(low, high),
+        bootstrap=bootstrap(differences, by_fact, seed),
         other_documents=bootstrap(differences, by_document, seed) if by_document else None,
-        design_effect=_taking_in(table, design_effect(differences, by_fact), low, high),
+        design_effect=design_effect(differences, by_fact),
     )
 
 
-def _taking_in(table: PairedTable, least: float, low: float, high: float) -> float:
-    """The smallest design effect from ``least`` on at which Newcombe's interval holds that from ``low`` to ``high``."""
-
-    def holds(effect: float) -> bool:
-        own_low, own_high = table.interval(table.n / effect)
-        return own_low <= low and high <= own_high
-
-    if holds(least):
-        return least
-    most = float(table.n)
-    for _ in range(40):
-        middle = (least + most) / 2
-        least, most = (least, middle) if holds(middle) else (middle, most)
-    return most
+def deciding(table: PairedTable, paired: PairedFigures) -> tuple[float, float]:
+    """The wider of two 95 % intervals at either end: Newcombe's at n / design effect, and the bootstrap's."""
+    low, high = table.interval(table.n / paired.design_effect)
+    return min(low, paired.bootstrap[0]), max(high, paired.bootstrap[1])
 
 
 def _is(grades: Sequence[Grade], wanted: Grade) -> Values:

@@ -17,7 +17,7 @@ from models.clusters import (
     documents,
     facts,
 )
-from models.statistics import PairedTable, compare
+from models.statistics import PairedTable, compare, deciding
 
 
 def question(fact: str, document: str = "", wording: int = 0) -> Question:
@@ -141,7 +141,7 @@ def test_the_interval_that_decides_covers_the_truth_of_facts_that_fail_whole(los
         questions, right = _sample(draw, loss, alike)
         paired = compare(questions, np.ones(len(right)), right)
         table = PairedTable(both=len(right) - paired.lost, gained=0, lost=paired.lost, neither=0)
-        low, high = table.interval(table.n / paired.design_effect)
+        low, high = deciding(table, paired)
         assert low <= paired.bootstrap[0] <= paired.bootstrap[1] <= high
         covered += low <= -loss <= high
         own_low, own_high = table.interval(table.n)

@@ -22,7 +22,7 @@ from data.report_records import (
 from data.spectral_records import LayerSpectrum, SpectralReport
 from data.workspace import PROJECT_ROOT
 from models.gates import HOLDING, judge
-from models.power import questions_for_difference
+from models.power import effect_reaching, questions_for_difference
 from models.spectral_checks import OTHERS
 from models.statistics import PairedTable, figures
 from tests.spectral_miniature import layer
@@ -177,6 +177,7 @@ def test_reasons_give_the_figure_n_and_interval() -> None:
         ("forgotten", cohort(Cohort.HELD, 300, 200, 290), Outcome.PASS),
         ("forgotten", cohort(Cohort.HELD, 124, 124, 124), Outcome.INSUFFICIENT),
         ("forgotten", cohort(Cohort.HELD, 125, 125, 125), Outcome.PASS),
+        ("forgotten", cohort(Cohort.HELD, 40, 40, 1), Outcome.FAIL),
         ("locality", cohort(Cohort.HANDBOOK, 400, 400, 395), Outcome.PASS),
         ("locality", cohort(Cohort.HANDBOOK, 400, 400, 394), Outcome.INSUFFICIENT),
         ("locality", cohort(Cohort.HANDBOOK, 400, 400, 380), Outcome.FAIL),
@@ -231,11 +232,16 @@ def test_the_number_that_would_tell_does(n: int, base: int, right: int) -> None:
     needed = int(said[1].replace(",", ""))
     assert needed > n
     assert found.paired is not None
+    lost, gained = found.paired.lost, found.paired.gained
+    both = min(base, n) - lost
+    table = PairedTable(both, gained, lost, n - both - lost - gained)
+    end = found.difference_low if (lost - gained) / n <= THRESHOLDS.max_held_drop else found.difference_high
+    effect = effect_reaching(table, found.paired.design_effect, end)
 
     def at(questions: int) -> Outcome:
-        assert found.paired is not None
-        paired = found.paired.model_copy(update={"design_effect": found.paired.design_effect * n / questions})
-        return outcome(judged(measured=evaluation(found.model_copy(update={"paired": paired}))), "forgotten")
+        low, high = table.interval(questions / effect)
+        ends = {"difference_low": low, "difference_high": high}
+        return outcome(judged(measured=evaluation(found.model_copy(update=ends))), "forgotten")
 
     assert at(needed) is not Outcome.INSUFFICIENT
     assert at(needed - 1) is Outcome.INSUFFICIENT

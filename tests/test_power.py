@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from data.errors import InputError, MissingFigureError
-from models.power import MOST, detectable_drop, noise_between_equals, questions_for_difference, questions_for_share
+from models.power import (
+    MOST,
+    detectable_drop,
+    effect_reaching,
+    noise_between_equals,
+    questions_for_difference,
+    questions_for_share,
+)
 from models.statistics import PairedTable, mcnemar, wilson_interval
 
 
@@ -87,6 +94,22 @@ def test_a_fall_that_can_be_found_is_found_in_four_of_five_samples(n: int, disco
     tables = draw.multinomial(n, [gained, lost, 1 - gained - lost], size=2000)
     found = sum(mcnemar(int(g), int(m)) <= 0.05 for g, m, _ in tables) / 2000
     assert 0.68 <= found <= 0.9
+
+
+@given(TABLES, st.floats(1, 3), st.floats(0, 1))
+def test_a_wider_interval_is_met_by_the_smallest_effect_that_reaches_it(
+    table: PairedTable, least: float, share: float
+) -> None:
+    low, high = table.interval(table.n / least)
+    wide, _ = table.interval(table.n / (4 * least))
+    end = low + share * (wide - low)
+    effect = effect_reaching(table, least, end)
+    assert effect >= least
+    if 4 * least <= table.n:
+        assert table.interval(table.n / effect)[0] <= end + 1e-12
+        assert effect <= 4 * least + 1e-6
+        assert effect == least or table.interval(table.n / (effect * 0.999))[0] > end
+    assert effect_reaching(table, least, (low + high) / 2) == least
 
 
 # --- A/A -------------------------------------------------------------------------------------------

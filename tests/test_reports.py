@@ -168,7 +168,7 @@ def test_figures_stand_with_their_interval_difference_and_n() -> None:
     html = render(report())
     text = Page(html).text()
     assert "0.964 [0.925, 0.983]" in text, "249 questions on 180 facts"
-    assert "+0.964 [+0.918, +0.983]" in text
+    assert "+0.964 [+0.920, +0.983]" in text
     assert "−0.033 [−0.060, −0.014]" in text
     assert 'aria-label="Learned: base 0.000 [0.000, 0.021], n = 249; candidate 0.964' in html
 
