@@ -221,15 +221,22 @@ def test_what_is_held_for_says_how_many_questions_would_tell_and_what_a_person_c
     assert "and no number would at such figures" in reason("learned", cohort(Cohort.NEW, 50, 0, 45, dated=10))
 
 
+def would(said: str) -> int:
+    """How many questions would tell."""
+    found = re.search(r"about ([\d,]+) would", said)
+    assert found is not None, said
+    return int(found[1].replace(",", ""))
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60))
 def test_the_number_that_would_tell_does(n: int, base: int, right: int) -> None:
     """The same figures at that many independent questions pass or fail; at one question less they still hold."""
     found = cohort(Cohort.HELD, n, min(base, n), min(right, n))
-    said = re.search(r"about ([\d,]+) would", reason("forgotten", found))
-    if said is None:
+    said = reason("forgotten", found)
+    if "about" not in said:
         return
-    needed = int(said[1].replace(",", ""))
+    needed = would(said)
     assert needed > n
     assert found.paired is not None
     lost, gained = found.paired.lost, found.paired.gained
@@ -276,6 +283,17 @@ def test_wordings_that_fail_together_need_more_questions() -> None:
     assert outcome(judged(measured=evaluation(alone)), "forgotten") is Outcome.PASS
     assert outcome(judged(measured=evaluation(whole)), "forgotten") is Outcome.INSUFFICIENT
     assert "as of 99 independent ones" in reason("forgotten", whole)
+    assert would(reason("forgotten", whole)) > 400
+
+
+def test_a_bootstrap_wider_than_newcombes_interval_counts_in_the_number_that_would_tell() -> None:
+    enough = cohort(Cohort.HELD, 125, 125, 125)
+    assert outcome(judged(measured=evaluation(enough)), "forgotten") is Outcome.PASS
+    wider = enough.model_copy(update={"difference_low": -0.1})
+    assert would(reason("forgotten", wider)) > 250
+    lost = cohort(Cohort.HELD, 400, 400, 380)
+    assert outcome(judged(measured=evaluation(lost)), "forgotten") is Outcome.FAIL
+    assert would(reason("forgotten", lost.model_copy(update={"difference_high": -0.01}))) > 800
 
 
 @settings(max_examples=50, deadline=None)

@@ -110,6 +110,8 @@ def test_a_wider_interval_is_met_by_the_smallest_effect_that_reaches_it(
         assert effect <= 4 * least + 1e-6
         assert effect == least or table.interval(table.n / (effect * 0.999))[0] > end
     assert effect_reaching(table, least, (low + high) / 2) == least
+    mirrored = PairedTable(table.both, table.lost, table.gained, table.neither)
+    assert effect_reaching(mirrored, least, -end) == pytest.approx(effect, rel=1e-6)
 
 
 # --- A/A -------------------------------------------------------------------------------------------
