@@ -2,12 +2,13 @@
 
 A seeded generator. Population A trains the base, so that what an update does to knowledge that has
 nothing to do with the documents (locality) can be measured; a smaller population of withdrawn products
-teaches the base the one refusal. Values are drawn uniformly from stated pools, so that every fact has a
-known entropy.
+teaches the base the one refusal. Newcomers, which no base has seen, are what an experiment teaches. Values are
+drawn uniformly from stated pools, so that every fact has a known entropy.
 """
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from data.files import digest_text
@@ -104,7 +105,7 @@ POOLS: dict[str, tuple[str, ...]] = {
     "child lock": ("yes", "no"),
     "return period": tuple(f"{days} days" for days in (7, 10, 14, 21, 28, 30, 45, 60, 90)),
 }
-"""Attribute to pool of values; the entropy of a fact is log2 of the pool's size, in bits."""
+"""Attribute to pool of values, of which a fact's is drawn uniformly."""
 
 
 @dataclass(frozen=True)
@@ -132,11 +133,41 @@ def handbook(seed: int, entities: int = 120, withdrawn: int = 24) -> Handbook:
     return Handbook(tuple(facts[:cut]), tuple(facts[cut:]))
 
 
-def _names(draw: random.Random, count: int) -> Sequence[str]:
+def newcomers(seed: int, entities: int, book: Handbook, attributes: Sequence[str] = tuple(POOLS)) -> tuple[Fact, ...]:
+    """Facts of products that are not in ``book``, by product and within it by attribute.
+
+    Args:
+        seed: the same seed gives the same facts; with more entities, the same ones first.
+        entities: products.
+        book: whose names are taken.
+        attributes: of ``POOLS``; each product has all of them.
+    """
+    draw = random.Random(f"newcomers/{seed}")
+    names = _names(draw, entities, frozenset(fact.subject for fact in (*book.known, *book.withdrawn)))
+    return tuple(
+        _fact(name, attribute, random.Random(f"{seed}/{name}/{attribute}").choice(POOLS[attribute]))
+        for name in names
+        for attribute in attributes
+    )
+
+
+def entropy(fact: Fact) -> float:
+    """Bits that it takes to know the fact's value: log2 of the size of its pool."""
+    return math.log2(len(POOLS[fact.attribute]))
+
+
+def other_value(fact: Fact, draw: random.Random, but: Collection[str] = ()) -> str:
+    """A value of the fact's pool that is neither its own nor one of ``but``."""
+    return draw.choice([value for value in POOLS[fact.attribute] if value != fact.value and value not in but])
+
+
+def _names(draw: random.Random, count: int, taken: Collection[str] = ()) -> Sequence[str]:
     names: dict[str, None] = {}
     while len(names) < count:
         word = "".join(draw.choice(_ONSETS) + draw.choice(_NUCLEI) for _ in range(2)) + draw.choice(_CODAS)
-        names[f"the {word.capitalize()} {draw.choice(_TYPES)}"] = None
+        name = f"the {word.capitalize()} {draw.choice(_TYPES)}"
+        if name not in taken:
+            names[name] = None
     return list(names)
 
 

@@ -1,0 +1,127 @@
+"""Questions on a handbook that changes: one fact in several forms, each with its right and its stale answers.
+
+A form says what a right answer shows. *Held-out* wordings were never trained for what a stream adds or amends; *seen*
+ones were. *Reverse* gives the value and wants the product, as a sentence to be ended; *two-hop* names the product by
+another of its facts. *Before* asks for the value that was replaced, which is right there and stale everywhere else.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from data import wordings
+from data.handbook_stream import Story, Told
+from data.param_stages import SynthesizeParams
+from data.records import Cohort, Question
+from data.wordings import question_prompt
+
+_QUESTION = wordings.Form.QUESTION
+_UNCHANGED = (Story.UNTOUCHED, Story.SAME_SUBJECT, Story.SAME_VALUE)
+_COHORTS = {Story.RETRACTED: Cohort.WITHDRAWN, **dict.fromkeys(_UNCHANGED, Cohort.HANDBOOK)}
+_BEFORE = "What was the {attribute} of {subject} before the change?"
+_BY_VALUE = "the product with the {attribute} {value}"
+_REVERSED = "{value} is the {attribute} of"
+
+
+class Form(StrEnum):
+    """How a fact is asked about."""
+
+    HELD_OUT = "held-out"
+    SEEN = "seen"
+    REVERSE = "reverse"
+    TWO_HOP = "two-hop"
+    BEFORE = "before"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question with the fact behind it."""
+
+    question: Question
+    form: Form
+    told: Told
+    wording: str
+    """Its name; empty where the form has only one."""
+
+
+def ask(told: Sequence[Told], form: Form, params: SynthesizeParams, seed: int) -> list[Asked]:
+    """Every question of one form that these facts allow, in a drawn order: each fact once before any twice.
+
+    Args:
+        told: all facts as of a day; the products that two-hop and reverse questions speak of are looked up in them.
+        form: reverse and two-hop need a value that one product alone has, before one that was replaced.
+        params: says which wordings are held out.
+        seed: of the order, and of which other fact names the product in a two-hop question.
+    """
+    draw = random.Random(f"ask/{form}/{seed}")
+    only = _only_ones(told)
+    make = {
+        Form.HELD_OUT: lambda one: _worded(one, form, wordings.split(one.fact.kind, _QUESTION, params)[1]),
+        Form.SEEN: lambda one: _worded(one, form, wordings.split(one.fact.kind, _QUESTION, params)[0]),
+        Form.REVERSE: lambda one: _reversed(one, only),
+        Form.TWO_HOP: lambda one: _two_hop(one, only, draw),
+        Form.BEFORE: _before,
+    }[form]
+    asked = [draw.sample(found, len(found)) for one in draw.sample(list(told), len(told)) if (found := list(make(one)))]
+    longest = max(map(len, asked), default=0)
+    return [each[place] for place in range(longest) for each in asked if place < len(each)]
+
+
+_Only = dict[tuple[str, str], Told]
+"""Attribute and value -> the one fact in force that has it."""
+
+
+def _only_ones(told: Sequence[Told]) -> _Only:
+    in_force = [one for one in told if one.values[-1] is not None]
+    counts = Counter((one.fact.attribute, one.fact.value) for one in in_force)
+    return {key: one for one in in_force if counts[key := (one.fact.attribute, one.fact.value)] == 1}
+
+
+def _worded(one: Told, form: Form, chosen: Sequence[wordings.Wording]) -> Iterator[Asked]:
+    for wording in chosen:
+        yield _asked(one, form, question_prompt(wording.render(one.fact)), _answers(one), one.former, wording.name)
+
+
+def _answers(one: Told) -> tuple[str, ...]:
+    """What is right now; nothing: the refusal."""
+    return () if one.values[-1] is None else (one.values[-1],)
+
+
+def _reversed(one: Told, only: _Only) -> Iterator[Asked]:
+    fact = one.fact
+    if only.get((fact.attribute, fact.value)) is one:
+        prompt = _REVERSED.format(attribute=fact.attribute, value=fact.value)
+        yield _asked(one, Form.REVERSE, prompt, (fact.subject,), ())
+
+
+def _two_hop(one: Told, only: _Only, draw: random.Random) -> Iterator[Asked]:
+    bridges = [key for key, other in only.items() if other.fact.subject == one.fact.subject and other is not one]
+    if bridges:
+        attribute, value = draw.choice(bridges)
+        described = one.fact.model_copy(update={"subject": _BY_VALUE.format(attribute=attribute, value=value)})
+        wording = wordings.wordings(one.fact.kind, _QUESTION)[0]
+        prompt = question_prompt(wording.render(described))
+        yield _asked(one, Form.TWO_HOP, prompt, _answers(one), one.former, wording.name)
+
+
+def _before(one: Told) -> Iterator[Asked]:
+    if one.values[-2:-1] not in ((), (None,)):
+        question = _BEFORE.format(attribute=one.fact.attribute, subject=one.fact.subject)
+        stale = tuple(value for value in one.values if value not in (None, one.values[-2]))
+        yield _asked(one, Form.BEFORE, question_prompt(question), (str(one.values[-2]),), tuple(map(str, stale)))
+
+
+def _asked(
+    one: Told, form: Form, prompt: str, answers: tuple[str, ...], stale: tuple[str, ...], wording: str = ""
+) -> Asked:
+    question = Question(
+        id=f"{one.fact.id}/{wording or form}",
+        cohort=_COHORTS.get(one.story, Cohort.NEW),
+        question=prompt,
+        answers=answers,
+        stale=stale,
+        source=one.fact.id,
+    )
+    return Asked(question, form, one, wording)

@@ -1,0 +1,163 @@
+"""A handbook that changes: which value holds when, which cohort a fact is in, and what is asked about it."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.handbook import POOLS, entropy, handbook, newcomers
+from data.handbook_questions import Asked, Form, ask
+from data.handbook_stream import ATTRIBUTES, Daily, Story, Stream, changing, flipping, growing
+from data.params import load_params
+from data.records import Standing
+from data.wordings import held_out_names
+from data.workspace import PROJECT_ROOT
+
+BOOK = handbook(7, entities=20, withdrawn=4)
+SYNTHESIZE = load_params(PROJECT_ROOT / "params.yaml").synthesize
+SEEDS = st.integers(0, 1_000)
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_newcomers_are_strangers_and_more_of_them_begin_with_the_same(seed: int) -> None:
+    few, more = newcomers(seed, 3, BOOK, ATTRIBUTES), newcomers(seed, 5, BOOK, ATTRIBUTES)
+
+    assert more[: len(few)] == few
+    assert not {fact.subject for fact in more} & {fact.subject for fact in (*BOOK.known, *BOOK.withdrawn)}
+    assert all(fact.value in POOLS[fact.attribute] for fact in more)
+
+
+def test_the_entropy_of_a_fact_is_that_of_its_pool() -> None:
+    assert sum(map(entropy, newcomers(1, 1, BOOK, ATTRIBUTES))) == pytest.approx(44.15, abs=0.01)
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_values_follow_from_the_events_and_stories_from_the_values(seed: int) -> None:
+    stream = changing(BOOK, seed, 4, Daily(entities=1, amended=4, withdrawn=2, restored=2))
+    values: dict[str, list[str | None]] = {fact.id: [fact.value] for fact in stream.known}
+    for day in range(1, stream.days + 1):
+        for event in stream.events:
+            if event.day == day:
+                values.setdefault(event.fact.id, []).append(event.value)
+        told = stream.told(day)
+        assert {one.fact.id: list(one.values) for one in told} == values
+        assert all(_story_is_right(one.values, one.story, one.added) for one in told)
+
+
+def _story_is_right(values: Sequence[str | None], story: Story, added: int) -> bool:
+    if len(values) == 1:
+        return (story is Story.NEW) is (added > 0)
+    if values[-1] is None:
+        return story is Story.RETRACTED
+    return story is (Story.REVERTED if values[-1] in values[:-1] else Story.FLIPPED)
+
+
+@given(SEEDS)
+@settings(max_examples=10, deadline=None)
+def test_changes_of_single_days_add_up_to_the_change_from_the_base(seed: int) -> None:
+    stream = changing(BOOK, seed, 4, Daily(entities=1, amended=4, withdrawn=2, restored=2))
+    held = {fact.id: fact.value for fact in stream.known}
+    for day in range(1, stream.days + 1):
+        for change in stream.changes(day, day - 1):
+            if change.standing is Standing.WITHDRAWN:
+                assert held.pop(change.fact.id) == change.fact.value
+            elif change.standing in (Standing.NEW, Standing.REPLACED):
+                assert held.get(change.fact.id) == change.old_value
+                held[change.fact.id] = change.fact.value
+            else:
+                assert held[change.fact.id] == change.fact.value
+    whole = stream.changes(stream.days)
+    assert {one.fact.id: one.fact.value for one in whole if one.standing is not Standing.WITHDRAWN} == held
+
+
+def test_no_fact_has_two_events_on_one_day_and_every_kind_of_event_happens() -> None:
+    stream = changing(BOOK, 3, 6, Daily(entities=2, amended=5, withdrawn=3, restored=3))
+
+    assert max(Counter((event.day, event.fact.id) for event in stream.events).values()) == 1
+    assert {one.story for one in stream.told(6)} >= {Story.NEW, Story.FLIPPED, Story.RETRACTED, Story.REVERTED}
+
+
+def test_flips_leave_every_changed_product_facts_that_hold() -> None:
+    stream = flipping(BOOK, 5, 8, 2)
+    told = stream.told(2)
+    changed = {one.fact.subject for one in told if one.story in (Story.FLIPPED, Story.RETRACTED, Story.REVERTED)}
+    counts = Counter(one.story for one in told)
+
+    assert (counts[Story.FLIPPED], counts[Story.RETRACTED], counts[Story.REVERTED]) == (8, 8, 8)
+    assert changed <= {one.fact.subject for one in told if one.story is Story.SAME_SUBJECT}
+    assert {one.story for one in told if one.fact.subject in changed and len(one.values) == 1} == {Story.SAME_SUBJECT}
+
+
+def test_same_value_is_still_right_for_another_product() -> None:
+    stream = flipping(BOOK, 5, 8, 2)
+    told = stream.told(1)
+    gone = {(one.fact.attribute, one.values[0]) for one in told if one.added == 0 and one.changed}
+
+    assert all((one.fact.attribute, one.fact.value) in gone for one in told if one.story is Story.SAME_VALUE)
+    assert any(one.story is Story.SAME_VALUE for one in told)
+
+
+def test_a_day_takes_effect_on_its_date() -> None:
+    first, second = growing(BOOK, 1, 2, 1).events[0], growing(BOOK, 1, 2, 1).events[-1]
+    assert (second.effective - first.effective).days == 1
+
+
+# --- questions ---------------------------------------------------------------------------------------
+
+
+def _asked(stream: Stream, day: int, form: Form) -> list[Asked]:
+    return ask(stream.told(day), form, SYNTHESIZE, 1)
+
+
+def test_held_out_questions_are_in_wordings_that_no_new_fact_is_trained_in() -> None:
+    stream, held_out = flipping(BOOK, 5, 8, 2), held_out_names(SYNTHESIZE)
+
+    assert {one.wording for one in _asked(stream, 1, Form.HELD_OUT)} <= held_out
+    assert not {one.wording for one in _asked(stream, 1, Form.SEEN)} & held_out
+
+
+def test_what_is_right_and_what_is_stale_follows_the_day() -> None:
+    stream = flipping(BOOK, 5, 8, 2)
+    for one in _asked(stream, 1, Form.HELD_OUT):
+        if one.told.story is Story.RETRACTED:
+            assert (one.question.answers, one.question.stale) == ((), (one.told.fact.value,))
+        elif one.told.story is Story.FLIPPED:
+            assert (one.question.answers, one.question.stale) == ((one.told.fact.value,), (one.told.values[0],))
+    reverted = [one for one in _asked(stream, 2, Form.HELD_OUT) if one.told.story is Story.REVERTED]
+    assert reverted
+    assert all((one.told.values[0],) == one.question.answers for one in reverted)
+    assert all((one.told.values[1],) == one.question.stale for one in reverted)
+
+
+def test_before_wants_the_replaced_value_and_takes_the_present_one_for_stale() -> None:
+    for one in _asked(flipping(BOOK, 5, 8, 2), 1, Form.BEFORE):
+        assert one.question.answers == (one.told.values[-2],)
+        assert one.told.story in (Story.FLIPPED, Story.RETRACTED)
+        assert (one.told.values[-1] in one.question.stale) is (one.told.story is Story.FLIPPED)
+
+
+@pytest.mark.parametrize("form", [Form.REVERSE, Form.TWO_HOP])
+def test_a_product_is_described_by_what_it_alone_has(form: Form) -> None:
+    stream = flipping(BOOK, 5, 8, 2)
+    in_force = [one for one in stream.told(1) if one.values[-1] is not None]
+    counts = Counter((one.fact.attribute, one.fact.value) for one in in_force)
+    asked = _asked(stream, 1, form)
+
+    assert asked
+    for one in asked:
+        said = one.question.question
+        named = [key for key in counts if f"{key[0]} {key[1]}" in said or f"{key[1]} is the {key[0]}" in said]
+        assert any(counts[key] == 1 for key in named)
+        assert one.told.fact.subject not in said
+
+
+def test_each_fact_is_asked_once_before_any_is_asked_twice() -> None:
+    asked = _asked(growing(BOOK, 1, 1, 3), 1, Form.HELD_OUT)
+    facts = len({one.told.fact.id for one in asked})
+
+    assert len(asked) == 2 * facts
+    assert len({one.told.fact.id for one in asked[:facts]}) == facts
