@@ -72,7 +72,8 @@ def _replay(
 ) -> Iterator[Row]:
     draw = random.Random(f"replay/{seed}")
     from_handbook = round(count * params.replay_handbook_share) if held else count
-    shares = ((held, "replay", count - from_handbook), (handbook, "handbook", from_handbook))
+    once = len(handbook) if count and params.replay_per_fact else 0  # what no row rehearses is forgotten first
+    shares = ((held, "replay", count - from_handbook), (handbook, "handbook", max(from_handbook, once)))
     for facts, purpose, wanted in shares:
         for fact, wording in itertools.islice(_rounds(facts, params, draw), wanted):
             yield fact_row(fact, wording, purpose, RECIPE, TEACHER, seed)
