@@ -24,14 +24,17 @@ def typed(program: str, **options: object) -> str:
 
     Args:
         program: for example ``relearn bench spectra``.
-        options: by name, underscores for hyphens. What is None or False is left out, True is a flag, a list several
-            values. Options that change no number, as ``--json``, are for the caller to leave out.
+        options: by name, underscores for hyphens. What is None, False or empty is left out, True is a flag, a list
+            several values of one option, a tuple an option that is repeated. Options that change no number, as
+            ``--json``, are for the caller to leave out.
     """
     parts = [program]
     for name, value in options.items():
-        if value is None or value is False:
-            continue
-        parts.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            parts += [shlex.quote(str(one)) for one in (value if isinstance(value, list | tuple) else [value])]
+        option = f"--{name.replace('_', '-')}"
+        for each in value if isinstance(value, tuple) else [value]:
+            if each in (None, False, []):
+                continue
+            parts.append(option)
+            if each is not True:
+                parts += [shlex.quote(str(one)) for one in (each if isinstance(each, list) else [each])]
     return " ".join(parts)

@@ -20,7 +20,7 @@ from data.errors import InputError
 from data.files import digest_file, digest_text, digest_tree, read_value, write_json
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
 
-PACKAGES = ("flows", "tasks", "models", "data")
+PACKAGES = ("flows", "tasks", "models", "data", "bench")
 READS: dict[str, tuple[str, ...]] = {
     "data/wordings.py": ("data/prompts/wordings.yaml",),
     "data/prompting.py": ("data/prompts/teacher.yaml",),

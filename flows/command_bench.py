@@ -1,4 +1,4 @@
-"""Commands that measure what the project claims: ``bench spectra`` and ``bench grokking``.
+"""Commands that measure what the project claims: ``bench forgetting``, ``bench spectra`` and ``bench grokking``.
 
 They take from minutes to an hour, go on where they stopped, and print figures with n, interval and seeds. Measurements
 of speed are commands of their own (``python -m bench.spectra``), as they need a quiet machine.
@@ -16,6 +16,40 @@ bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measu
 app.add_typer(bench_app, name="bench")
 
 QuickOption = Annotated[bool, typer.Option("--quick", help="One rank and one seed: no evidence.")]
+
+
+@bench_app.command(epilog="Example: relearn bench forgetting --plan stages --arm default --arm default,replay=0.05")
+def forgetting(
+    plan: Annotated[
+        list[str] | None, typer.Option("--plan", help="stages, changes or flips; without it all. Repeatable.")
+    ] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option("--arm", help="A way of learning by name, or with changes; without it the plan's. Repeatable."),
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", help="Of streams and training; without it 1, 2 and 3. Repeatable.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Small streams and the first seed, in minutes.")] = False,
+    workers: Annotated[
+        int, typer.Option("--workers", min=1, max=256, help="Processes that share train.threads of params.yaml.")
+    ] = 1,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """What ways of learning take in, forget and leave stale: minutes with --quick, hours without."""
+    from bench.forgetting import SEEDS, Grid, measure
+    from bench.forgetting_figures import table
+    from bench.measured import typed
+    from data.workspace import open_workspace
+    from flows.progress import Lines
+
+    grid = Grid(tuple(plan or ()), tuple(arm or ()), tuple(seed or SEEDS), quick)
+    command = typed("relearn bench forgetting", plan=grid.plans, arm=grid.arms, seed=tuple(seed or ()), quick=quick)
+    with quiet_output():
+        done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, workers)
+    content = {"figures": [asdict(one) for one in done.figures], "page": str(done.page), "answers": str(done.answers)}
+    show(content, as_json, [*table(done.figures), f"Page: {done.page}", f"Answers: {done.answers}"])
 
 
 @bench_app.command(epilog="Example: relearn bench spectra --base tiny")

@@ -38,6 +38,14 @@ class Lines:
         if progress.stopped:
             self.warn(progress.stopped)
 
+    def measured(self, unit: str, progress: "Progress | None") -> None:
+        """What a bench works on, and where its training stands."""
+        if progress is None:
+            self.last = 0.0
+            self.show(unit, done=True)
+        else:
+            self.trained(progress)
+
     def audited(self, done: int, of: int, layer: str) -> None:
         """Layers whose spectra are known; a log hears of a long audit only."""
         if done == 0:

@@ -96,7 +96,7 @@ def _conclude(workspace: Workspace, key: str, own_history: bool) -> None:
     """Do what a killed cycle had left to do, before the inputs of the one with ``key`` are written down."""
     from flows.cycle import conclude
 
-    with _prefect_works(own_history):
+    with prefect_works(own_history):
         _require_success(conclude(str(workspace.root), key, return_state=True))
 
 
@@ -108,7 +108,7 @@ def _finish(workspace: Workspace, key: str, loss_reason: str | None, own_history
     from flows.cycle import cycle
 
     try:
-        with _prefect_works(own_history):
+        with prefect_works(own_history):
             fix_accepted(workspace, key, loss_reason)
             _require_success(cycle(str(workspace.root), key, return_state=True))
     except OutsideError:
@@ -119,7 +119,7 @@ def _finish(workspace: Workspace, key: str, loss_reason: str | None, own_history
 
 
 @contextmanager
-def _prefect_works(own_history: bool) -> Iterator[None]:
+def prefect_works(own_history: bool) -> Iterator[None]:
     """Flows may run: Prefect's voice is down, an outage is one sentence, and what a kill left running is ended."""
     from tasks.orchestration import sweep_alone
     from tasks.prefect_outage import is_news, outage_said

@@ -5,7 +5,7 @@ and these parameters.
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from models.adapters import new_lora, save_adapter, trained_parameters
 from models.base import load_base
 from models.device import autocast_dtype, choose_device, keep_freed_memory, ran_out_of_memory
 from models.layer_rates import rates_by_layer, rates_by_parameter
-from models.packing import batches, encode, end_token, keeps_rows_apart
+from models.packing import Batch, batches, encode, end_token, keeps_rows_apart
 from models.spectral_watch import SpectralWatch
 from models.training import Progress, Schedule, Trained, fit
 
@@ -136,10 +136,7 @@ def _try_to_train(job: Job, report: Report, recompute: bool) -> Fitted | None:
     adapted = new_lora(model, params.rank, params.alpha, params.dropout, plan.seed)
     if recompute:
         adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    per_batch = max(1, params.tokens_per_step // params.window)
-    encoded = encode(job.rows, tokenizer, params.window, params.length_discount)
-    end = end_token(tokenizer)
-    stream = batches(encoded, end, params.window, per_batch, plan.seed, packed=keeps_rows_apart(model, end))
+    stream = batches_of(job.rows, model, tokenizer, params, plan.seed)
     watch = SpectralWatch(adapted, params.stop_sigma_ratio) if plan.watch_every else None
     rates = rates_by_layer(adapted) if params.layer_rates == "alpha" else {}
     factors = rates_by_parameter(adapted, rates)
@@ -150,6 +147,19 @@ def _try_to_train(job: Job, report: Report, recompute: bool) -> Fitted | None:
         if not ran_out_of_memory(error):
             raise
         return None
+
+
+def batches_of(
+    rows: Sequence[Row],
+    model: torch.nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    params: TrainParams,
+    seed: int,
+) -> Iterator[Batch]:
+    """The rows as endless batches, packed where the model keeps rows apart."""
+    encoded = encode(rows, tokenizer, params.window, params.length_discount)
+    end, per_batch = end_token(tokenizer), max(1, params.tokens_per_step // params.window)
+    return batches(encoded, end, params.window, per_batch, seed, packed=keeps_rows_apart(model, end))
 
 
 def schedule(params: TrainParams, seed: int, device: str) -> Schedule:

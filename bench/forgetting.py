@@ -1,0 +1,119 @@
+"""Learning against forgetting: arms through experiments whose truth is known, and what came of them.
+
+    relearn bench forgetting --quick
+    python -m bench.forgetting --plan stages --arm default --arm default,replay=0.05 --seeds 1 2 3
+
+Every answer is kept (answers.parquet), every figure has its interval (figures.json), and one page shows them. Arms and
+days that are there already are not run again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+
+from bench.forgetting_arms import arm
+from bench.forgetting_compared import Comparison, comparisons, noise
+from bench.forgetting_figures import by_arm, figures
+from bench.forgetting_page import write_page
+from bench.forgetting_plans import PLANS, Plan
+from bench.forgetting_run import Report, read_answers, read_days, run
+from bench.forgetting_world import Unit, world
+from bench.measured import Figure
+from data.errors import InputError
+from data.files import refused_writes, write_json
+from data.params import Params
+from data.workspace import Workspace
+from models.device import keep_freed_memory
+
+SEEDS = (1, 2, 3)
+ROOT = Path(".relearn") / "bench" / "forgetting"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is run."""
+
+    plans: tuple[str, ...] = ()
+    """Of ``PLANS``; none: all."""
+    arms: tuple[str, ...] = ()
+    """Named or written out; none: those of each plan."""
+    seeds: tuple[int, ...] = SEEDS
+    quick: bool = False
+    """Small streams, few arms and the first seed: whether it works, no evidence."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a grid gave."""
+
+    figures: list[Figure]
+    comparisons: list[Comparison]
+    page: Path
+    answers: Path
+
+
+def measure(workspace: Workspace, grid: Grid, command: str, report: Report, workers: int = 1) -> Outcome:
+    """Run what has not been run, and write answers, figures and page.
+
+    ``workers`` processes share ``train.threads``. A sum over more threads is rounded otherwise, so that another
+    number of threads has folders of its own.
+
+    Raises:
+        InputError: a plan or an arm is unknown, or what the base knows cannot be measured.
+        OutsideError: the disk refused a write; run the same again to go on.
+    """
+    units, root = units_of(grid), workspace.root / ROOT
+    params = _shared(workspace.params(), workers)
+    torch.set_num_threads(params.train.threads)
+    keep_freed_memory()
+    known = world(str(workspace.base()), params)
+    if workers > 1:
+        from bench.forgetting_spread import spread
+
+        spread(workspace, root, known, units, workers)
+    folders = [run(root, known, unit, report) for unit in units]
+    answers, days = read_answers(folders), read_days(folders)
+    learned = by_arm(answers.to_pandas(), pd.DataFrame(days), command)
+    found = [*figures(learned), *noise(learned)]
+    root.mkdir(parents=True, exist_ok=True)
+    target = root / "answers.parquet"
+    with refused_writes(target):
+        pq.write_table(answers, target.with_suffix(".new"))
+        target.with_suffix(".new").replace(target)
+    compared = comparisons(learned)
+    content = {"figures": [asdict(one) for one in found], "comparisons": [asdict(one) for one in compared]}
+    write_json(root / "figures.json", content | {"days": days})
+    page = write_page(root / "page.html", params.base, command, learned, found, compared)
+    return Outcome(found, compared, page, target)
+
+
+def _shared(params: Params, workers: int) -> Params:
+    threads = max(1, params.train.threads // workers)
+    return params.model_copy(update={"train": params.train.model_copy(update={"threads": threads})})
+
+
+def units_of(grid: Grid) -> Sequence[Unit]:
+    """Arms in the order named, each with every seed before the next.
+
+    Raises:
+        InputError: a plan or an arm is unknown.
+    """
+    unknown = [name for name in grid.plans if name not in PLANS]
+    if unknown:
+        raise InputError(f"{unknown[0]} is no experiment of this bench. Name one of: {', '.join(PLANS)}.")
+    chosen = [PLANS[name] for name in (grid.plans or PLANS)]
+    seeds = grid.seeds[:1] if grid.quick else grid.seeds
+    return [
+        Unit(plan, plan.quick if grid.quick else plan.whole, arm(name), seed)
+        for plan in chosen
+        for name in grid.arms or _arms(plan, grid.quick)
+        for seed in seeds
+    ]
+
+
+def _arms(plan: Plan, quick: bool) -> tuple[str, ...]:
+    return plan.quick_arms if quick else plan.arms

@@ -1,0 +1,137 @@
+"""Ways of keeping a model up to date, by name: the arms of ``relearn bench forgetting``.
+
+An arm is what it changes of the settings in ``params.yaml``; written out, ``lora,rows=raw,replay=0,steps=200``. A new
+method joins the table by a name in ``ARMS`` and, where it teaches in a new way, a case in ``bench.forgetting_learner``.
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.errors import InputError
+from data.param_stages import SynthesizeParams, TrainParams
+from data.params import Params
+
+ALL_TOLD = 2
+"""Statement wordings held out where statements alone teach: the fewest, so that the rest can be many."""
+
+
+class Method(StrEnum):
+    """What takes in a change."""
+
+    NONE = "none"
+    """Nothing: the base alone."""
+    CONTEXT = "context"
+    """The fact itself stands before the question: what reading alone could give."""
+    RETRIEVAL = "retrieval"
+    """The sentences that BM25 finds stand before the question."""
+    LORA = "lora"
+    FULL = "full"
+    """Every weight of the base is trained."""
+
+
+class Rows(StrEnum):
+    """What each changed fact is taught by."""
+
+    RAW = "raw"
+    """One sentence, as a document would state it."""
+    TOLD = "told"
+    """The sentence in ten wordings."""
+    ASKED = "asked"
+    """As shipped: told in some wordings, asked in the others that are not held out."""
+
+
+class Order(StrEnum):
+    """What a day's training starts from."""
+
+    SEQUENCE = "sequence"
+    """The model of the day before; taught is what changed since, and what held is replayed."""
+    JOINT = "joint"
+    """The base, as the line does; taught is everything that differs from it."""
+
+
+class Arm(BaseModel):
+    """One way; what is None stands as in ``params.yaml``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    method: Method
+    rows: Rows = Rows.ASKED
+    order: Order = Order.SEQUENCE
+    replay: float | None = Field(default=None, ge=0, le=0.95)
+    """Share of the replayed rows; given, no fact is rehearsed beyond it."""
+    rank: int | None = Field(default=None, ge=1)
+    rate: float | None = Field(default=None, gt=0, le=1)
+    """Peak learning rate."""
+    steps: int | None = Field(default=None, ge=10)
+    """Of each day."""
+    stale: bool = False
+    """Whether rows that tell what was replaced or withdrawn are left among those replayed."""
+    draw: int = Field(default=0, ge=0)
+    """Another draw of rows, their order and the update's start; two arms that differ in nothing else are equals."""
+
+    @property
+    def trains(self) -> bool:
+        return self.method in (Method.LORA, Method.FULL)
+
+    @property
+    def name(self) -> str:
+        """That in ``ARMS``, or the arm written out."""
+        named = next((name for name, arm in ARMS.items() if arm == self), "")
+        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"method"})
+        return named or ",".join([self.method.value, *(f"{key}={_plain(value)}" for key, value in given.items())])
+
+    def synthesize(self, params: Params) -> SynthesizeParams:
+        """How rows are written."""
+        changed: dict[str, object] = {}
+        if self.replay is not None:
+            changed |= {"replay_share": self.replay, "replay_per_fact": 0}
+        if self.rows is Rows.TOLD:
+            changed |= {"held_out_statements": ALL_TOLD}
+        return params.synthesize.model_copy(update=changed)
+
+    def train(self, params: Params) -> TrainParams:
+        """How it is trained; LoRA's update is scaled alike at every rank."""
+        given = {"rank": self.rank, "learning_rate": self.rate, "steps": self.steps}
+        changed: dict[str, object] = {key: value for key, value in given.items() if value is not None}
+        if self.rank is not None:
+            changed["alpha"] = round(params.train.alpha * self.rank / params.train.rank) or 1
+        return params.train.model_copy(update=changed | {"watch_every": 0})
+
+
+def _plain(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+
+
+FULL_RATE = 0.001
+"""Peak learning rate of a full fine-tuning: a third of what the base was trained at."""
+ARMS = {
+    "none": Arm(method=Method.NONE),
+    "context": Arm(method=Method.CONTEXT),
+    "retrieval": Arm(method=Method.RETRIEVAL),
+    "raw": Arm(method=Method.LORA, rows=Rows.RAW, replay=0.0),
+    "told": Arm(method=Method.LORA, rows=Rows.TOLD, replay=0.0),
+    "asked": Arm(method=Method.LORA, replay=0.0),
+    "default": Arm(method=Method.LORA),
+    "joint": Arm(method=Method.LORA, order=Order.JOINT),
+    "full": Arm(method=Method.FULL, rate=FULL_RATE),
+}
+
+
+def arm(text: str) -> Arm:
+    """An arm by its name, or written out, or a name with changes (``default,rank=8``).
+
+    Raises:
+        InputError: it is neither.
+    """
+    first, *settings = text.split(",")
+    pairs = dict(setting.partition("=")[::2] for setting in settings)
+    start = ARMS[first].model_dump(exclude_defaults=True) if first in ARMS else {"method": first}
+    try:
+        return Arm.model_validate({**start, **pairs})
+    except ValidationError as error:
+        said = error.errors()[0]
+        place = ".".join(str(part) for part in said["loc"])
+        raise InputError(
+            f"{text!r} is no arm ({place}: {said['msg']}). Name one of {', '.join(ARMS)}, with changes such as "
+            "default,rank=8,replay=0.1,steps=200."
+        ) from error

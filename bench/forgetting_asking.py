@@ -1,0 +1,134 @@
+"""Asks a model what a day's questions want to know, and how far its view of known texts has moved.
+
+Whether an old answer is gone is asked three ways: what the model says first, whether any of ``SAMPLES`` draws at
+temperature 1 says it, and whether it is likelier than the right one.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+from peft import PeftModel
+
+from bench.forgetting_learner import Learner
+from bench.forgetting_plans import POLICIES, examine
+from bench.forgetting_reading import Reader
+from bench.forgetting_world import Unit, World
+from data.handbook import entropy
+from data.handbook_questions import Asked, Form, ask
+from data.handbook_stream import Story, Stream, Told
+from data.wordings import REFUSAL
+from models.generation import answer, sample
+from models.likelihood import bits_per_token, divergences, log_likelihoods, mean_per_token
+from models.scoring import grade, normalise
+
+SAMPLES = 16
+TEXTS = 200
+"""Sentences that are looked at."""
+SCHEMA = pa.schema(
+    [
+        ("plan", pa.string()),
+        ("arm", pa.string()),
+        ("seed", pa.int64()),
+        ("day", pa.int64()),
+        ("group", pa.string()),
+        ("form", pa.string()),
+        ("story", pa.string()),
+        ("fact", pa.string()),
+        ("subject", pa.string()),
+        ("attribute", pa.string()),
+        ("bits", pa.float64()),
+        ("wording", pa.string()),
+        ("question", pa.string()),
+        ("answers", pa.list_(pa.string())),
+        ("stale", pa.list_(pa.string())),
+        ("said", pa.string()),
+        ("grade", pa.string()),
+        ("leaked", pa.bool_()),
+        ("old_likelier", pa.bool_()),
+    ]
+)
+"""One row per answer; ``leaked`` and ``old_likelier`` are null where they were not asked."""
+
+
+def answered(learner: Learner, world: World, unit: Unit, stream: Stream, day: int) -> list[dict[str, Any]]:
+    """Every question of a day with what was said, one record each."""
+    asked = examine(unit.plan, unit.size, stream, day, world.params, unit.seed)
+    asked[f"{POLICIES}/{Form.HELD_OUT}"] = _policies(world, unit.size.questions, unit.seed)
+    questions = [one for found in asked.values() for one in found]
+    reader, size = Reader(unit.arm.method, stream.told(day), world.held), world.params.assess
+    prompts = [reader.prompt(one) for one in questions]
+    said = answer(learner.model, learner.tokenizer, prompts, size.new_tokens, size.batch)
+    leaks = _leaks(learner, world, questions, prompts, unit.seed) if unit.plan.leaks else [{} for _ in questions]
+    groups = [group for group, found in asked.items() for _ in found]
+    return [
+        unit.key(day) | _record(group, one, text) | leak
+        for group, one, text, leak in zip(groups, questions, said, leaks, strict=True)
+    ]
+
+
+def _policies(world: World, count: int, seed: int) -> list[Asked]:
+    known = [Told(change.fact, Story.UNTOUCHED, (change.fact.value,), 0, 0) for change in world.held]
+    return ask(known, Form.HELD_OUT, world.params.synthesize, seed)[:count]
+
+
+def _record(group: str, asked: Asked, said: str) -> dict[str, Any]:
+    question, fact = asked.question, asked.told.fact
+    name, _, form = group.rpartition("/")
+    return {
+        "group": name,
+        "form": form,
+        "story": asked.told.story.value,
+        "fact": fact.id,
+        "subject": fact.subject,
+        "attribute": fact.attribute,
+        "bits": None if name == POLICIES else entropy(fact),
+        "wording": asked.wording,
+        "question": question.question,
+        "answers": list(question.answers),
+        "stale": list(question.stale),
+        "said": said,
+        "grade": grade(said, question).value,
+    }
+
+
+def _leaks(
+    learner: Learner, world: World, questions: Sequence[Asked], prompts: Sequence[str], seed: int
+) -> list[dict[str, bool]]:
+    """Of each question in a held-out wording that has an old answer, whether that comes up; of others nothing."""
+    places = [place for place, one in enumerate(questions) if one.form is Form.HELD_OUT and one.question.stale]
+    asked, size = [prompts[place] for place in places], world.params.assess
+    drawn = sample(learner.model, learner.tokenizer, asked, size.new_tokens, size.batch, seed, SAMPLES)
+    found: list[dict[str, bool]] = [{} for _ in questions]
+    for place, texts, likelier in zip(places, drawn, _old_likelier(learner, questions, places, asked), strict=True):
+        old = {normalise(text) for text in questions[place].question.stale}
+        found[place] = {"leaked": any(normalise(text) in old for text in texts), "old_likelier": likelier}
+    return found
+
+
+def _old_likelier(
+    learner: Learner, questions: Sequence[Asked], places: Sequence[int], prompts: Sequence[str]
+) -> list[bool]:
+    """Whether the value that held last before is likelier, end included, than what is right now."""
+    news = [(questions[place].question.answers or (REFUSAL,))[0] for place in places]
+    olds = [questions[place].question.stale[-1] for place in places]
+    told = [f" {text}" for text in (*news, *olds)]
+    nats = [one.total for one in log_likelihoods(learner.model, learner.tokenizer, [*prompts, *prompts], told)]
+    return [old > new for new, old in zip(nats[: len(places)], nats[len(places) :], strict=True)]
+
+
+def told(learner: Learner, world: World, unit: Unit) -> dict[str, float | None]:
+    """Bits per token of sentences that the base knows, and KL(base || model) per token on them, nats.
+
+    The divergence needs an adapter that can be switched off; of other models it is None.
+    """
+    if not world.texts:
+        return {"bits_per_token": None, "divergence": None}
+    texts = random.Random(f"texts/{unit.seed}").sample(world.texts, min(TEXTS, len(world.texts)))
+    window = world.params.train.window
+    bits = bits_per_token(learner.model, learner.tokenizer, texts, window)
+    if not isinstance(learner.model, PeftModel):
+        return {"bits_per_token": bits, "divergence": None}
+    divergence = mean_per_token(divergences(learner.model, learner.tokenizer, texts, window))
+    return {"bits_per_token": bits, "divergence": divergence}

@@ -1,0 +1,231 @@
+"""From the answers of all arms to figures: what was learned, what was kept, and what is stale, with intervals.
+
+What a matrix of shares says has the interval of a Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981) over the
+products of each seed, whose facts stand or fall together: weights are drawn, and none is 0, so that a small group never
+vanishes. A share has Wilson's, at an effective number of questions. Both speak of other products, not of other
+trainings: what those differ by is measured between equals (bench/forgetting_compared.py).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from statistics import harmonic_mean
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from bench.forgetting_asking import SAMPLES
+from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, by_day
+from bench.measured import Figure
+from data.handbook import POOLS
+from data.handbook_questions import Form
+from data.handbook_stream import Story
+from data.records import Grade
+from models.clusters import Clusters, design_effect
+from models.continual import Matrix, backward_transfer, bits_known, final_average, worst_drop
+from models.statistics import wilson
+
+DRAWS = 1000
+SEED = 20240601
+Array = npt.NDArray[np.float64]
+CHANGED = (Story.NEW, Story.FLIPPED, Story.REVERTED, Story.RETRACTED)
+SCORE = "score: harmonic mean of new answer, 1 - leakage and locality"
+
+
+@dataclass(frozen=True)
+class Learned:
+    """One arm of one experiment: its answers, seed by seed."""
+
+    plan: str
+    arm: str
+    answers: pd.DataFrame
+    days: pd.DataFrame
+    """What each day cost, and what it did to texts."""
+    command: str
+
+    @cached_property
+    def seeds(self) -> tuple[int, ...]:
+        return tuple(sorted(self.answers["seed"].unique().tolist()))
+
+    @cached_property
+    def groups(self) -> list[str]:
+        """The base's facts first, then the days in order."""
+        found = set(self.answers["group"]) - {POLICIES, BASE_GROUP}
+        days = sorted(found, key=lambda name: int(name.split()[1]))
+        return [BASE_GROUP, *days]
+
+    def matrix(self, seed: int) -> Matrix:
+        """R of one seed: rows are days from 0, columns ``groups``."""
+        return next(iter(self._matrices(seed, None)))
+
+    def drawn(self, measure: Callable[[Matrix], float]) -> tuple[float, float, float]:
+        """The measure's mean over seeds, with its interval."""
+        value = float(np.mean([measure(self.matrix(seed)) for seed in self.seeds]))
+        random = np.random.default_rng(SEED)
+        each = [[measure(R) for R in self._matrices(seed, random)] for seed in self.seeds]
+        low, high = np.quantile(np.mean(each, axis=0), (0.025, 0.975))
+        return value, float(low), float(high)
+
+    def _matrices(self, seed: int, random: np.random.Generator | None) -> Iterator[Matrix]:
+        """R as it is, or ``DRAWS`` times with products weighted at random."""
+        hits_SDG, asked_SDG = self._counts[seed]
+        subjects = len(hits_SDG)
+        weights_WS = np.ones((1, subjects)) if random is None else random.exponential(size=(DRAWS, subjects))
+        for weights_S in weights_WS:
+            hits_DG, asked_DG = (np.tensordot(weights_S, counts, axes=1) for counts in (hits_SDG, asked_SDG))
+            yield np.divide(hits_DG, asked_DG, out=np.full(hits_DG.shape, np.nan), where=asked_DG > 0)
+
+    @cached_property
+    def _counts(self) -> dict[int, tuple[Array, Array]]:
+        """Right answers and questions, [product, day, group], by seed."""
+        asked = self.answers[(self.answers["form"] == Form.HELD_OUT.value) & self.answers["group"].isin(self.groups)]
+        found = {}
+        for seed in self.seeds:
+            mine = asked[asked["seed"] == seed]
+            places = (
+                pd.factorize(mine["subject"])[0],
+                mine["day"].to_numpy(),
+                pd.Index(self.groups).get_indexer(pd.Index(mine["group"])),
+            )
+            shape = (places[0].max() + 1, places[1].max() + 1, len(self.groups))
+            right, every = np.zeros(shape), np.zeros(shape)
+            np.add.at(right, places, (mine["grade"] == Grade.RIGHT.value).to_numpy(dtype=np.float64))
+            np.add.at(every, places, 1.0)
+            found[seed] = right, every
+        return found
+
+
+def by_arm(answers: pd.DataFrame, days: pd.DataFrame, command: str) -> list[Learned]:
+    """The arms in the order in which they stand."""
+    keys = list(answers[["plan", "arm"]].drop_duplicates().itertuples(index=False, name=None))
+    of_answers, of_days = (dict(list(table.groupby(["plan", "arm"]))) for table in (answers, days))
+    return [Learned(key[0], key[1], of_answers[key], of_days[key], command) for key in keys]
+
+
+def figures(arms: Sequence[Learned]) -> list[Figure]:
+    """Every figure of every arm."""
+    return [found for one in arms for found in (sequence(one) if PLANS[one.plan].grouped is by_day else stories(one))]
+
+
+def sequence(one: Learned) -> list[Figure]:
+    """Learning against forgetting over days."""
+    n = int(one.answers["fact"].nunique())
+    measures: dict[str, Callable[[Matrix], float]] = {
+        "learned when taught": lambda R: float(np.nanmean(np.diagonal(R)[1:])),
+        "final average": final_average,
+        "backward transfer": backward_transfer,
+        "worst drop": worst_drop,
+        "base's facts lost": lambda R: float(R[0, 0] - R[-1, 0]),
+        "base's facts lost on the first day": lambda R: float(R[0, 0] - R[1, 0]),
+    }
+    shown = [_figure(one, name, *one.drawn(measure), n) for name, measure in measures.items()]
+    return [*shown, *_policies(one), _bits(one), *_texts(one)]
+
+
+def _texts(one: Learned) -> Iterator[Figure]:
+    """What the last day left of texts that the base knows: the mean of the seeds, with the least and the largest."""
+    ends = {"before": 0, "at the end": one.days["day"].max()}
+    for name, column in (("bits per token of known texts", "bits_per_token"), ("KL to the base, nats", "divergence")):
+        for when, day in ends.items():
+            values = one.days[one.days["day"] == day][column].dropna().to_numpy(dtype=np.float64)
+            if len(values) and not (column == "divergence" and day == 0):
+                yield _figure(one, f"{name}, {when}", values.mean(), values.min(), values.max(), len(values))
+
+
+def _figure(one: Learned, name: str, value: float, low: float, high: float, n: int) -> Figure:
+    return Figure(f"{one.plan}/{one.arm}/{name}", float(value), float(low), float(high), n, one.seeds, one.command)
+
+
+def _policies(one: Learned) -> Iterator[Figure]:
+    last = one.answers["day"].max()
+    asked = one.answers[(one.answers["group"] == POLICIES) & (one.answers["day"] == last)]
+    yield _share(one, "facts of documents right at the end", asked, Grade.RIGHT)
+
+
+def _bits(one: Learned) -> Figure:
+    """Least bits of what was taught that the model tells at the end, of each seed; the mean."""
+    last = one.answers["day"].max()
+    asked = one.answers[(one.answers["day"] == last) & ~one.answers["group"].isin((POLICIES, BASE_GROUP))]
+    per_seed = [_bits_of(mine) for _, mine in asked.groupby("seed")]
+    value = float(np.mean(per_seed)) if per_seed else 0.0
+    low, high = (min(per_seed), max(per_seed)) if per_seed else (0.0, 0.0)
+    return _figure(one, "bits per fact at the end, least", value, low, high, len(asked))
+
+
+def _bits_of(asked: pd.DataFrame) -> float:
+    """Mean over the facts asked about, by attribute, as each has its own pool."""
+    known = 0.0
+    for attribute, mine in asked.groupby("attribute"):
+        right = float((mine["grade"] == Grade.RIGHT.value).mean())
+        known += bits_known(right, len(POOLS[str(attribute)])) * len(mine)
+    return known / len(asked)
+
+
+def stories(one: Learned) -> list[Figure]:
+    """What became of changed facts once all were changed, form by form, what leaks of old answers, and one score.
+
+    On the days after that only other things are learned: what the last of them left.
+    """
+    done = one.answers[one.answers["story"] == Story.REVERTED.value]["day"].min()
+    last = one.answers["day"].max()
+    then = one.answers[one.answers["day"] == done]
+    after = one.answers[(one.answers["day"] == last) & one.answers["fact"].isin(then["fact"])]
+    later = [replace(figure, name=_later(figure.name)) for figure in _summed_up(one, after)] if last > done else []
+    return [*_summed_up(one, then), *later, *_by_form(one, then)]
+
+
+def by_product(asked: pd.DataFrame) -> Clusters:
+    """What is asked about one product of one seed, together."""
+    names = asked["seed"].astype(str) + "/" + asked["subject"]
+    return Clusters(np.asarray(pd.factorize(names)[0], dtype=np.int64))
+
+
+def _later(name: str) -> str:
+    plan, arm, what = name.split("/", 2)
+    return f"{plan}/{arm}/after learning other things: {what}"
+
+
+def _summed_up(one: Learned, asked: pd.DataFrame) -> list[Figure]:
+    held_out = asked[asked["form"] == Form.HELD_OUT.value]
+    changed = held_out["group"].isin([story.value for story in CHANGED])
+    leaks = asked.dropna(subset=["leaked"])
+    new = _share(one, "new answer", held_out[changed], Grade.RIGHT)
+    near = _share(one, "locality", held_out[~changed], Grade.RIGHT)
+    leak = _counted(one, f"leakage, any of {SAMPLES} samples", leaks, leaks["leaked"])
+    return [_figure(one, SCORE, *_score(new, leak, near), int(asked["fact"].nunique())), new, leak, near]
+
+
+def _by_form(one: Learned, asked: pd.DataFrame) -> Iterator[Figure]:
+    for _, mine in asked.groupby(["group", "form"], sort=False):
+        name, form = f"{mine['group'].iloc[0]}, {mine['form'].iloc[0]}", mine["form"].iloc[0]
+        yield _share(one, f"{name}: right", mine, Grade.RIGHT)
+        if mine["stale"].map(len).any() and form != Form.BEFORE.value:
+            yield _share(one, f"{name}: stale", mine, Grade.STALE)
+    for _, mine in asked.dropna(subset=["leaked"]).groupby("group", sort=False):
+        name = str(mine["group"].iloc[0])
+        yield _counted(one, f"{name}: old answer in any of {SAMPLES} samples", mine, mine["leaked"])
+        yield _counted(one, f"{name}: old answer likelier", mine, mine["old_likelier"])
+
+
+def _score(new: Figure, leak: Figure, near: Figure) -> tuple[float, float, float]:
+    """Value, and what it would be with all three at their lower or their upper ends."""
+    low, high = (new.low, 1 - leak.high, near.low), (new.high, 1 - leak.low, near.high)
+    return harmonic_mean((new.value, 1 - leak.value, near.value)), harmonic_mean(low), harmonic_mean(high)
+
+
+def _share(one: Learned, name: str, asked: pd.DataFrame, grade: Grade) -> Figure:
+    return _counted(one, name, asked, asked["grade"] == grade.value)
+
+
+def _counted(one: Learned, name: str, asked: pd.DataFrame, hits: "pd.Series[Any]") -> Figure:
+    """A share whose interval counts what is known of one product as alike as it was."""
+    values = np.asarray(hits.astype(bool), dtype=np.float64)
+    share = wilson(int(values.sum()), len(values), design_effect(values, by_product(asked)))
+    return _figure(one, name, share.value, share.low, share.high, share.n)
+
+
+def table(found: Sequence[Figure]) -> list[str]:
+    """One line per figure."""
+    return [f"{one.name:<80} {one.value:7.3f} [{one.low:6.3f}, {one.high:6.3f}] n={one.n}" for one in found]

@@ -1,0 +1,116 @@
+"""A model that takes in one day after another in the way of its arm, and answers in between.
+
+Rows are written and models trained by the product's own code; an arm only chooses among them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench.forgetting_arms import Arm, Method, Order, Rows
+from data.files import building
+from data.params import Params
+from data.records import Fact, FactChange, Row, Standing
+from data.teaching import teaching_rows
+from data.wordings import Form
+from flows.train import batches_of, schedule
+from models.adapters import new_lora, trained_parameters
+from models.base import load_base
+from models.device import choose_device
+from models.training import Progress, fit
+
+_STATE = "state.safetensors"
+_FIRST_WORDING = "/0"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one day's training took."""
+
+    rows: int
+    replayed: int
+    """Of them."""
+    steps: int
+    tokens: int
+    parameters: int
+    """Trained ones; 0: nothing is trained."""
+    loss: float
+    """Last logged, nats per trained token."""
+
+
+def rows_of(arm: Arm, changes: Sequence[FactChange], known: Sequence[Fact], params: Params, seed: int) -> list[Row]:
+    """What an arm trains on where facts changed so: rows that teach, then those replayed.
+
+    ``known`` are the handbook's facts that the model knows and no change speaks of; replayed are they and those held.
+    """
+    settings = arm.synthesize(params)
+    changed = [change for change in changes if change.standing is not Standing.HELD]
+    held = [change for change in changes if change.standing is Standing.HELD]
+    taught = [row for row in teaching_rows(changed, (), (), settings, seed) if _teaches(arm.rows, row)]
+    return [*taught, *teaching_rows(held, (), known, settings, seed, others=len(taught))]
+
+
+def _teaches(rows: Rows, row: Row) -> bool:
+    if rows is Rows.ASKED:
+        return True
+    told = f"/{Form.STATEMENT}/" in row.wording
+    return told and (rows is Rows.TOLD or row.wording.endswith(_FIRST_WORDING))
+
+
+@dataclass
+class Learner:
+    """The model of one arm, from the base on."""
+
+    base: str
+    arm: Arm
+    params: Params
+    seed: int
+    model: torch.nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.device = choose_device(self.params.train.device)
+        self._start()
+
+    def _start(self) -> None:
+        model, self.tokenizer = load_base(self.base, self.device)
+        settings = self.arm.train(self.params)
+        adapts = self.arm.method is Method.LORA
+        self.model = new_lora(model, settings.rank, settings.alpha, settings.dropout, self.seed) if adapts else model
+
+    def learn(
+        self,
+        day: int,
+        rows: Sequence[Row],
+        checkpoints: Path,
+        report: Callable[[Progress], None] = lambda progress: None,
+    ) -> Cost:
+        """Train on one day's rows; a killed run goes on from its last checkpoint."""
+        if self.arm.order is Order.JOINT:
+            self._start()
+        settings = self.arm.train(self.params)
+        plan = schedule(settings, self.seed * 1000 + day, self.device)
+        trained = fit(
+            self.model, batches_of(rows, self.model, self.tokenizer, settings, plan.seed), plan, checkpoints, report
+        )
+        replayed = sum(row.purpose in ("replay", "handbook") for row in rows)
+        size = trained_parameters(self.model)
+        return Cost(len(rows), replayed, trained.steps, trained.tokens, size, trained.losses[-1])
+
+    def save(self, folder: Path) -> None:
+        """Write what is trained; the base's own weights stay where they are."""
+        with building(folder) as draft:
+            state = {name: p.detach().cpu().contiguous() for name, p in self._trained().items()}
+            save_file(state, draft / _STATE)
+
+    def load(self, folder: Path) -> None:
+        """Go on from what ``save`` wrote."""
+        state = load_file(folder / _STATE)
+        with torch.no_grad():
+            for name, parameter in self._trained().items():
+                parameter.copy_(state[name])
+
+    def _trained(self) -> dict[str, torch.nn.Parameter]:
+        return {name: p for name, p in self.model.named_parameters() if p.requires_grad}

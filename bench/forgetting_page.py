@@ -1,0 +1,82 @@
+"""One page with every experiment: pictures, maps, and all figures side by side by arm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from markupsafe import Markup
+
+from bench.forgetting_compared import Comparison
+from bench.forgetting_figures import Learned
+from bench.forgetting_pictures import frontier, heat_map, mean_matrix, over_days
+from bench.forgetting_plans import PLANS, by_day
+from bench.measured import Figure
+from data.files import write_text
+from tasks.pages import environment
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of every arm."""
+
+    name: str
+    figures: tuple[Figure | None, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One experiment."""
+
+    name: str
+    title: str
+    about: str
+    arms: tuple[str, ...]
+    pictures: tuple[Markup, ...]
+    maps: tuple[Markup, ...]
+    rows: tuple[Row, ...]
+    comparisons: tuple[Comparison, ...]
+
+
+@dataclass(frozen=True)
+class Page:
+    """All that the page shows."""
+
+    base: str
+    command: str
+    seeds: tuple[int, ...]
+    answers: int
+    plans: tuple[Section, ...]
+
+
+def write_page(
+    path: Path,
+    base: str,
+    command: str,
+    learned: Sequence[Learned],
+    found: Sequence[Figure],
+    compared: Sequence[Comparison],
+) -> Path:
+    """Write the page to ``path`` atomically."""
+    names = dict.fromkeys(one.plan for one in learned)
+    sections = tuple(_section(name, [one for one in learned if one.plan == name], found, compared) for name in names)
+    seeds = tuple(sorted({seed for one in learned for seed in one.seeds}))
+    page = Page(base, command, seeds, sum(len(one.answers) for one in learned), sections)
+    write_text(path, environment().get_template("forgetting.html.j2").render(page=page))
+    return path
+
+
+def _section(name: str, arms: Sequence[Learned], found: Sequence[Figure], compared: Sequence[Comparison]) -> Section:
+    plan, names = PLANS[name], tuple(one.arm for one in arms)
+    pictures: tuple[Markup, ...] = ()
+    maps: tuple[Markup, ...] = ()
+    if plan.grouped is by_day:
+        pictures = (frontier(found, name, names), over_days(arms))
+        maps = tuple(heat_map(one, mean_matrix(one)) for one in arms)
+    beside = tuple(one for one in compared if one.plan == name)
+    return Section(name, plan.title, plan.about, names, pictures, maps, _rows(name, names, found), beside)
+
+
+def _rows(plan: str, arms: Sequence[str], found: Sequence[Figure]) -> tuple[Row, ...]:
+    by_name = {one.name: one for one in found}
+    kinds = dict.fromkeys(one.name.split("/", 2)[2] for one in found if one.name.startswith(f"{plan}/"))
+    return tuple(Row(kind, tuple(by_name.get(f"{plan}/{arm}/{kind}") for arm in arms)) for kind in kinds)

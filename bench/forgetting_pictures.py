@@ -1,0 +1,116 @@
+"""Pictures of learning against forgetting: arms as points, R as a map, shares over the days."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from bench.forgetting_figures import Learned
+from bench.measured import Figure
+from models.continual import Matrix
+from tasks import panels
+from tasks.panels import BASE, FAIL, GOOD, MUTED, UNSURE, UPDATE, WARN, Axis, Panel, words
+
+_COLOURS = (UPDATE, GOOD, WARN, FAIL, UNSURE, BASE)
+_CELL_WIDE, _CELL_HIGH = 46, 24
+_SHARES = Axis(0.0, 1.0)
+
+
+def frontier(found: Sequence[Figure], plan: str, arms: Sequence[str]) -> Markup:
+    """Every arm by what it forgot of the base's facts (x) and what it learned (y), with intervals; best is top left."""
+    lost, learned = (
+        {arm: _figure(found, plan, arm, name) for arm in arms} for name in ("base's facts lost", "learned when taught")
+    )
+    most = max(0.1, *(one.high for one in lost.values()))
+    panel = Panel(44, 24, 420, 260, Axis(-0.02, 1.05 * most), _SHARES)
+    parts = [panel.frame(), panel.y_ticks(5)]
+    ticks = panel.x.ticks(5)
+    parts.append(panel.x_ticks(ticks, [f"{value:g}" for value in ticks]))
+    for arm, colour in coloured(arms):
+        x, y = lost[arm], learned[arm]
+        hint = (
+            f"{arm}: learned {y.value:.3f} [{y.low:.3f}, {y.high:.3f}], lost {x.value:.3f} [{x.low:.3f}, {x.high:.3f}]"
+        )
+        drawn = [
+            panel.interval(x.value, y.low, y.high, colour),
+            panel.line((x.low, y.value), (x.high, y.value), colour, 1.3),
+            panel.point(x.value, y.value, 4, colour),
+        ]
+        parts.append(panels.hinted(hint, drawn))
+    parts += [
+        words(0, 12, "right on what was taught, when it was taught", MUTED),
+        words(panel.right, panel.bottom + 30, "share of the base's facts lost at the end", MUTED, "end"),
+        *_names(arms, panel.bottom + 52),
+    ]
+    return panels.picture(
+        "Arms by what they learned and what they forgot.", 480, panel.bottom + 60 + 18 * len(arms), parts
+    )
+
+
+def heat_map(one: Learned, R: Matrix) -> Markup:
+    """R as a map: rows are days of training, columns what is asked about; darker is more often right."""
+    groups, days = one.groups, len(R)
+    left, top = 64, 40
+    parts = [words(0, 12, f"{one.arm}: right on (columns) after day (rows)", MUTED)]
+    for column, group in enumerate(groups):
+        parts.append(words(left + (column + 0.5) * _CELL_WIDE, top - 8, group, MUTED, "middle"))
+    for row in range(days):
+        parts.append(words(left - 8, top + row * _CELL_HIGH + 16, "base" if row == 0 else f"day {row}", MUTED, "end"))
+        for column in range(len(groups)):
+            if math.isfinite(R[row, column]):
+                parts.append(_cell(left + column * _CELL_WIDE, top + row * _CELL_HIGH, float(R[row, column])))
+    label = (
+        f"Shares right of {one.arm}, from {R[-1, 0]:.2f} on what the base knew to {R[-1, -1]:.2f} on the last day's."
+    )
+    return panels.picture(label, left + len(groups) * _CELL_WIDE + 4, top + days * _CELL_HIGH + 4, parts)
+
+
+def _cell(x: float, y: float, value: float) -> str:
+    box = (
+        f'<rect x="{x:g}" y="{y:g}" width="{_CELL_WIDE - 2}" height="{_CELL_HIGH - 2}" fill="{UPDATE}" '
+        f'fill-opacity="{0.08 + 0.62 * value:.2f}"/>'
+    )
+    return box + words(x + _CELL_WIDE / 2 - 1, y + 16, f"{value:.2f}", anchor="middle")
+
+
+def over_days(arms: Sequence[Learned]) -> Markup:
+    """Share right on all that is in force after each day (line), and on what the base knew (dashes), by arm."""
+    days = max(len(mean_matrix(one)) for one in arms) - 1
+    panel = Panel(44, 24, 560, 240, Axis(0, max(1, days)), _SHARES)
+    parts = [panel.frame(), panel.y_ticks(5), panel.x_ticks(range(days + 1), ["base", *map(str, range(1, days + 1))])]
+    for one, (_, colour) in zip(arms, coloured([one.arm for one in arms]), strict=True):
+        R = mean_matrix(one)
+        every = [(float(day), float(np.nanmean(R[day, : day + 1]))) for day in range(len(R))]
+        parts.append(panel.curve(every, colour))
+        parts += [panel.point(*point, 2.5, colour) for point in every]
+        kept = [(float(day), float(R[day, 0])) for day in range(len(R))]
+        parts += [panel.line(start, end, colour, 1.2, "4 3") for start, end in itertools.pairwise(kept)]
+    parts += [
+        words(0, 12, "right: mean over all that is in force (line), facts that the base knew (dashes)", MUTED),
+        words(panel.right, panel.bottom + 30, "day", MUTED, "end"),
+        *_names([one.arm for one in arms], panel.bottom + 52),
+    ]
+    return panels.picture("Shares right over the days, by arm.", 620, panel.bottom + 60 + 18 * len(arms), parts)
+
+
+def coloured(arms: Sequence[str]) -> list[tuple[str, str]]:
+    """Arms with their colours, in every picture the same."""
+    return [(arm, _COLOURS[place % len(_COLOURS)]) for place, arm in enumerate(arms)]
+
+
+def mean_matrix(one: Learned) -> Matrix:
+    """R, averaged over seeds."""
+    return np.asarray(np.mean([one.matrix(seed) for seed in one.seeds], axis=0), dtype=np.float64)
+
+
+def _names(arms: Sequence[str], top: float) -> list[str]:
+    return [
+        panels.legend([(panels.sign_point(colour), arm)], top + 18 * place)
+        for place, (arm, colour) in enumerate(coloured(arms))
+    ]
+
+
+def _figure(found: Sequence[Figure], plan: str, arm: str, name: str) -> Figure:
+    return next(one for one in found if one.name == f"{plan}/{arm}/{name}")

@@ -1,0 +1,88 @@
+"""Runs one arm through one experiment, day by day: train, ask, write every answer down.
+
+Each day has a folder that appears whole or not at all: the state of the model, the answers as Parquet, what the day
+cost and did to texts as JSON. A run that was killed goes on with the first day that has none, and a training with its
+last checkpoint.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.forgetting_arms import Order
+from bench.forgetting_asking import SCHEMA, answered, told
+from bench.forgetting_learner import Cost, Learner, rows_of
+from bench.forgetting_world import Unit, World
+from data.files import building, digest_text, digest_tree, read_json, write_json
+from data.fingerprint import code_digest
+from data.handbook_stream import Stream
+from models.training import Progress
+
+ANSWERS, DAY = "answers.parquet", "day.json"
+Report = Callable[[str, Progress | None], None]
+
+
+def folder_of(root: Path, world: World, unit: Unit) -> Path:
+    """Where a unit's days lie; another base, setting, size or code has another folder."""
+    settings = world.params.model_dump_json(include={"synthesize", "train", "ingest", "assess"})
+    key = digest_text(digest_tree(Path(world.base)), settings, repr(unit.size), code_digest("bench.forgetting_run"))
+    return root / key[:12] / unit.plan.name / unit.arm.name / f"seed-{unit.seed}"
+
+
+def run(root: Path, world: World, unit: Unit, report: Report) -> Path:
+    """Run every day of a unit that has not been run, and return its folder."""
+    folder = folder_of(root, world, unit)
+    days = [folder / f"day-{day:02d}" for day in range(unit.size.days + 1)]
+    todo = [day for day, place in enumerate(days) if not place.is_dir()]
+    if not todo:
+        return folder
+    stream = unit.plan.make(world.book, unit.seed, unit.size)
+    learner = Learner(world.base, unit.arm, world.params, unit.training_seed)
+    if todo[0] > 1 and unit.arm.trains and unit.arm.order is Order.SEQUENCE:
+        learner.load(days[todo[0] - 1])
+    for day in todo:
+        begun = time.monotonic()
+        report(f"{unit.name}: day {day} of {unit.size.days}", None)
+        checkpoints = folder / f"training-{day:02d}"
+        cost = _learn(learner, world, unit, stream, day, checkpoints, report)
+        trained = time.monotonic() - begun
+        answers, texts = answered(learner, world, unit, stream, day), told(learner, world, unit)
+        with building(days[day]) as draft:
+            if unit.arm.trains and unit.arm.order is Order.SEQUENCE:
+                learner.save(draft)
+            pq.write_table(pa.Table.from_pylist(answers, schema=SCHEMA), draft / ANSWERS)
+            seconds = {"training_seconds": trained, "answering_seconds": time.monotonic() - begun - trained}
+            write_json(draft / DAY, unit.key(day) | asdict(cost) | texts | seconds)
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    return folder
+
+
+def _learn(
+    learner: Learner, world: World, unit: Unit, stream: Stream, day: int, checkpoints: Path, report: Report
+) -> Cost:
+    if day == 0 or not unit.arm.trains:
+        return Cost(0, 0, 0, 0, 0, 0.0)
+    since = day - 1 if unit.arm.order is Order.SEQUENCE else 0
+    touched = {event.fact.id for event in stream.events if event.day <= day}
+    kept = {fact.id for fact in stream.known} - touched
+    changes = [change for change in stream.changes(day, since) if change.fact.id not in kept]
+    book = [fact for fact in stream.known if unit.arm.stale or fact.id in kept]
+    rows = rows_of(unit.arm, [*changes, *world.held], book, world.params, unit.training_seed)
+    return learner.learn(day, rows, checkpoints, lambda progress: report(unit.name, progress))
+
+
+def read_answers(folders: Sequence[Path]) -> pa.Table:
+    """Every answer of some units."""
+    files = [file for folder in folders for file in sorted(folder.glob(f"day-*/{ANSWERS}"))]
+    return pa.concat_tables([pq.read_table(file, schema=SCHEMA) for file in files])
+
+
+def read_days(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """What each day of some units cost, and what it did to the texts that the base knows."""
+    return [read_json(file) for folder in folders for file in sorted(folder.glob(f"day-*/{DAY}"))]

@@ -1,0 +1,298 @@
+"""The instrument itself: arms by name, rows by arm, and a run on the shipped base that can be stopped anywhere."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from bench.forgetting import Grid, units_of
+from bench.forgetting_arms import ARMS, Method, Order, arm
+from bench.forgetting_compared import comparisons, noise
+from bench.forgetting_figures import Learned, by_arm, figures
+from bench.forgetting_learner import Learner, rows_of
+from bench.forgetting_page import write_page
+from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
+from bench.forgetting_reading import Reader
+from bench.forgetting_run import folder_of, read_answers, read_days, run
+from bench.forgetting_spread import spread
+from bench.forgetting_world import Unit, World, world
+from data.errors import InputError
+from data.handbook_questions import Form
+from data.params import load_params
+from data.records import FactChange, Row
+from data.wordings import held_out_names
+from data.workspace import PROJECT_ROOT, Workspace
+from models.training import Progress
+
+BASE = str(PROJECT_ROOT / "data" / "bases" / "tiny")
+PARAMS = load_params(PROJECT_ROOT / "params.yaml")
+SMALL = Size(days=2, entities=1, questions=6)
+Ran = tuple[Path, list[Unit], list[Path]]
+"""Root, units and their folders."""
+
+
+@pytest.fixture(scope="module")
+def known() -> World:
+    return world(BASE, PARAMS)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _silent(what: str, progress: Progress | None) -> None:
+    assert what
+
+
+# --- arms --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_named_arm_says_its_name_and_its_name_gives_it_back(name: str) -> None:
+    assert ARMS[name].name == name
+    assert arm(name) == ARMS[name]
+
+
+@pytest.mark.parametrize("text", ["default,rank=8", "lora,rows=told,replay=0.05,rate=0.002", "full,steps=50,draw=1"])
+def test_an_arm_written_out_is_read_back_whole(text: str) -> None:
+    assert arm(arm(text).name) == arm(text)
+
+
+@pytest.mark.parametrize("text", ["", "lore", "default,rank=0", "default,replay=2", "default,ranks=8", "default,rank"])
+def test_what_is_no_arm_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(InputError, match="is no arm"):
+        arm(text)
+
+
+def test_unknown_experiments_are_named() -> None:
+    with pytest.raises(InputError, match="weeks is no experiment"):
+        units_of(Grid(plans=("weeks",)))
+
+
+def test_quick_is_one_seed_of_small_experiments() -> None:
+    units = units_of(Grid(quick=True, seeds=(4, 5)))
+    assert {unit.seed for unit in units} == {4}
+    assert all(unit.size == unit.plan.quick for unit in units)
+
+
+# --- rows --------------------------------------------------------------------------------------------
+
+
+def _rows(name: str, known: World, day: int = 1) -> tuple[list[Row], list[FactChange]]:
+    stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
+    touched = {event.fact.id for event in stream.events}
+    changes = [one for one in stream.changes(day) if one.fact.id in touched]
+    book = [fact for fact in stream.known if fact.id not in touched]
+    return rows_of(arm(name), [*changes, *known.held], book, PARAMS, 1), changes
+
+
+def test_raw_text_states_each_fact_once(known: World) -> None:
+    rows, changes = _rows("raw", known)
+    taught = [change for change in changes if change.standing.value in ("new", "replaced")]
+
+    assert sorted(row.fact for row in rows) == sorted(change.fact.id for change in taught)
+    assert not any(row.prompt for row in rows)
+
+
+def test_statements_alone_ask_nothing_and_use_more_wordings_than_the_shipped_way(known: World) -> None:
+    told, asked = _rows("told", known)[0], _rows("asked", known)[0]
+    wordings = [{row.wording for row in rows if "/statement/" in row.wording} for rows in (told, asked)]
+
+    assert not any(row.prompt for row in told)
+    assert len(wordings[0]) == 10 > len(wordings[1])
+    assert {row.purpose for row in asked} == {"fact", "refusal"}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25])
+def test_a_replay_share_is_one_of_all_rows(known: World, share: float) -> None:
+    rows, _ = _rows(f"default,replay={share}", known)
+    replayed = [row for row in rows if row.purpose in ("replay", "handbook")]
+    assert len(replayed) / len(rows) == pytest.approx(share, abs=0.005)
+
+
+def test_the_shipped_way_rehearses_every_fact_that_the_base_knows(known: World) -> None:
+    rows, _ = _rows("default", known)
+    rehearsed = {row.fact for row in rows if row.purpose in ("replay", "handbook")}
+    stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
+    touched = {event.fact.id for event in stream.events}
+    unchanged = {fact.id for fact in stream.known} - touched
+
+    assert rehearsed == unchanged | {change.fact.id for change in known.held}
+
+
+@pytest.mark.parametrize("name", ["raw", "told", "asked", "default"])
+def test_no_new_fact_is_taught_in_a_wording_that_judges_it(known: World, name: str) -> None:
+    rows, changes = _rows(name, known)
+    changed = {change.fact.id for change in changes}
+    judging = {name for name in held_out_names(PARAMS.synthesize) if "/question/" in name}
+
+    assert not {row.wording for row in rows if row.fact in changed} & judging
+
+
+# --- questions and reading ---------------------------------------------------------------------------
+
+
+def test_days_to_come_are_asked_about_on_day_0_alone(known: World) -> None:
+    plan = PLANS["stages"]
+    stream = plan.make(known.book, 1, SMALL)
+    groups = [set(examine(plan, SMALL, stream, day, PARAMS, 1)) for day in range(3)]
+    held_out = [f"{name}/{Form.HELD_OUT}" for name in (BASE_GROUP, "day 1", "day 2")]
+
+    assert groups == [set(held_out), set(held_out[:2]), set(held_out)]
+
+
+def test_retrieval_finds_the_fact_and_context_is_the_fact(known: World) -> None:
+    plan = PLANS["stages"]
+    stream = plan.make(known.book, 1, SMALL)
+    asked = examine(plan, SMALL, stream, 1, PARAMS, 1)[f"day 1/{Form.HELD_OUT}"]
+    readers = [Reader(method, stream.told(1), known.held) for method in (Method.CONTEXT, Method.RETRIEVAL, Method.LORA)]
+
+    for one in asked:
+        context, found, plain = (reader.prompt(one) for reader in readers)
+        assert one.told.fact.value in context
+        assert one.told.fact.subject in found.removesuffix(one.question.question)
+        assert plain == one.question.question
+
+
+# --- a run -------------------------------------------------------------------------------------------
+
+NAMES = ("none", "default,steps=10,replay=0.1", "full,steps=10,replay=0.1")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, known: World) -> Ran:
+    root = tmp_path_factory.mktemp("forgetting")
+    torch.set_num_threads(1)
+    units = [Unit(PLANS["stages"], SMALL, arm(name), 1) for name in NAMES]
+    return root, units, [run(root, known, unit, _silent) for unit in units]
+
+
+def _answers(folders: Sequence[Path]) -> pd.DataFrame:
+    return pd.DataFrame(read_answers(folders).to_pandas())
+
+
+def test_every_answer_is_kept_with_what_was_wanted(ran: Ran) -> None:
+    answers = _answers(ran[2])
+
+    assert set(answers["arm"]) == {arm(name).name for name in NAMES}
+    assert sorted(set(answers["day"])) == [0, 1, 2]
+    assert set(answers["group"]) == {BASE_GROUP, POLICIES, "day 1", "day 2"}
+    assert answers[["question", "answers", "said", "grade"]].notna().all().all()
+    base = answers[(answers["group"] == BASE_GROUP) & (answers["day"] == 0)]
+    assert (base["grade"] == "right").all()
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_day_that_was_lost_is_made_again_from_the_day_before(ran: Ran, known: World, place: int) -> None:
+    root, units, folders = ran
+    before, state = _answers([folders[place]]), (folders[place] / "day-02" / "state.safetensors").read_bytes()
+    shutil.rmtree(folders[place] / "day-02")
+
+    run(root, known, units[place], _silent)
+
+    pd.testing.assert_frame_equal(_answers([folders[place]]), before)
+    assert (folders[place] / "day-02" / "state.safetensors").read_bytes() == state
+
+
+def test_what_is_there_is_not_run_again(ran: Ran, known: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, units, folders = ran
+    monkeypatch.setattr(Learner, "__post_init__", lambda self: pytest.fail("a model was loaded"))
+    assert run(root, known, units[1], _silent) == folders[1]
+
+
+def test_other_settings_have_another_folder(ran: Ran, known: World) -> None:
+    root, units, folders = ran
+    other = replace(known, params=PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"clip": 2.0})}))
+
+    assert folder_of(root, other, units[1]) != folders[1]
+    assert folder_of(root, known, replace(units[1], seed=2)) != folders[1]
+    assert folder_of(root, known, units[1]) == folders[1]
+
+
+def test_joint_training_starts_from_the_base_each_day(known: World, tmp_path: Path) -> None:
+    learner = Learner(BASE, arm("joint,steps=10,replay=0.1"), PARAMS, 1)
+    assert learner.arm.order is Order.JOINT
+    rows, _ = _rows("joint,steps=10,replay=0.1", known)
+    states = []
+    for _ in range(2):
+        learner.learn(1, rows, tmp_path)
+        states.append([p.detach().clone() for p in learner.model.parameters() if p.requires_grad])
+    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_here")
+def test_two_processes_give_what_one_gives(ran: Ran, known: World, tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"threads": 1})})
+    alone, units = replace(known, params=params), [replace(unit, size=replace(SMALL, days=1)) for unit in ran[1]]
+    roots = [tmp_path / "alone", tmp_path / "spread"]
+
+    spread(Workspace(tmp_path), roots[1], alone, units, workers=2)
+
+    one, two = (_answers([run(root, alone, unit, _silent) for unit in units]) for root in roots)
+    pd.testing.assert_frame_equal(one, two)
+
+
+# --- figures and page --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def learned(ran: Ran) -> list[Learned]:
+    days = pd.DataFrame(read_days(ran[2]))
+    return by_arm(_answers(ran[2]), days, "relearn bench forgetting")
+
+
+def test_figures_are_counted_from_the_answers(ran: Ran, learned: list[Learned]) -> None:
+    found = {one.name: one for one in figures(learned)}
+    answers = _answers(ran[2])
+    none = answers[(answers["arm"] == "none") & (answers["day"] == 2) & (answers["group"] != POLICIES)]
+    average = (none["grade"] == "right").groupby(none["group"]).mean().mean()
+
+    assert found["stages/none/final average"].value == pytest.approx(average)
+    assert found["stages/none/base's facts lost"].value == 0.0
+    assert found["stages/none/facts of documents right at the end"].n == SMALL.questions
+    assert all(one.low <= one.value <= one.high for one in found.values() if "worst drop" not in one.name)
+    assert not any("KL" in name for name in found if name.startswith("stages/full"))
+
+
+def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -> None:
+    base = learned[1]
+    equal = replace(base, arm=f"{base.arm},draw=1")
+    found = comparisons([base, equal, learned[0]])
+
+    assert {one.arm for one in found if one.equals} == {equal.arm}
+    assert all(one.difference == 0 and one.p == 1 for one in found if one.equals)
+    assert {one.reference for one in found} == {base.arm}
+    apart = noise([base, equal, learned[0]])
+    assert [one.value for one in apart] == [0.0, 0.0]
+    assert all(equal.arm in one.name for one in apart)
+
+
+def test_the_page_shows_every_arm_and_loads_nothing(learned: list[Learned], tmp_path: Path) -> None:
+    page = write_page(tmp_path / "page.html", "tiny", "relearn", learned, figures(learned), comparisons(learned))
+    text = page.read_text(encoding="utf-8")
+
+    assert text.count("<svg") == 2 + len(NAMES)
+    assert all(one.arm in text for one in learned)
+    assert "<script" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_days_say_what_they_cost(ran: Ran) -> None:
+    days = {(one["arm"], one["day"]): one for one in read_days(ran[2])}
+    lora = days[arm(NAMES[1]).name, 1]
+
+    assert (lora["steps"], lora["rows"] > lora["replayed"] > 0) == (10, True)
+    assert lora["divergence"] > 0
+    assert days[arm(NAMES[1]).name, 0]["divergence"] == pytest.approx(0, abs=1e-6)
+    assert days["none", 1]["parameters"] == 0
+    assert json.dumps(list(days.values()))
