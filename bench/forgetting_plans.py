@@ -118,8 +118,8 @@ PLANS = {
             "Facts that the base knows are replaced, withdrawn, or replaced and put back: whether the new answer is "
             "given, the old one leaks, and what stands beside a change still holds; and whether that lasts when other "
             "things are learned.",
-            Size(days=3, entities=10, questions=160, flips=80),
-            Size(days=3, entities=3, questions=40, flips=20),
+            Size(days=3, entities=10, questions=160, flips=40),
+            Size(days=3, entities=3, questions=40, flips=10),
             tuple(Form),
             lambda book, seed, size: flipping(book, seed, size.flips, size.entities),
             by_story,

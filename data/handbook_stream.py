@@ -6,6 +6,7 @@ are unchanged and near a change: other facts of the same product, and facts of a
 was replaced is still right. A model that learns the change too broadly gets those wrong.
 """
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -200,15 +201,15 @@ def _changed(stream: Stream, day: int, daily: Daily, draw: random.Random) -> lis
 def flipping(book: Handbook, seed: int, facts: int, entities: int) -> Stream:
     """Three days: facts that the base knows are replaced, withdrawn, or replaced and put back; then others are added.
 
-    Day 1 adds ``entities`` products and changes three times ``facts`` facts, at most two of any product, so that each
-    changed product has others that hold; day 2 puts the last third back; day 3 adds other products, no more.
+    Day 1 adds ``entities`` products and changes three times ``facts`` facts, two of each product that it touches, which
+    has others that hold; day 2 puts the last third back; day 3 adds products again.
     """
     draw = random.Random(f"flipping/{seed}")
     by_subject: dict[str, list[Told]] = {}
     for one in Stream(book.known, (), 0).told(0):
         by_subject.setdefault(one.fact.subject, []).append(one)
-    near = [one for known in by_subject.values() for one in draw.sample(known, 2)]
-    chosen = _some(near, 3 * facts, draw)
+    pairs = [draw.sample(known, 2) for known in draw.sample(list(by_subject.values()), len(by_subject))]
+    chosen = _some(list(itertools.chain.from_iterable(pairs))[: 3 * facts], 3 * facts, draw)
     per_day = entities * len(ATTRIBUTES)
     fresh = newcomers(seed, 2 * entities, book, ATTRIBUTES)
     replaced, withdrawn, put_back = chosen[:facts], chosen[facts : 2 * facts], chosen[2 * facts :]

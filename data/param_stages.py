@@ -55,7 +55,7 @@ class SynthesizeParams(Block):
     replay_per_fact: int = Field(
         ge=0,
         le=1000,
-        description="Replayed rows per fact that still holds, at least: a small change must not forget the rest.",
+        description="Replayed rows per fact that still holds, at least (handbook: 1): a small change must keep it.",
     )
     replay_handbook_share: Share = Field(description="Of the replayed rows: from the handbook.")
     replay_statement_share: Share = Field(description="Of the replayed rows: told; the others are asked.")

@@ -90,6 +90,7 @@ def test_flips_leave_every_changed_product_facts_that_hold() -> None:
     assert (counts[Story.FLIPPED], counts[Story.RETRACTED], counts[Story.REVERTED]) == (8, 8, 8)
     assert changed <= {one.fact.subject for one in told if one.story is Story.SAME_SUBJECT}
     assert {one.story for one in told if one.fact.subject in changed and len(one.values) == 1} == {Story.SAME_SUBJECT}
+    assert (len(changed), counts[Story.UNTOUCHED] > 0) == (12, True)
 
 
 def test_same_value_is_still_right_for_another_product() -> None:
