@@ -121,7 +121,7 @@ def sequence(one: Learned) -> list[Figure]:
         "base's facts lost on the first day": lambda R: float(R[0, 0] - R[1, 0]),
     }
     shown = [_figure(one, name, *one.drawn(measure), n) for name, measure in measures.items()]
-    return [*shown, *_policies(one), _bits(one), *_texts(one)]
+    return [*shown, *_at_the_end(one), *_bits(one), *_texts(one)]
 
 
 def _texts(one: Learned) -> Iterator[Figure]:
@@ -138,20 +138,30 @@ def _figure(one: Learned, name: str, value: float, low: float, high: float, n: i
     return Figure(f"{one.plan}/{one.arm}/{name}", float(value), float(low), float(high), n, one.seeds, one.command)
 
 
-def _policies(one: Learned) -> Iterator[Figure]:
-    last = one.answers["day"].max()
-    asked = one.answers[(one.answers["group"] == POLICIES) & (one.answers["day"] == last)]
-    yield _share(one, "facts of documents right at the end", asked, Grade.RIGHT)
+def _at_the_end(one: Learned) -> Iterator[Figure]:
+    """Facts of documents, and what was taught in wordings that were trained, where those were asked."""
+    last = one.answers[one.answers["day"] == one.answers["day"].max()]
+    yield _share(one, "facts of documents right at the end", last[last["group"] == POLICIES], Grade.RIGHT)
+    seen = last[(last["form"] == Form.SEEN.value) & (last["group"] != BASE_GROUP)]
+    if len(seen):
+        yield _share(one, "taught facts right at the end, in seen wordings", seen, Grade.RIGHT)
 
 
-def _bits(one: Learned) -> Figure:
-    """Least bits of what was taught that the model tells at the end, of each seed; the mean."""
-    last = one.answers["day"].max()
-    asked = one.answers[(one.answers["day"] == last) & ~one.answers["group"].isin((POLICIES, BASE_GROUP))]
-    per_seed = [_bits_of(mine) for _, mine in asked.groupby("seed")]
-    value = float(np.mean(per_seed)) if per_seed else 0.0
-    low, high = (min(per_seed), max(per_seed)) if per_seed else (0.0, 0.0)
-    return _figure(one, "bits per fact at the end, least", value, low, high, len(asked))
+def _bits(one: Learned) -> Iterator[Figure]:
+    """Least bits of what was taught that the model tells at the end: the mean of the seeds, the least and the largest.
+
+    What was withdrawn has no value to tell.
+    """
+    last = one.answers[one.answers["day"] == one.answers["day"].max()]
+    asked = last[(last["form"] == Form.HELD_OUT.value) & ~last["group"].isin((POLICIES, BASE_GROUP))]
+    asked = asked[asked["story"] != Story.RETRACTED.value]
+    per_fact = np.array([_bits_of(mine) for _, mine in asked.groupby("seed")])
+    yield _figure(one, "bits per taught fact, least", per_fact.mean(), per_fact.min(), per_fact.max(), len(asked))
+    ends = one.days[one.days["day"] == one.days["day"].max()].sort_values("seed")
+    if (ends["parameters"] > 0).all():
+        stored = per_fact * (ends["taught"] / ends["parameters"]).to_numpy(dtype=np.float64)
+        name = "bits per trained parameter, least"
+        yield _figure(one, name, stored.mean(), stored.min(), stored.max(), len(asked))
 
 
 def _bits_of(asked: pd.DataFrame) -> float:
@@ -168,7 +178,7 @@ def stories(one: Learned) -> list[Figure]:
 
     On the days after that only other things are learned: what the last of them left.
     """
-    done = one.answers[one.answers["story"] == Story.REVERTED.value]["day"].min()
+    done = one.answers[(one.answers["story"] == Story.REVERTED.value) & (one.answers["day"] > 0)]["day"].min()
     last = one.answers["day"].max()
     then = one.answers[one.answers["day"] == done]
     after = one.answers[(one.answers["day"] == last) & one.answers["fact"].isin(then["fact"])]

@@ -22,9 +22,11 @@ from bench.forgetting_world import Unit, World
 from data.files import building, digest_text, digest_tree, read_json, write_json
 from data.fingerprint import code_digest
 from data.handbook_stream import Stream
+from data.records import Standing
 from models.training import Progress
 
 ANSWERS, DAY = "answers.parquet", "day.json"
+_TAUGHT = (Standing.NEW, Standing.REPLACED)
 Report = Callable[[str, Progress | None], None]
 
 
@@ -58,7 +60,8 @@ def run(root: Path, world: World, unit: Unit, report: Report) -> Path:
                 learner.save(draft)
             pq.write_table(pa.Table.from_pylist(answers, schema=SCHEMA), draft / ANSWERS)
             seconds = {"training_seconds": trained, "answering_seconds": time.monotonic() - begun - trained}
-            write_json(draft / DAY, unit.key(day) | asdict(cost) | texts | seconds)
+            taught = {"taught": sum(one.standing in _TAUGHT for one in stream.changes(day))}
+            write_json(draft / DAY, unit.key(day) | taught | asdict(cost) | texts | seconds)
         shutil.rmtree(checkpoints, ignore_errors=True)
     return folder
 

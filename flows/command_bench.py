@@ -6,7 +6,7 @@ of speed are commands of their own (``python -m bench.spectra``), as they need a
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,7 +48,9 @@ def forgetting(
     command = typed("relearn bench forgetting", plan=grid.plans, arm=grid.arms, seed=tuple(seed or ()), quick=quick)
     with quiet_output():
         done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, workers)
-    content = {"figures": [asdict(one) for one in done.figures], "page": str(done.page), "answers": str(done.answers)}
+    content: dict[str, Any] = {"figures": [asdict(one) for one in done.figures]}
+    content["comparisons"] = [asdict(one) for one in done.comparisons]
+    content |= {"page": str(done.page), "answers": str(done.answers)}
     show(content, as_json, [*table(done.figures), f"Page: {done.page}", f"Answers: {done.answers}"])
 
 
