@@ -5,8 +5,9 @@ method joins the table by a name in ``ARMS`` and, where it teaches in a new way,
 """
 
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from data.errors import InputError
 from data.param_stages import SynthesizeParams, TrainParams
@@ -64,10 +65,18 @@ class Arm(BaseModel):
     """Peak learning rate."""
     steps: int | None = Field(default=None, ge=10)
     """Of each day."""
+    passes: float | None = Field(default=None, gt=0, le=1000)
+    """Over each day's rows, instead of a number of steps: more rows, more steps."""
     stale: bool = False
     """Whether rows that tell what was replaced or withdrawn are left among those replayed."""
     draw: int = Field(default=0, ge=0)
     """Another draw of rows, their order and the update's start; two arms that differ in nothing else are equals."""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Self:
+        if self.steps is not None and self.passes is not None:
+            raise ValueError("steps or passes, not both")
+        return self
 
     @property
     def trains(self) -> bool:
@@ -130,7 +139,7 @@ def arm(text: str) -> Arm:
         return Arm.model_validate({**start, **pairs})
     except ValidationError as error:
         said = error.errors()[0]
-        place = ".".join(str(part) for part in said["loc"])
+        place = ".".join(str(part) for part in said["loc"]) or "whole"
         raise InputError(
             f"{text!r} is no arm ({place}: {said['msg']}). Name one of {', '.join(ARMS)}, with changes such as "
             "default,rank=8,replay=0.1,steps=200."

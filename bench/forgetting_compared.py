@@ -92,8 +92,9 @@ def _beside(one: Learned, reference: Learned) -> pd.DataFrame:
 
 
 def _reference(arms: Sequence[Learned]) -> Learned:
-    """The shipped way, whatever its steps; without it the first that trains, or the first."""
-    shipped = [one for one in arms if arm(one.arm).model_copy(update={"steps": None}) == ARMS["default"]]
+    """The shipped way, however long it trains; without it the first that trains, or the first."""
+    at_length = {"steps": None, "passes": None}
+    shipped = [one for one in arms if arm(one.arm).model_copy(update=at_length) == ARMS["default"]]
     training = [one for one in arms if arm(one.arm).trains]
     return next(iter([*shipped, *training, *arms]))
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from bench.forgetting_arms import Arm, Method, Order, Rows
 from data.files import building
+from data.param_stages import TrainParams
 from data.params import Params
 from data.records import Fact, FactChange, Row, Standing
 from data.teaching import teaching_rows
@@ -20,6 +21,7 @@ from flows.train import batches_of, schedule
 from models.adapters import new_lora, trained_parameters
 from models.base import load_base
 from models.device import choose_device
+from models.packing import encode
 from models.training import Progress, fit
 
 _STATE = "state.safetensors"
@@ -90,14 +92,22 @@ class Learner:
         """Train on one day's rows; a killed run goes on from its last checkpoint."""
         if self.arm.order is Order.JOINT:
             self._start()
-        settings = self.arm.train(self.params)
+        settings = self._budgeted(rows)
         plan = schedule(settings, self.seed * 1000 + day, self.device)
-        trained = fit(
-            self.model, batches_of(rows, self.model, self.tokenizer, settings, plan.seed), plan, checkpoints, report
-        )
+        stream = batches_of(rows, self.model, self.tokenizer, settings, plan.seed)
+        trained = fit(self.model, stream, plan, checkpoints, report)
         replayed = sum(row.purpose in ("replay", "handbook") for row in rows)
         size = trained_parameters(self.model)
         return Cost(len(rows), replayed, trained.steps, trained.tokens, size, trained.losses[-1])
+
+    def _budgeted(self, rows: Sequence[Row]) -> TrainParams:
+        """The arm's settings, with as many steps as its passes over the rows take."""
+        settings = self.arm.train(self.params)
+        if self.arm.passes is None:
+            return settings
+        encoded = encode(rows, self.tokenizer, settings.window)
+        steps = self.arm.passes * sum(1 + len(row.ids) for row in encoded) / settings.tokens_per_step
+        return settings.model_copy(update={"steps": max(settings.log_every, round(steps))})
 
     def save(self, folder: Path) -> None:
         """Write what is trained; the base's own weights stay where they are."""

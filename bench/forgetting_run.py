@@ -41,14 +41,14 @@ def run(root: Path, world: World, unit: Unit, report: Report) -> Path:
     """Run every day of a unit that has not been run, and return its folder."""
     folder = folder_of(root, world, unit)
     days = [folder / f"day-{day:02d}" for day in range(unit.size.days + 1)]
-    todo = [day for day, place in enumerate(days) if not place.is_dir()]
-    if not todo:
+    first = next((day for day, place in enumerate(days) if not place.is_dir()), None)
+    if first is None:
         return folder
     stream = unit.plan.make(world.book, unit.seed, unit.size)
     learner = Learner(world.base, unit.arm, world.params, unit.training_seed)
-    if todo[0] > 1 and unit.arm.trains and unit.arm.order is Order.SEQUENCE:
-        learner.load(days[todo[0] - 1])
-    for day in todo:
+    if first > 1 and unit.arm.trains and unit.arm.order is Order.SEQUENCE:
+        learner.load(days[first - 1])
+    for day in range(first, len(days)):
         begun = time.monotonic()
         report(f"{unit.name}: day {day} of {unit.size.days}", None)
         checkpoints = folder / f"training-{day:02d}"

@@ -27,6 +27,7 @@ from data.params import load_params
 from data.records import FactChange, Row
 from data.wordings import held_out_names
 from data.workspace import PROJECT_ROOT, Workspace
+from models.packing import encode
 from models.training import Progress
 
 BASE = str(PROJECT_ROOT / "data" / "bases" / "tiny")
@@ -67,7 +68,10 @@ def test_an_arm_written_out_is_read_back_whole(text: str) -> None:
     assert arm(arm(text).name) == arm(text)
 
 
-@pytest.mark.parametrize("text", ["", "lore", "default,rank=0", "default,replay=2", "default,ranks=8", "default,rank"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "lore", "default,rank=0", "default,steps=20,passes=1", "default,replay=2", "default,ranks=8", "default,rank"],
+)
 def test_what_is_no_arm_is_said_to_be_none(text: str) -> None:
     with pytest.raises(InputError, match="is no arm"):
         arm(text)
@@ -216,6 +220,16 @@ def test_other_settings_have_another_folder(ran: Ran, known: World) -> None:
     assert folder_of(root, other, units[1]) != folders[1]
     assert folder_of(root, known, replace(units[1], seed=2)) != folders[1]
     assert folder_of(root, known, units[1]) == folders[1]
+
+
+def test_passes_are_counted_over_the_rows(known: World, tmp_path: Path) -> None:
+    rows, _ = _rows("raw", known)
+    learner = Learner(BASE, arm("raw,passes=80"), PARAMS, 1)
+    once = sum(1 + len(row.ids) for row in encode(rows, learner.tokenizer, PARAMS.train.window))
+    cost = learner.learn(1, rows, tmp_path)
+
+    assert cost.steps == round(80 * once / PARAMS.train.tokens_per_step) > 10
+    assert cost.tokens == pytest.approx(80 * once, rel=0.1)
 
 
 def test_joint_training_starts_from_the_base_each_day(known: World, tmp_path: Path) -> None:
