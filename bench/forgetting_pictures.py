@@ -28,7 +28,7 @@ def frontier(found: Sequence[Figure], plan: str, arms: Sequence[str]) -> Markup:
     parts = [panel.frame(), panel.y_ticks(5)]
     ticks = panel.x.ticks(5)
     parts.append(panel.x_ticks(ticks, [f"{value:g}" for value in ticks]))
-    for arm, colour in coloured(arms):
+    for arm, colour, filled in coloured(arms):
         x, y = lost[arm], learned[arm]
         hint = (
             f"{arm}: learned {y.value:.3f} [{y.low:.3f}, {y.high:.3f}], lost {x.value:.3f} [{x.low:.3f}, {x.high:.3f}]"
@@ -36,7 +36,7 @@ def frontier(found: Sequence[Figure], plan: str, arms: Sequence[str]) -> Markup:
         drawn = [
             panel.interval(x.value, y.low, y.high, colour),
             panel.line((x.low, y.value), (x.high, y.value), colour, 1.3),
-            panel.point(x.value, y.value, 4, colour),
+            panel.point(x.value, y.value, 4, colour, filled),
         ]
         parts.append(panels.hinted(hint, drawn))
     parts += [
@@ -80,11 +80,11 @@ def over_days(arms: Sequence[Learned]) -> Markup:
     days = max(len(mean_matrix(one)) for one in arms) - 1
     panel = Panel(44, 24, 560, 240, Axis(0, max(1, days)), _SHARES)
     parts = [panel.frame(), panel.y_ticks(5), panel.x_ticks(range(days + 1), ["base", *map(str, range(1, days + 1))])]
-    for one, (_, colour) in zip(arms, coloured([one.arm for one in arms]), strict=True):
+    for one, (_, colour, filled) in zip(arms, coloured([one.arm for one in arms]), strict=True):
         R = mean_matrix(one)
         every = [(float(day), float(np.nanmean(R[day, : day + 1]))) for day in range(len(R))]
         parts.append(panel.curve(every, colour))
-        parts += [panel.point(*point, 2.5, colour) for point in every]
+        parts += [panel.point(*point, 2.5, colour, filled) for point in every]
         kept = [(float(day), float(R[day, 0])) for day in range(len(R))]
         parts += [panel.line(start, end, colour, 1.2, "4 3") for start, end in itertools.pairwise(kept)]
     parts += [
@@ -95,9 +95,10 @@ def over_days(arms: Sequence[Learned]) -> Markup:
     return panels.picture("Shares right over the days, by arm.", 620, panel.bottom + 60 + 18 * len(arms), parts)
 
 
-def coloured(arms: Sequence[str]) -> list[tuple[str, str]]:
-    """Arms with their colours, in every picture the same."""
-    return [(arm, _COLOURS[place % len(_COLOURS)]) for place, arm in enumerate(arms)]
+def coloured(arms: Sequence[str]) -> list[tuple[str, str, bool]]:
+    """Arms with their colours, and whether their points are filled, in every picture the same."""
+    count = len(_COLOURS)
+    return [(arm, _COLOURS[place % count], place // count % 2 == 0) for place, arm in enumerate(arms)]
 
 
 def mean_matrix(one: Learned) -> Matrix:
@@ -107,8 +108,8 @@ def mean_matrix(one: Learned) -> Matrix:
 
 def _names(arms: Sequence[str], top: float) -> list[str]:
     return [
-        panels.legend([(panels.sign_point(colour), arm)], top + 18 * place)
-        for place, (arm, colour) in enumerate(coloured(arms))
+        panels.legend([(panels.sign_point(colour, filled), arm)], top + 18 * place)
+        for place, (arm, colour, filled) in enumerate(coloured(arms))
     ]
 
 
