@@ -18,7 +18,15 @@ from typing import Annotated
 import typer
 
 from data.errors import RelearnError, quoted
-from flows import command_bench, command_line, command_look, command_serve, command_settings, command_spectra
+from flows import (
+    command_bench,
+    command_line,
+    command_look,
+    command_rivals,
+    command_serve,
+    command_settings,
+    command_spectra,
+)
 from flows.command import app, fail
 from flows.start import INTERRUPTED
 
@@ -27,6 +35,7 @@ __all__ = [
     "command_bench",
     "command_line",
     "command_look",
+    "command_rivals",
     "command_serve",
     "command_settings",
     "command_spectra",

@@ -1,0 +1,90 @@
+"""Commands that hold training against its rivals: ``bench break-even``."""
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.break_even_case import EXAMPLE_RIGHT, Load, Prices, Training
+from flows.command import JsonOption, show
+from flows.command_bench import bench_app
+
+
+def _named(part: type[Prices] | type[Training]) -> str:
+    return ", ".join(f"{one.name}={one.default:g}" for one in fields(part))
+
+
+_PRICES = f"Money as NAME=NUMBER, tokens by the million. Examples, no vendor's: {_named(Prices)}. Repeatable."
+_TRAINING = f"How documents become weights, as NAME=NUMBER: {_named(Training)}. Repeatable."
+_RIGHT = (
+    "Share of questions that a way answers right, as you measured it, as WAY=SHARE; WAY=none leaves it out. Invented: "
+    f"{', '.join(f'{way}={share:g}' for way, share in EXAMPLE_RIGHT.items())}. Repeatable."
+)
+
+
+@bench_app.command(
+    "break-even",
+    epilog="Example: relearn bench break-even --documents-tokens 100000 --queries 5000 --price input=2",
+)
+def break_even(
+    documents_tokens: Annotated[float, typer.Option("--documents-tokens", help="Tokens of all documents.")],
+    queries: Annotated[float, typer.Option("--queries", help="Questions a day.")],
+    changed: Annotated[
+        float, typer.Option("--changed", help="Share of the documents' tokens that changes a day.")
+    ] = Load.changed,
+    prompt_tokens: Annotated[
+        float, typer.Option("--prompt-tokens", help="Of a question with its instructions.")
+    ] = Load.prompt_tokens,
+    answer_tokens: Annotated[float, typer.Option("--answer-tokens", help="Of an answer.")] = Load.answer_tokens,
+    retrieved_tokens: Annotated[
+        float, typer.Option("--retrieved-tokens", help="That a search puts before a question.")
+    ] = Load.retrieved_tokens,
+    window: Annotated[float, typer.Option("--window", help="Most tokens that the model reads.")] = Load.window,
+    floor: Annotated[float, typer.Option("--floor", help="Share right below which a way is no choice.")] = 0.8,
+    price: Annotated[list[str] | None, typer.Option("--price", help=_PRICES)] = None,
+    training: Annotated[list[str] | None, typer.Option("--training", help=_TRAINING)] = None,
+    right: Annotated[list[str] | None, typer.Option("--right", help=_RIGHT)] = None,
+    hour_price: Annotated[
+        float | None, typer.Option("--hour-price", help="Of training hardware; with its speed, in place of trained=.")
+    ] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option("--tokens-per-second", help="That this hardware trains.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Draw a page there.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """When training the documents costs less than retrieval or a long context, and when neither pays; at once."""
+    from bench.break_even import compare
+    from bench.break_even_case import case, per_million
+    from bench.break_even_words import figures, lines, sentences
+    from bench.measured import typed
+    from data.errors import InputError
+
+    load = Load(documents_tokens, queries, changed, prompt_tokens, answer_tokens, retrieved_tokens, window)
+    prices = price or []
+    if hour_price is not None and tokens_per_second is not None:
+        prices = [*prices, f"trained={per_million(hour_price, tokens_per_second)}"]
+    elif hour_price != tokens_per_second:
+        raise InputError(
+            "Hardware by the hour needs both --hour-price and --tokens-per-second. Give the other one too."
+        )
+    found = compare(case(load, prices, training or (), right or (), floor))
+    options = {one.name: f"{getattr(load, one.name):.12g}" for one in fields(Load)}
+    repeated = {"price": tuple(prices), "training": tuple(training or ()), "right": tuple(right or ())}
+    command = typed("relearn bench break-even", **options, floor=floor, **repeated)
+    content: dict[str, Any] = {
+        "cheapest": found.cheapest.way if found.cheapest else None,
+        "stretches": [{"from": start, "way": way} for start, way in found.stretches],
+        "break_even": [asdict(one) for one in found.crossings],
+        "no_choice": {one.way: one.hindrance for one in found.lines if one.hindrance},
+        "summary": sentences(found),
+        "figures": [asdict(one) for one in figures(found, command)],
+    }
+    told = lines(found)
+    if html is not None:
+        from bench.break_even_page import write_page
+
+        content["page"] = str(write_page(html, found, command))
+        told.append(f"Page: {content['page']}")
+    show(content, as_json, told)
