@@ -1,4 +1,4 @@
-"""Commands that hold training against its rivals: ``bench break-even``."""
+"""Commands that hold training against its rivals: ``bench break-even`` and ``bench context``."""
 
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from bench.break_even_case import EXAMPLE_RIGHT, Load, Prices, Training
-from flows.command import JsonOption, show
+from flows.command import JsonOption, WorkspaceOption, quiet_output, show
 from flows.command_bench import bench_app
 
 
@@ -88,3 +88,47 @@ def break_even(
         content["page"] = str(write_page(html, found, command))
         told.append(f"Page: {content['page']}")
     show(content, as_json, told)
+
+
+@bench_app.command(epilog="Example: relearn bench context --length 128 --length 256 --questions 20")
+def context(
+    length: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--length", min=1, help="In tokens; without it 64, doubling up to what the base holds. Repeatable."
+        ),
+    ] = None,
+    questions: Annotated[int, typer.Option("--questions", min=1, help="Of each task and length.")] = 50,
+    seed: Annotated[int, typer.Option("--seed", help="Of the questions.")] = 1,
+    threshold: Annotated[
+        float, typer.Option("--threshold", min=0, max=1, help="Score that holds a length; RULER's is 0.856.")
+    ] = 0.856,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of an adapter on this base.")] = None,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """What the base finds in its context, by task and length, and without the context: minutes on the shipped base."""
+    from bench.context import Plan, measure, table
+    from bench.measured import typed
+    from data.workspace import open_workspace
+    from flows.progress import Lines
+
+    plan = Plan(tuple(length or ()), questions, seed, threshold)
+    command = typed(
+        "relearn bench context",
+        length=plan.lengths,
+        questions=questions,
+        seed=seed,
+        threshold=threshold,
+        adapter=adapter,
+    )
+    progress = Lines("bench")
+    with quiet_output():
+        done = measure(open_workspace(workspace), adapter, plan, command, lambda what: progress.measured(what, None))
+    content = {
+        "figures": [asdict(one) for one in done.figures],
+        "answers": str(done.answers),
+        "left_out": done.left_out,
+    }
+    told = [f"No room for the needles: {', '.join(done.left_out)}"] if done.left_out else []
+    show(content, as_json, [*table(done.figures), *told, f"Answers: {done.answers}"])
