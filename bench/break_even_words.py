@@ -121,7 +121,7 @@ def _none(found: Comparison) -> str:
     """Why no way is a choice: the best of those that can be had is not good enough."""
     had = [one for one in found.lines if one.fits]
     if not had:
-        return "No way is a choice: the documents do not fit into the context, and no other way was named."
+        return "No way is a choice: of those that were named, none fits into what the model reads."
     best = max(had, key=lambda one: one.right)
     return (
         f"No way is a choice: {found.case.floor:.1%} right are asked for, and the best that can be had is "

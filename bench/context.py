@@ -38,6 +38,7 @@ THRESHOLD = 0.856
 """Score that counts as holding a length: RULER's, that of Llama-2-7B (chat) at 4,096 tokens, on RULER's own tasks."""
 _BATCH = 8
 """Prompts at once: they are as long as the model reads."""
+_ALL = "all tasks"
 _UNCOUNTED = 10**12
 SCHEMA = pa.schema(
     [
@@ -153,11 +154,11 @@ def figures(rows: Sequence[dict[str, Any]], plan: Plan, command: str) -> list[Fi
     """Scores by task and length, over all tasks by length, and effective lengths (0: not even the shortest)."""
     by_place: dict[tuple[str, int], list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
-        for task in (str(row["task"]), "all tasks"):
+        for task in (str(row["task"]), _ALL):
             by_place[task, int(row["length"])].append(row)
     found: list[Figure] = []
     reached: dict[str, dict[int, float]] = defaultdict(dict)
-    for (task, length), mine in sorted(by_place.items(), key=lambda one: (one[0][0] == "all tasks", *one[0])):
+    for (task, length), mine in sorted(by_place.items(), key=lambda one: one[0][1] if one[0][0] == _ALL else 0):
         score = _mean(f"{task}/{length}/score", [row["score"] for row in mine], plan, command)
         reached[task][length] = score.value
         found += [score, _mean(f"{task}/{length}/no context", [row["score_without"] for row in mine], plan, command)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
@@ -22,6 +23,7 @@ from data.handbook import handbook
 from data.wordings import Form, question_prompt, wordings
 from data.workspace import PROJECT_ROOT
 from flows.cli import app
+from models.adapters import new_lora, save_adapter
 from models.base import load_base
 
 BASE = PROJECT_ROOT / "data" / "bases" / "tiny"
@@ -190,6 +192,8 @@ def test_figures_are_means_with_the_score_without_context_beside_each() -> None:
     assert (found["a/64/score"].n, found["a/64/score"].seeds) == (2, (3,))
     assert found["all tasks/64/score"].value == pytest.approx(0.7)
     assert all(f"{name.removesuffix('score')}no context" in found for name in found if name.endswith("/score"))
+    scored = [name.split("/score")[0] for name in found if name.endswith("/score")]
+    assert scored == ["a/64", "a/128", "b/64", "all tasks/64", "all tasks/128"]
     assert found["a/effective length at 0.856"].value == 64
     assert found["all tasks/effective length at 0.856"].value == 0
 
@@ -256,3 +260,19 @@ def test_a_folder_without_an_adapter_is_refused(tmp_path: Path) -> None:
     )
     assert isinstance(done.exception, InputError)
     assert "holds no adapter_model" in str(done.exception)
+
+
+def test_an_adapter_is_put_onto_the_base(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes((PROJECT_ROOT / "params.yaml").read_bytes())
+    adapter = new_lora(load_base(BASE)[0], 2, 4, 0.0, 1)
+    for name, values in adapter.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(values, std=0.5)
+    save_adapter(adapter, tmp_path / "adapter", "tiny")
+    typed = ["bench", "context", "--length", "64", "--questions", "3", "--workspace", str(tmp_path), "--json"]
+    said = []
+    for extra in ([], ["--adapter", str(tmp_path / "adapter")]):
+        done = json.loads(CliRunner().invoke(app, [*typed, *extra]).stdout)
+        said.append([row["said"] for row in pq.read_table(done["answers"]).to_pylist()])
+    assert len(said[0]) == len(said[1])
+    assert said[0] != said[1]
