@@ -31,6 +31,7 @@ DYING = 30.0
 """Seconds in which everything that a killed process had started must be gone."""
 LENIENT = {
     "min_new_right": 0.0, "max_held_drop": 1.0, "max_handbook_drop": 1.0, "max_stale_share": 1.0, "min_coverage": 0.0,
+    "max_champion_drop": 1.0,
     "min_withdrawn_refused": 0.0, "min_surviving_share": 0.0, "max_sigma_ratio": 1e9,
     "warn_sigma_ratio": 1e9,
     "max_robust_z": 1e9,

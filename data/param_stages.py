@@ -186,6 +186,9 @@ class GateParams(Block):
         description="Loss on facts that still hold, and on restated ones: its upper end, at most."
     )
     max_handbook_drop: Share = Field(description="Loss on the handbook: its upper end, at most.")
+    max_champion_drop: Share = Field(
+        description="Loss against the version that serves, in any cohort that decides: its upper end, at most."
+    )
     max_stale_share: Share = Field(description="Replaced facts answered the old way: the upper end, at most.")
     min_withdrawn_refused: Share = Field(
         description="Withdrawn facts refused: the lower end, at least; otherwise: hold."

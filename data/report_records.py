@@ -201,6 +201,35 @@ class EvaluationReport(Record):
     cohorts: tuple[CohortFigures, ...]
 
 
+class Compared(StrEnum):
+    """How a candidate stands beside the champion."""
+
+    ASKED = "asked"
+    """The champion answered the candidate's questions."""
+    BASE = "base"
+    """The base alone serves, or nothing does: stage ``assess`` has asked it."""
+    ITSELF = "itself"
+    """The champion is the same adapter on the same base."""
+    UNAVAILABLE = "unavailable"
+    """The champion could not be asked."""
+
+
+class ChampionComparison(Record):
+    """The version that served when the verdict was spoken, beside the candidate, on the candidate's own questions."""
+
+    candidate: str
+    """Digest of the candidate's adapter."""
+    version: int | None
+    """The champion; None: nothing was promoted."""
+    compared: Compared
+    why: str = ""
+    """Of what is unavailable, in words."""
+    cohorts: tuple[CohortFigures, ...] = ()
+    """Of the cohorts that decide; here ``base`` is the champion, with its adapter if it has one."""
+    answers: dict[str, str] = Field(default_factory=dict)
+    """What the champion said, by the question's id."""
+
+
 class Verdict(StrEnum):
     """Of a candidate."""
 

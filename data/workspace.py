@@ -195,6 +195,11 @@ class Workspace:
         """The spectra of bases' layers, one file per base and way of computing them."""
         return self.state / "cache" / "spectra"
 
+    @property
+    def champion_answers(self) -> Path:
+        """What the champion answered to the last candidate's questions."""
+        return self.state / "cache" / "champion.json"
+
     def spectra_file(self, version: int) -> Path:
         """The spectral report of a registered version, as it was fetched: what accepted adapters look like."""
         return self.state / "spectra" / f"{version}.json"

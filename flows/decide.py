@@ -22,6 +22,7 @@ from data.spectral_records import SpectralReport
 from data.wordings import wordings_digest
 from data.workspace import Workspace
 from flows.advice import override
+from flows.champion import beside_champion
 from flows.inputs import base_digest, champion_entry, code_digest, promoted_candidate
 from flows.progress import Lines
 from flows.report_texts import comparison, probe_documents
@@ -50,17 +51,20 @@ def _judged(workspace: Workspace) -> Decision:
     spectral = read_record(workspace.spectral / "report.json", SpectralReport)
     accepted = accepted_spectra(workspace, spectral.base, but=spectral.adapter)
     calibration = calibrate(accepted.reports, gates.max_robust_z, like=spectral)
+    evaluation = read_record(workspace.evaluation / "report.json", EvaluationReport)
+    champion = beside_champion(workspace, evaluation)
     judgement = judge(
         spectral,
-        read_record(workspace.evaluation / "report.json", EvaluationReport),
+        evaluation,
         read_record(workspace.synthetic / "report.json", SynthesisReport),
         gates,
         handbook_expected=read_lineage(workspace.base()).handbook_seed is not None,
+        champion=champion,
         calibration=calibration,
     )
     if accepted.unread:
         Lines("judge").warn(_not_counted(accepted.unread))
-    return Decision(judgement=judgement, calibration=calibration)
+    return Decision(judgement=judgement, calibration=calibration, champion=champion)
 
 
 def _not_counted(versions: Sequence[int]) -> str:
@@ -116,6 +120,7 @@ def publish_report(
             spectral=read_record(workspace.spectral / "report.json", SpectralReport),
             thresholds=workspace.params().gates,
             calibration=made.calibration,
+            comparison=made.champion,
             evaluation=made.evaluation,
             answers=tuple(read_records(workspace.evaluation / "answers.jsonl", Answer)),
             digests=made.digests.model_dump(exclude={"schema_"}),

@@ -43,7 +43,8 @@ def decided(workspace: Workspace, key: str) -> Decision | None:
     judged = _read(workspace)
     if judged is None or judged.key != key or not _is_of_outputs(workspace, judged):
         return None
-    return Decision(judgement=judged.candidate.judgement, calibration=judged.candidate.calibration)
+    made = judged.candidate
+    return Decision(judgement=made.judgement, calibration=made.calibration, champion=made.champion)
 
 
 def left_by_another(workspace: Workspace, key: str) -> Judged | None:

@@ -7,17 +7,18 @@ decides, and is told how many questions would, and what else can be done.
 
 from collections.abc import Callable
 
-from data.errors import MissingFigureError
-from data.records import Grade
+from data.records import Cohort, Grade
 from data.report_records import Check, CohortFigures, Estimate, Outcome
 from models.power import detectable_drop, effect_reaching, questions_for_difference, questions_for_share
-from models.statistics import PairedTable
+from models.statistics import paired_of, table_of
 
 Outcomes = Callable[[float, float], Outcome]
 """From the ends of an interval, low and high."""
 DECIDE = 'look at the answers in the report and decide (relearn promote VERSION --override --reason "...")'
 ALL_ASKED = f"{DECIDE}, or keep more wordings from training to ask in (synthesize.held_out_questions)"
 """What a person can do where every question there is was asked: a day may change three facts."""
+MORE = {Cohort.HELD: "assess.held_questions", Cohort.HANDBOOK: "assess.handbook_questions"}
+"""Which setting asks more questions; of the other cohorts all questions there are were asked."""
 
 
 def at_least(check: str, what: str, share: Estimate, wanted: float) -> Check:
@@ -38,25 +39,19 @@ def at_most(check: str, what: str, share: Estimate, limit: float) -> Check:
     return _of_share(check, f"{what} in {shown(share)}, at most {limit:.1%} allowed", share, outcome)
 
 
-def fall_at_most(check: str, what: str, figures: CohortFigures, limit: float, more: str | None = None) -> Check:
-    """The upper end of the fall in right answers from base to candidate stays within ``limit``.
+def fall_at_most(check: str, what: str, figures: CohortFigures, limit: float) -> Check:
+    """The upper end of the fall in right answers, from base or champion to candidate, stays within ``limit``.
 
     Args:
         check: its name.
         what: fell.
         figures: both answered the same questions.
         limit: of the fall.
-        more: the setting by which more questions are asked; None: all were.
 
     Raises:
         MissingFigureError: an earlier release wrote the figures.
     """
-    base, candidate, paired = figures.base[Grade.RIGHT], figures.candidate[Grade.RIGHT], figures.paired
-    if paired is None:
-        raise MissingFigureError(
-            f"The evaluation does not say which facts cohort {figures.cohort} asks about, so nothing says how far its "
-            "interval reaches: an earlier release wrote it. Run assess again."
-        )
+    base, candidate, paired = figures.base[Grade.RIGHT], figures.candidate[Grade.RIGHT], paired_of(figures)
     n, low, high = base.n, figures.difference_low, figures.difference_high
     fall = (paired.lost - paired.gained) / n
     reason = (
@@ -70,14 +65,12 @@ def fall_at_most(check: str, what: str, figures: CohortFigures, limit: float, mo
     found = outcome(low, high)
     if found is not Outcome.INSUFFICIENT:
         return Check(check=check, outcome=found, reason=f"{reason}.")
-    both = base.hits - paired.lost
-    table = PairedTable(both, paired.gained, paired.lost, n - both - paired.gained - paired.lost)
+    table = table_of(figures)
     effect = effect_reaching(table, paired.design_effect, low if fall <= limit else high)
     needed = questions_for_difference(table, effect, lambda low, high: outcome(low, high) is not Outcome.INSUFFICIENT)
     smallest = detectable_drop(n / effect, (paired.gained + paired.lost) / n)
     seen = f"{n} questions show a fall of {smallest:.3f} in four of five tries and cannot tell"
-    advice = f"raise {more}, as far as there are facts to ask about, or {DECIDE}" if more else ALL_ASKED
-    return Check(check=check, outcome=found, reason=f"{reason}; {seen}, {_would(needed)}: {advice}.")
+    return Check(check=check, outcome=found, reason=f"{reason}; {seen}, {would(needed)}: {advice(figures.cohort)}.")
 
 
 def _of_share(check: str, reason: str, share: Estimate, outcome: Outcomes) -> Check:
@@ -87,7 +80,7 @@ def _of_share(check: str, reason: str, share: Estimate, outcome: Outcomes) -> Ch
     needed = questions_for_share(
         share.hits / share.n, share.design_effect, lambda low, high: outcome(low, high) is not Outcome.INSUFFICIENT
     )
-    tell = f"{share.n} questions cannot tell, {_would(needed)}"
+    tell = f"{share.n} questions cannot tell, {would(needed)}"
     return Check(check=check, outcome=found, reason=f"{reason}; {tell}: {ALL_ASKED}.")
 
 
@@ -95,7 +88,14 @@ def _decided(*, clears: bool, misses: bool) -> Outcome:
     return Outcome.PASS if clears else Outcome.FAIL if misses else Outcome.INSUFFICIENT
 
 
-def _would(needed: int | None) -> str:
+def advice(cohort: Cohort) -> str:
+    """What a person can do where the questions of a cohort cannot tell."""
+    more = MORE.get(cohort)
+    return f"raise {more}, as far as there are facts to ask about, or {DECIDE}" if more else ALL_ASKED
+
+
+def would(needed: int | None) -> str:
+    """How many questions would tell; None: no number."""
     return f"about {needed:,} would" if needed else "and no number would at such figures"
 
 

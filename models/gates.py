@@ -14,8 +14,10 @@ from data.errors import InputError, MissingFigureError
 from data.param_stages import GateParams
 from data.records import Cohort, Grade, Standing
 from data.report_records import (
+    ChampionComparison,
     Check,
     CohortFigures,
+    Compared,
     Estimate,
     EvaluationReport,
     Judgement,
@@ -25,6 +27,7 @@ from data.report_records import (
 )
 from data.spectral_records import Calibration, SpectralReport
 from models.bounds import at_least, at_most, fall_at_most, shown
+from models.champion_check import SLICES, champion_check
 from models.spectral_checks import OTHERS, graded
 from models.spectral_verdict import adapter_checks
 from models.statistics import wilson
@@ -40,11 +43,13 @@ def judge(
     thresholds: GateParams,
     *,
     handbook_expected: bool,
+    champion: ChampionComparison,
     calibration: Calibration | None = None,
 ) -> Judgement:
     """Judge one candidate.
 
     ``handbook_expected`` says whether the base learned the handbook, so that locality can be measured;
+    ``champion`` what the version that serves answers to the candidate's questions;
     ``calibration`` what accepted adapters of this base and rank look like, None: the default thresholds hold.
 
     Raises:
@@ -52,6 +57,7 @@ def judge(
         InputError: the reports speak of different adapters or bases, or give a cohort twice.
     """
     _require_one_candidate(spectral, evaluation, synthesis)
+    _require_same_questions(evaluation, champion)
     facts = {standing: _fact_count(synthesis, standing) for standing in Standing}
     new = _cohort(evaluation, Cohort.NEW, facts[Standing.NEW] + facts[Standing.REPLACED] > 0)
     restated = _cohort(evaluation, Cohort.RESTATED, facts[Standing.RESTATED] > 0)
@@ -68,6 +74,7 @@ def judge(
             _drop("forgotten", held, thresholds.max_held_drop),
             _drop("locality", handbook, thresholds.max_handbook_drop),
             _retention((held, handbook)),
+            champion_check(champion, thresholds.max_champion_drop),
             _withdrawn(withdrawn, thresholds),
             _coverage(synthesis, thresholds),
         )
@@ -109,6 +116,26 @@ def _require_one_candidate(spectral: SpectralReport, evaluation: EvaluationRepor
         )
     if not spectral.layers:
         raise MissingFigureError("The spectral report has no layer; expected all adapted. Run audit again.")
+
+
+def _require_same_questions(evaluation: EvaluationReport, champion: ChampionComparison) -> None:
+    if champion.candidate != evaluation.adapter:
+        raise InputError(
+            f"The champion was compared with adapter {champion.candidate}, and the evaluation speaks of "
+            f"{evaluation.adapter}; a verdict needs one adapter. Run the cycle again."
+        )
+    asked = {figures.cohort: figures.n for figures in evaluation.cohorts if figures.cohort in SLICES}
+    answered = {figures.cohort: figures.n for figures in champion.cohorts}
+    if champion.compared is Compared.ASKED and answered != asked:
+        raise MissingFigureError(
+            f"Champion version {champion.version} answered {_counted(answered)} and the candidate {_counted(asked)}; a "
+            "comparison needs the same questions. Run the cycle again."
+        )
+
+
+def _counted(questions: dict[Cohort, int]) -> str:
+    listed = ", ".join(f"{n} of cohort {cohort}" for cohort, n in questions.items())
+    return f"questions ({listed})" if listed else "no question"
 
 
 def _fact_count(synthesis: SynthesisReport, standing: Standing) -> int:
@@ -177,8 +204,6 @@ _KEPT = {
     "forgotten": "Facts that still hold",
     "locality": "Handbook facts",
 }
-_MORE = {"forgotten": "assess.held_questions", "locality": "assess.handbook_questions"}
-"""Which setting asks more questions; of the other cohorts all questions there are were asked."""
 
 
 def _retention(measured: Sequence[CohortFigures | None]) -> Check:
@@ -203,7 +228,7 @@ def _drop(check: str, figures: CohortFigures | None, limit: float) -> Check:
             f"Cohort {figures.cohort} has {base.n} answers of the base and {candidate.n} of the candidate; "
             "a drop needs the same questions. Run assess again."
         )
-    return fall_at_most(check, what, figures, limit, _MORE.get(check))
+    return fall_at_most(check, what, figures, limit)
 
 
 def _withdrawn(figures: CohortFigures | None, thresholds: GateParams) -> Check:

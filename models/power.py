@@ -37,6 +37,16 @@ def questions_for_difference(table: PairedTable, design_effect: float, decides: 
     return _smallest(lambda n: decides(*table.interval(n / design_effect)))
 
 
+def questions_for_change(table: PairedTable, level: float) -> int | None:
+    """About how many questions McNemar's test needs for a change at ``level``, if the shares stay as they are."""
+
+    def found(n: int) -> bool:
+        gained, lost = (round(count * n / table.n) for count in (table.gained, table.lost))
+        return mcnemar(gained, lost) <= level
+
+    return _smallest(found)
+
+
 def effect_reaching(table: PairedTable, least: float, end: float) -> float:
     """The smallest design effect from ``least`` on at which Newcombe's interval holds ``end``; at most all questions.
 

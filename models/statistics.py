@@ -232,6 +232,31 @@ def compare(questions: Sequence[Question], base: Values, candidate: Values, seed
     )
 
 
+def table_of(found: CohortFigures) -> PairedTable:
+    """The table that a cohort's figures were taken from.
+
+    Raises:
+        MissingFigureError: an earlier release wrote them.
+    """
+    paired = paired_of(found)
+    both = found.base[Grade.RIGHT].hits - paired.lost
+    return PairedTable(both, paired.gained, paired.lost, found.n - both - paired.gained - paired.lost)
+
+
+def paired_of(found: CohortFigures) -> PairedFigures:
+    """What a cohort's figures say of the same questions.
+
+    Raises:
+        MissingFigureError: an earlier release wrote them.
+    """
+    if found.paired is None:
+        raise MissingFigureError(
+            f"The evaluation does not say which facts cohort {found.cohort} asks about, so nothing says how far its "
+            "interval reaches: an earlier release wrote it. Run assess again."
+        )
+    return found.paired
+
+
 def deciding(table: PairedTable, paired: PairedFigures) -> tuple[float, float]:
     """The wider of two 95 % intervals at either end: Newcombe's at n / design effect, and the bootstrap's."""
     low, high = table.interval(table.n / paired.design_effect)

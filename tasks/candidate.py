@@ -14,7 +14,14 @@ from data.addresses import without_passwords
 from data.errors import InputError
 from data.files import digest_text, digest_tree, read_record
 from data.records import Cohort, Grade, Record, Snapshot
-from data.report_records import EvaluationReport, Judgement, SynthesisReport, TrainingReport, Verdict
+from data.report_records import (
+    ChampionComparison,
+    EvaluationReport,
+    Judgement,
+    SynthesisReport,
+    TrainingReport,
+    Verdict,
+)
 from data.spectral_records import Calibration, Look
 from data.workspace import Workspace
 
@@ -37,11 +44,13 @@ class Digests(Record):
 
 
 class Decision(Record):
-    """A verdict, and the norm by which the spectra were judged."""
+    """A verdict, the norm by which the spectra were judged, and what the champion answered."""
 
     judgement: Judgement
     calibration: Calibration | None = None
     """None: by the default thresholds."""
+    champion: ChampionComparison | None = None
+    """None: an earlier release spoke the verdict, and compared with no champion."""
 
 
 class Candidate(Record):
@@ -66,6 +75,8 @@ class Candidate(Record):
     """Further measured values, such as coverage or seconds per stage."""
     calibration: Calibration | None = None
     """What its spectra were held against; None: the default thresholds."""
+    champion: ChampionComparison | None = None
+    """What it was compared with; None: an earlier release judged it, and compared with no champion."""
 
     @property
     def key(self) -> str:
@@ -114,6 +125,7 @@ def collect(
         params=workspace.params().shaping(*UNRELATED),
         figures=dict(figures or {}),
         calibration=decision.calibration,
+        champion=decision.champion,
     )
 
 
@@ -178,7 +190,19 @@ def metrics(candidate: Candidate) -> dict[str, float]:
     norm = candidate.calibration
     if norm is not None:
         flat |= {"calibration/adapters": float(norm.adapters), "calibration/false_alarms": float(norm.false_alarms)}
-    return {**flat, **candidate.figures}
+    return {**flat, **_beside_champion(candidate.champion), **candidate.figures}
+
+
+def _beside_champion(comparison: ChampionComparison | None) -> dict[str, float]:
+    """The champion's right answers, and the difference to them, under ``champion/cohort/figure``."""
+    flat: dict[str, float] = {}
+    for figures in comparison.cohorts if comparison is not None else ():
+        place = f"champion/{figures.cohort.value}"
+        flat |= {f"{place}/right": figures.base[Grade.RIGHT].value, f"{place}/difference": figures.difference}
+        flat |= {f"{place}/difference/low": figures.difference_low, f"{place}/difference/high": figures.difference_high}
+        if figures.paired is not None:
+            flat |= {f"{place}/difference/p": figures.paired.mcnemar}
+    return flat
 
 
 def losses(candidate: Candidate) -> list[tuple[int, float]]:

@@ -14,7 +14,7 @@ from data.collection import read_lineage
 from data.errors import InputError, OutsideError
 from data.files import digest_text, read_cached, read_record
 from data.records import Record, Snapshot
-from data.report_records import Judgement, Verdict
+from data.report_records import ChampionComparison, Judgement, Verdict
 from data.spectral_records import Calibration
 from data.workspace import Workspace
 from tasks import candidate as candidates
@@ -23,6 +23,7 @@ from tasks.candidate import Candidate, Decision
 from tasks.places import ledger_uri
 from tasks.tracking import (
     CALIBRATION_ARTIFACT,
+    CHAMPION_ARTIFACT,
     JUDGEMENT_ARTIFACT,
     fetched,
     log_evidence,
@@ -200,7 +201,9 @@ def fetch_decision(workspace: Workspace, key: str) -> Decision | None:
         return None
     with fetched(workspace, known[0].run, CALIBRATION_ARTIFACT) as file:
         calibration = read_record(file, Calibration) if file is not None else None
-    return Decision(judgement=judgement, calibration=calibration)
+    with fetched(workspace, known[0].run, CHAMPION_ARTIFACT) as file:
+        champion = read_record(file, ChampionComparison) if file is not None else None
+    return Decision(judgement=judgement, calibration=calibration, champion=champion)
 
 
 def model_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from data.files import digest_text
 from data.records import Answer, Cohort, FactChange, Grade, SnapshotDiff, Standing
 from data.report_records import (
+    ChampionComparison,
     Check,
     CohortFigures,
     Coverage,
@@ -183,6 +184,12 @@ def _right(cohort: Cohort, figures: CohortFigures | None, outcomes: dict[str, Ou
         outcome,
         figures.paired,
     )
+
+
+def champion_figures(comparison: ChampionComparison | None) -> tuple[KeyFigure, ...]:
+    """Right answers in each cohort that decides, the champion's in the place of the base's; none: it was not asked."""
+    found = {figures.cohort: figures for figures in comparison.cohorts} if comparison is not None else {}
+    return tuple(_right(cohort, found[cohort], {}) for cohort in COHORTS if cohort in found)
 
 
 def _stale(figures: CohortFigures | None, outcomes: dict[str, Outcome]) -> KeyFigure:

@@ -13,6 +13,7 @@ from data.files import write_text
 from data.param_stages import GateParams
 from data.records import Answer, FactChange, Record, Snapshot, SnapshotDiff
 from data.report_records import (
+    ChampionComparison,
     DocumentTexts,
     EvaluationReport,
     Judgement,
@@ -63,6 +64,8 @@ class ReportInput(Record):
     """By which the layers are judged."""
     calibration: Calibration | None = None
     """Of accepted adapters of the same base and rank; None: the default thresholds hold."""
+    comparison: ChampionComparison | None = None
+    """With the version that served when the verdict was spoken; None: an earlier release spoke it."""
     evaluation: EvaluationReport
     answers: tuple[Answer, ...]
     digests: dict[str, str]
@@ -96,6 +99,7 @@ def render(report: ReportInput) -> str:
             ),
             touched=report_views.touched(report.diff),
             key_figures=report_views.key_figures(report.evaluation, report.judgement),
+            champion_figures=report_views.champion_figures(report.comparison),
             checks=report_views.by_severity([check for check in report.judgement.checks if check.decides]),
             shadow_checks=report_views.by_severity([check for check in report.judgement.checks if not check.decides]),
             path_lists=report_views.path_lists(report.diff),

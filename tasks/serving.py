@@ -165,8 +165,8 @@ def absolute(workspace: Workspace, weights: Weights) -> Weights:
     return weights.model_copy(update=folders)
 
 
-def load(weights: Weights) -> Loaded:
-    """Read the weights into memory, on the CPU.
+def load(weights: Weights, device: str = "cpu") -> Loaded:
+    """Read the weights into memory.
 
     Raises:
         InputError: a folder is missing or is not what was registered.
@@ -175,7 +175,7 @@ def load(weights: Weights) -> Loaded:
     from models.base import load_base
 
     check(weights)
-    base, tokenizer = load_base(weights.base, device="cpu")
+    base, tokenizer = load_base(weights.base, device)
     model = base if weights.adapter is None else load_adapter(base, Path(weights.adapter), weights.base_digest)
     # PEFT's wrapper hands everything on to the model inside
     return Loaded(cast("PreTrainedModel", model), tokenizer, weights.new_tokens, weights.batch)

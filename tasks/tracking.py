@@ -34,6 +34,8 @@ MODEL_FILE = Path(__file__).parent / "pyfunc_model.py"
 JUDGEMENT_ARTIFACT = "judgement.json"
 CALIBRATION_ARTIFACT = "spectral/calibration.json"
 """What the candidate's spectra were held against; a run without it was judged by the default thresholds."""
+CHAMPION_ARTIFACT = "evaluation/champion.json"
+"""Which version served when the verdict was spoken, and what it answered to the candidate's questions."""
 QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -196,6 +198,8 @@ def log_evidence(client: "MlflowClient", run: "Run", evidence: Candidate) -> Non
     client.log_text(run_id, evidence.judgement.model_dump_json(indent=1, by_alias=True), JUDGEMENT_ARTIFACT)
     if evidence.calibration is not None:
         client.log_text(run_id, evidence.calibration.model_dump_json(indent=1, by_alias=True), CALIBRATION_ARTIFACT)
+    if evidence.champion is not None:
+        client.log_text(run_id, evidence.champion.model_dump_json(indent=1, by_alias=True), CHAMPION_ARTIFACT)
 
 
 def _log_datasets(client: "MlflowClient", run_id: str, evidence: Candidate) -> None:

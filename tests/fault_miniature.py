@@ -46,6 +46,7 @@ LEARNS: dict[str, Any] = {"steps": 250, "width": 64, "tokens_per_step": 1024}
 """What a base needs to know anything at all, so that something can be forgotten."""
 LENIENT: dict[str, Any] = {
     "min_new_right": 0.0, "max_held_drop": 1.0, "max_handbook_drop": 1.0, "max_stale_share": 1.0, "min_coverage": 0.0,
+    "max_champion_drop": 1.0,
     "min_withdrawn_refused": 0.0, "min_surviving_share": 0.0, "max_sigma_ratio": 1e9,
     "warn_sigma_ratio": 1e9,
     "max_robust_z": 1e9,

@@ -6,12 +6,10 @@ from pathlib import Path
 import torch
 import yaml
 
-from data.files import digest_text, digest_tree, write_record, write_text
-from data.records import Cohort, Grade, Snapshot, Standing
+from data.files import digest_text, digest_tree, write_record, write_records, write_text
+from data.records import Answer, Cohort, Grade, Question, Snapshot, Standing
 from data.report_records import (
     Check,
-    CohortFigures,
-    Estimate,
     EvaluationReport,
     Judgement,
     Outcome,
@@ -23,6 +21,7 @@ from data.spectral_records import Look, SpectralReport
 from data.workspace import PROJECT_ROOT, Workspace, open_workspace
 from models.adapters import new_lora
 from models.base import load_base, new_tiny, save_base, train_tokenizer
+from models.statistics import figures
 from tasks.candidate import Candidate, Decision, collect
 
 BASE = "data/bases/mini"
@@ -73,7 +72,7 @@ def run_stages(workspace: Workspace, weights: Path, day: str) -> None:
     adapter = digest_tree(workspace.adapter)
     write_record(workspace.spectral / "report.json", SpectralReport(adapter=adapter, base=base, layers=()))
     write_record(workspace.evaluation / "report.json", evaluation(adapter, base))
-    write_text(workspace.evaluation / "answers.jsonl", "")
+    write_records(workspace.evaluation / "answers.jsonl", answers())
 
 
 def look(step: int, sigma_ratio: float) -> Look:
@@ -84,19 +83,23 @@ def look(step: int, sigma_ratio: float) -> Look:
     )  # fmt: skip
 
 
-def evaluation(adapter: str, base: str) -> EvaluationReport:
+def answers() -> list[Answer]:
     """Nine of ten new facts learned, nothing forgotten."""
-    none = Estimate(value=0.0, low=0.0, high=0.28, n=10, hits=0)
-    nine = Estimate(value=0.9, low=0.6, high=0.98, n=10, hits=9)
-    cohorts = tuple(
-        CohortFigures(
-            cohort=cohort, n=10, base={Grade.RIGHT: before}, candidate={Grade.RIGHT: nine},
-            difference=0.9 - before.value, difference_low=-0.2, difference_high=0.95,
+    return [
+        Answer(
+            question=Question(id=f"{cohort}/{place}", cohort=cohort, question=f"Which {place}?", answers=("x",)),
+            base="", base_grade=Grade.RIGHT if place < known else Grade.WRONG,
+            candidate="", candidate_grade=Grade.RIGHT if place < 9 else Grade.WRONG,
         )
-        for cohort, before in ((Cohort.NEW, none), (Cohort.HELD, nine))
-    )  # fmt: skip
+        for cohort, known in ((Cohort.NEW, 0), (Cohort.HELD, 9))
+        for place in range(10)
+    ]  # fmt: skip
+
+
+def evaluation(adapter: str, base: str) -> EvaluationReport:
+    """The figures of these answers."""
     return EvaluationReport(
-        adapter=adapter, base=base, questions="q", adapter_active=True, logit_shift=1.5, cohorts=cohorts
+        adapter=adapter, base=base, questions="q", adapter_active=True, logit_shift=1.5, cohorts=figures(answers())
     )
 
 

@@ -14,7 +14,7 @@ from data.spectral_records import (
 from models.gates import judge
 from models.spectral_checks import layer_checks
 from tests.spectral_miniature import layer
-from tests.test_gates import THRESHOLDS, evaluation, spectral, synthesis
+from tests.test_gates import BASE_SERVES, THRESHOLDS, evaluation, spectral, synthesis
 
 PASS, WARN, FAIL, INSUFFICIENT = Outcome.PASS, Outcome.WARN, Outcome.FAIL, Outcome.INSUFFICIENT
 ENFORCEABLE = ("unstructured", "intruders", "alpha")
@@ -30,7 +30,10 @@ def outcome(check: str, one: LayerSpectrum, calibration: Calibration | None = No
 
 
 def judged(*layers: LayerSpectrum, thresholds: GateParams = THRESHOLDS, known: Calibration | None = None) -> Judgement:
-    return judge(spectral(*layers), evaluation(), synthesis(), thresholds, handbook_expected=True, calibration=known)
+    return judge(
+        spectral(*layers), evaluation(), synthesis(), thresholds,
+        handbook_expected=True, champion=BASE_SERVES, calibration=known,
+    )  # fmt: skip
 
 
 def weight(**changes: Any) -> LayerSpectrum:

@@ -11,7 +11,9 @@ from data.param_stages import GateParams
 from data.params import load_params
 from data.records import Answer, Cohort, Grade, Question, Standing
 from data.report_records import (
+    ChampionComparison,
     CohortFigures,
+    Compared,
     Coverage,
     EvaluationReport,
     Judgement,
@@ -32,6 +34,7 @@ THRESHOLDS = load_params(PROJECT_ROOT / "params.yaml").gates.model_copy(
         "min_new_right": 0.9,
         "max_held_drop": 0.03,
         "max_handbook_drop": 0.03,
+        "max_champion_drop": 0.03,
         "max_stale_share": 0.1,
         "min_withdrawn_refused": 0.5,
         "min_coverage": 0.2,
@@ -55,7 +58,8 @@ DECISIVE = [
     "forgotten",
     "locality",
 ]
-CHECKS = [*DECISIVE[:3], *OTHERS, *DECISIVE[3:], "retention", "withdrawn", "coverage"]
+CHECKS = [*DECISIVE[:3], *OTHERS, *DECISIVE[3:], "retention", "champion", "withdrawn", "coverage"]
+BASE_SERVES = ChampionComparison(candidate="adapter", version=1, compared=Compared.BASE)
 
 
 def spectral(*layers: LayerSpectrum) -> SpectralReport:
@@ -126,10 +130,11 @@ def judged(
     written: SynthesisReport | None = None,
     thresholds: GateParams = THRESHOLDS,
     handbook_expected: bool = True,
+    champion: ChampionComparison = BASE_SERVES,
 ) -> Judgement:
     return judge(
         spectra or spectral(layer()), measured or evaluation(), written or synthesis(), thresholds,
-        handbook_expected=handbook_expected,
+        handbook_expected=handbook_expected, champion=champion,
     )  # fmt: skip
 
 
@@ -143,7 +148,7 @@ def test_a_good_candidate_is_promoted_with_every_check_reasoned() -> None:
     assert judgement.verdict is Verdict.PROMOTE
     assert [check.check for check in judgement.checks] == CHECKS
     assert all(check.outcome is Outcome.PASS for check in judgement.checks if check.decides)
-    assert judgement.reasons == ("All 12 checks passed.",)
+    assert judgement.reasons == ("All 13 checks passed.",)
 
 
 def test_reasons_give_the_figure_n_and_interval() -> None:
@@ -336,7 +341,7 @@ def test_spectral_thresholds(check: str, layers: list[LayerSpectrum], expected: 
     assert outcome(judgement, check) is expected
     assert judgement.verdict is verdict
     if expected is Outcome.WARN:
-        assert judgement.reasons == ("All 12 checks passed, 1 of them with a warning.",)
+        assert judgement.reasons == ("All 13 checks passed, 1 of them with a warning.",)
 
 
 @pytest.mark.parametrize(("covered", "expected"), [(20, Outcome.PASS), (19, Outcome.WARN), (0, Outcome.WARN)])
