@@ -13,8 +13,8 @@ from data.spectral_records import (
 )
 from models.gates import judge
 from models.spectral_checks import layer_checks
+from tests.judgements import BASE_SERVES, THRESHOLDS, evaluation, spectral, synthesis
 from tests.spectral_miniature import layer
-from tests.test_gates import BASE_SERVES, THRESHOLDS, evaluation, spectral, synthesis
 
 PASS, WARN, FAIL, INSUFFICIENT = Outcome.PASS, Outcome.WARN, Outcome.FAIL, Outcome.INSUFFICIENT
 ENFORCEABLE = ("unstructured", "intruders", "alpha")

@@ -20,8 +20,8 @@ from models.calibration import (
     usable,
 )
 from models.spectral_checks import layer_checks
+from tests.judgements import THRESHOLDS
 from tests.spectral_miniature import layer
-from tests.test_gates import THRESHOLDS
 
 LIMIT = THRESHOLDS.max_robust_z
 

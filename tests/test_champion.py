@@ -19,8 +19,8 @@ from tasks import registry, serving, weights
 from tasks.candidate import Decision
 from tasks.tracking import CHAMPION_ARTIFACT, fetched, reaching
 from tests.fault_miniature import MORE, At, Fault, command, copied, kill, turn
+from tests.judgements import BASE_SERVES, GOOD, cohort, judged, outcome, would
 from tests.miniature import NEW, write_documents
-from tests.test_gates import BASE_SERVES, GOOD, cohort, judged, outcome, would
 
 LIMIT = 0.03
 

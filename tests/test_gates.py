@@ -1,146 +1,22 @@
 """Whatever the reports hold: a failed check never promotes, and a missing figure is never a zero."""
 
-import re
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError, MissingFigureError
-from data.param_stages import GateParams
-from data.params import load_params
-from data.records import Answer, Cohort, Grade, Question, Standing
+from data.records import Cohort, Grade, Standing
 from data.report_records import (
-    ChampionComparison,
     CohortFigures,
-    Compared,
-    Coverage,
     EvaluationReport,
-    Judgement,
     Outcome,
     SynthesisReport,
     Verdict,
 )
-from data.spectral_records import LayerSpectrum, SpectralReport
-from data.workspace import PROJECT_ROOT
-from models.gates import HOLDING, judge
-from models.power import effect_reaching, questions_for_difference
-from models.spectral_checks import OTHERS
-from models.statistics import PairedTable, figures
+from data.spectral_records import LayerSpectrum
+from models.gates import HOLDING
+from tests.judgements import CHECKS, DECISIVE, GOOD, cohort, evaluation, judged, outcome, spectral, synthesis, without
 from tests.spectral_miniature import layer
-
-THRESHOLDS = load_params(PROJECT_ROOT / "params.yaml").gates.model_copy(
-    update={
-        "min_new_right": 0.9,
-        "max_held_drop": 0.03,
-        "max_handbook_drop": 0.03,
-        "max_champion_drop": 0.03,
-        "max_stale_share": 0.1,
-        "min_withdrawn_refused": 0.5,
-        "min_coverage": 0.2,
-        "min_surviving_share": 0.05,
-        "warn_surviving_share": 0.8,
-        "max_sigma_ratio": 10.0,
-        "warn_sigma_ratio": 4.0,
-        "max_robust_z": 10.0,
-        "warn_robust_z": 6.0,
-        "spectral_enforced": [],
-    }
-)
-DECISIVE = [
-    "integrity",
-    "not_learned",
-    "exploded",
-    "adapter_active",
-    "learned",
-    "stale",
-    "restated",
-    "forgotten",
-    "locality",
-]
-CHECKS = [*DECISIVE[:3], *OTHERS, *DECISIVE[3:], "retention", "champion", "withdrawn", "coverage"]
-BASE_SERVES = ChampionComparison(candidate="adapter", version=1, compared=Compared.BASE)
-
-
-def spectral(*layers: LayerSpectrum) -> SpectralReport:
-    return SpectralReport(adapter="adapter", base="base", layers=layers)
-
-
-def answer(kind: Cohort, place: int, base: Grade, candidate: Grade, dated: bool = False, fact: str = "") -> Answer:
-    question = Question(
-        id=str(place), cohort=kind, question="?", answers=("x",), stale=("o",) * dated, source=fact
-    )  # fmt: skip
-    return Answer(question=question, base="", base_grade=base, candidate="", candidate_grade=candidate)
-
-
-def cohort(kind: Cohort, n: int, base: int, right: int, stale: int = 0, dated: int = 0) -> CohortFigures:
-    """n questions, the last ``dated`` with a stale answer; the first are right, the last are stale."""
-    answers = [
-        answer(
-            kind,
-            i,
-            Grade.RIGHT if i < base else Grade.WRONG,
-            Grade.RIGHT if i < right else Grade.STALE if i >= n - stale else Grade.WRONG,
-            dated=i >= n - dated,
-        )
-        for i in range(n)
-    ]
-    (found,) = figures(answers)
-    return found
-
-
-GOOD = {
-    Cohort.NEW: cohort(Cohort.NEW, 400, 8, 380, stale=4, dated=100),
-    Cohort.RESTATED: cohort(Cohort.RESTATED, 160, 144, 160),
-    Cohort.HELD: cohort(Cohort.HELD, 400, 380, 380),
-    Cohort.HANDBOOK: cohort(Cohort.HANDBOOK, 400, 388, 386),
-    Cohort.WITHDRAWN: cohort(Cohort.WITHDRAWN, 60, 0, 45),
-}
-
-
-def evaluation(*cohorts: CohortFigures, active: bool = True) -> EvaluationReport:
-    """The good cohorts, with ``cohorts`` in place of those of their kind."""
-    chosen = GOOD | {figure.cohort: figure for figure in cohorts}
-    return EvaluationReport(
-        adapter="adapter", base="base", questions="q", adapter_active=active, logit_shift=3.0,
-        cohorts=tuple(chosen.values()),
-    )  # fmt: skip
-
-
-def without(*kinds: Cohort) -> EvaluationReport:
-    whole = evaluation()
-    return whole.model_copy(update={"cohorts": tuple(c for c in whole.cohorts if c.cohort not in kinds)})
-
-
-def synthesis(changed: int = 100, covered: int = 60, **facts: int) -> SynthesisReport:
-    documents = (Coverage(document="d", path="d.md", title="D", facts=1, statements=changed,
-                          changed_statements=changed, changed_with_fact=covered),)  # fmt: skip
-    counts = {Standing.NEW: 30, Standing.RESTATED: 9, Standing.REPLACED: 20, Standing.WITHDRAWN: 20, Standing.HELD: 300,
-              Standing.AMBIGUOUS: 0}  # fmt: skip
-    return SynthesisReport(
-        snapshot="s", base="base", recipe="facts", teacher="template", seed=1, new_statements=changed,
-        gone_statements=0, rows={}, dropped={}, coverage=documents, rows_digest="r",
-        facts=counts | {Standing(name): count for name, count in facts.items()},
-    )  # fmt: skip
-
-
-def judged(
-    spectra: SpectralReport | None = None,
-    measured: EvaluationReport | None = None,
-    written: SynthesisReport | None = None,
-    thresholds: GateParams = THRESHOLDS,
-    handbook_expected: bool = True,
-    champion: ChampionComparison = BASE_SERVES,
-) -> Judgement:
-    return judge(
-        spectra or spectral(layer()), measured or evaluation(), written or synthesis(), thresholds,
-        handbook_expected=handbook_expected, champion=champion,
-    )  # fmt: skip
-
-
-def outcome(judgement: Judgement, check: str) -> Outcome:
-    (found,) = [entry for entry in judgement.checks if entry.check == check]
-    return found.outcome
 
 
 def test_a_good_candidate_is_promoted_with_every_check_reasoned() -> None:
@@ -204,118 +80,6 @@ def test_evaluation_thresholds(check: str, cohorts: CohortFigures, expected: Out
     assert judgement.verdict is verdict
     if expected is not Outcome.PASS:
         assert judgement.reasons == tuple(entry.reason for entry in judgement.checks if entry.check == check)
-
-
-def reason(check: str, *cohorts: CohortFigures) -> str:
-    (found,) = [entry.reason for entry in judged(measured=evaluation(*cohorts)).checks if entry.check == check]
-    return found
-
-
-def test_what_is_held_for_says_how_many_questions_would_tell_and_what_a_person_can_do() -> None:
-    assert reason("learned", cohort(Cohort.NEW, 50, 0, 46, dated=10)) == (
-        "New facts are right in 92.0% of 50 questions (95 % interval 81.2% to 96.8%), at least 90.0% wanted; "
-        "50 questions cannot tell, about 865 would: look at the answers in the report and decide "
-        '(relearn promote VERSION --override --reason "..."), or keep more wordings from training to ask in '
-        "(synthesize.held_out_questions)."
-    )
-    forgotten = reason("forgotten", cohort(Cohort.HELD, 41, 41, 41))
-    assert "41 questions show a fall of 0.181 in four of five tries and cannot tell, about 125 would:" in forgotten
-    assert "raise assess.held_questions, as far as there are facts to ask about, or look at the answers" in forgotten
-    assert "raise assess.handbook_questions" in reason("locality", cohort(Cohort.HANDBOOK, 41, 41, 41))
-    assert "held_out_questions" in reason("restated", cohort(Cohort.RESTATED, 41, 41, 41))
-    assert "and no number would at such figures" in reason("learned", cohort(Cohort.NEW, 50, 0, 45, dated=10))
-
-
-def would(said: str) -> int:
-    """How many questions would tell."""
-    found = re.search(r"about ([\d,]+) would", said)
-    assert found is not None, said
-    return int(found[1].replace(",", ""))
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(1, 60), st.integers(0, 60), st.integers(0, 60))
-def test_the_number_that_would_tell_does(n: int, base: int, right: int) -> None:
-    """The same figures at that many independent questions pass or fail; at one question less they still hold."""
-    found = cohort(Cohort.HELD, n, min(base, n), min(right, n))
-    said = reason("forgotten", found)
-    if "about" not in said:
-        return
-    needed = would(said)
-    assert needed > n
-    assert found.paired is not None
-    lost, gained = found.paired.lost, found.paired.gained
-    both = min(base, n) - lost
-    table = PairedTable(both, gained, lost, n - both - lost - gained)
-    end = found.difference_low if (lost - gained) / n <= THRESHOLDS.max_held_drop else found.difference_high
-    effect = effect_reaching(table, found.paired.design_effect, end)
-
-    def at(questions: int) -> Outcome:
-        low, high = table.interval(questions / effect)
-        ends = {"difference_low": low, "difference_high": high}
-        return outcome(judged(measured=evaluation(found.model_copy(update=ends))), "forgotten")
-
-    assert at(needed) is not Outcome.INSUFFICIENT
-    assert at(needed - 1) is Outcome.INSUFFICIENT
-
-
-@pytest.mark.parametrize(
-    ("settings_of", "setting", "lost"),
-    [
-        ("assess", "held_questions", 20),
-        ("assess", "handbook_questions", 15),
-        ("quick", "held_questions", 15),
-        ("quick", "handbook_questions", 10),
-    ],
-)
-def test_the_shipped_settings_ask_enough_to_allow_a_small_loss(settings_of: str, setting: str, lost: int) -> None:
-    """Of a thousand; at the design effect of 1.15 that facts which hold had on the shipped year."""
-    asked = getattr(getattr(load_params(PROJECT_ROOT / "params.yaml"), settings_of), setting)
-    table = PairedTable(both=1000 - lost, gained=0, lost=lost, neither=0)
-    needed = questions_for_difference(table, 1.15, lambda low, high: -low <= THRESHOLDS.max_held_drop)
-    assert needed is not None
-    assert needed <= asked
-
-
-def test_wordings_that_fail_together_need_more_questions() -> None:
-    """100 facts in four wordings each: as though nothing but 100 questions had been asked."""
-    pairs = [
-        answer(Cohort.HELD, place, Grade.RIGHT, Grade.WRONG if place < 4 else Grade.RIGHT, fact=str(place // 4))
-        for place in range(400)
-    ]
-    (whole,) = figures(pairs)
-    alone = cohort(Cohort.HELD, 400, 400, 396)
-    assert outcome(judged(measured=evaluation(alone)), "forgotten") is Outcome.PASS
-    assert outcome(judged(measured=evaluation(whole)), "forgotten") is Outcome.INSUFFICIENT
-    assert "as of 99 independent ones" in reason("forgotten", whole)
-    assert would(reason("forgotten", whole)) > 400
-
-
-def test_a_bootstrap_wider_than_newcombes_interval_counts_in_the_number_that_would_tell() -> None:
-    enough = cohort(Cohort.HELD, 125, 125, 125)
-    assert outcome(judged(measured=evaluation(enough)), "forgotten") is Outcome.PASS
-    wider = enough.model_copy(update={"difference_low": -0.1})
-    assert would(reason("forgotten", wider)) > 250
-    lost = cohort(Cohort.HELD, 400, 400, 380)
-    assert outcome(judged(measured=evaluation(lost)), "forgotten") is Outcome.FAIL
-    assert would(reason("forgotten", lost.model_copy(update={"difference_high": -0.01}))) > 800
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.integers(20, 400), st.integers(0, 100))
-def test_an_upper_end_of_exactly_the_limit_passes(n: int, percent: int) -> None:
-    exact = cohort(Cohort.HELD, n, n, n - percent * n // 100)
-    thresholds = THRESHOLDS.model_copy(update={"max_held_drop": -exact.difference_low})
-    assert outcome(judged(measured=evaluation(exact), thresholds=thresholds), "forgotten") is Outcome.PASS
-    tighter = THRESHOLDS.model_copy(update={"max_held_drop": -exact.difference_low - 1e-9})
-    assert outcome(judged(measured=evaluation(exact), thresholds=tighter), "forgotten") is not Outcome.PASS
-
-
-def test_figures_without_their_facts_are_missing() -> None:
-    """An earlier release wrote them: its interval took all questions as independent."""
-    bare = GOOD[Cohort.HELD].model_copy(update={"paired": None})
-    with pytest.raises(MissingFigureError, match="earlier release"):
-        judged(measured=evaluation(bare))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from data.spectral_records import (
 )
 from models.spectral_checks import ALWAYS, MIN_TAIL, NULL_LEVEL, OTHERS, WARN_INTRUDERS, layer_checks
 from models.spectral_verdict import adapter_checks
+from tests.judgements import THRESHOLDS
 from tests.spectral_judgements import (
     ENFORCEABLE,
     FAIL,
@@ -31,7 +32,6 @@ from tests.spectral_judgements import (
     weight,
 )
 from tests.spectral_miniature import layer, spectrum
-from tests.test_gates import THRESHOLDS
 
 JUST = 1e-9
 """One step past a threshold."""

@@ -22,6 +22,7 @@ from models.spectra import layer_spectra
 from models.spectral_checks import ALWAYS, CANNOT, layer_checks
 from models.spectral_verdict import adapter_checks
 from models.spectrum import Analysis
+from tests.judgements import THRESHOLDS
 from tests.spectral_judgements import (
     ENFORCEABLE,
     FAIL,
@@ -35,7 +36,6 @@ from tests.spectral_judgements import (
     outcome,
 )
 from tests.spectral_miniature import layer, spectrum
-from tests.test_gates import THRESHOLDS
 
 
 @pytest.mark.parametrize(
