@@ -258,6 +258,7 @@ def test_other_questions_or_another_champion_are_answered_anew(again: Workspace)
 
 def test_who_serves_says_how_it_is_compared(again: Workspace) -> None:
     report = measured(again)
+    assert beside_champion(again, report).version == 2
     promote(again, 3, "checked")
     assert beside_champion(again, report).compared is Compared.ITSELF
     promote(again, 1, "back to the base")
