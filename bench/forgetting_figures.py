@@ -159,8 +159,8 @@ def _bits(one: Learned) -> Iterator[Figure]:
     yield _figure(one, "bits per taught fact, least", per_fact.mean(), per_fact.min(), per_fact.max(), len(asked))
     ends = one.days[one.days["day"] == one.days["day"].max()].sort_values("seed")
     if (ends["parameters"] > 0).all():
-        stored = per_fact * (ends["taught"] / ends["parameters"]).to_numpy(dtype=np.float64)
-        name = "bits per trained parameter, least"
+        stored = per_fact * (1000 * ends["taught"] / ends["parameters"]).to_numpy(dtype=np.float64)
+        name = "bits per 1,000 trained parameters, least"
         yield _figure(one, name, stored.mean(), stored.min(), stored.max(), len(asked))
 
 
