@@ -14,16 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from bench.measured import Figure
+from bench.measured import Figure, write_answers
 from data.collection import read_lineage
 from data.context_drafts import Task
 from data.context_tasks import ROOM, Item, effective_length, items, recall
 from data.errors import InputError
-from data.files import refused_writes
 from data.handbook import Handbook, handbook
 from data.workspace import Workspace
 from models.adapters import load_adapter
@@ -95,11 +93,7 @@ def measure(
     asked, left_out = _asked(plan, lengths, tokenizer, _book(folder))
     adapted = load_adapter(model, adapter) if adapter else model
     rows = [row for chosen in asked for row in answered(adapted, tokenizer, chosen, plan.seed, report)]
-    target = workspace.root / ROOT / "answers.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with refused_writes(target):
-        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), target.with_suffix(".new"))
-        target.with_suffix(".new").replace(target)
+    target = write_answers(workspace.root / ROOT / "answers.parquet", pa.Table.from_pylist(rows, SCHEMA))
     return Outcome(figures(rows, plan, command), target, left_out)
 
 

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 
 from bench.forgetting_arms import arm
@@ -22,9 +21,9 @@ from bench.forgetting_page import write_page
 from bench.forgetting_plans import PLANS, Plan
 from bench.forgetting_run import Report, read_answers, read_days, run
 from bench.forgetting_world import Unit, world
-from bench.measured import Figure
+from bench.measured import Figure, write_answers
 from data.errors import InputError
-from data.files import refused_writes, write_json
+from data.files import write_json
 from data.params import Params
 from data.workspace import Workspace
 from models.device import keep_freed_memory
@@ -79,11 +78,7 @@ def measure(workspace: Workspace, grid: Grid, command: str, report: Report, work
     answers, days = read_answers(folders), read_days(folders)
     learned = by_arm(answers.to_pandas(), pd.DataFrame(days), command)
     found = [*figures(learned), *noise(learned)]
-    root.mkdir(parents=True, exist_ok=True)
-    target = root / "answers.parquet"
-    with refused_writes(target):
-        pq.write_table(answers, target.with_suffix(".new"))
-        target.with_suffix(".new").replace(target)
+    target = write_answers(root / "answers.parquet", answers)
     compared = comparisons(learned)
     content = {"figures": [asdict(one) for one in found], "comparisons": [asdict(one) for one in compared]}
     write_json(root / "figures.json", content | {"days": days})

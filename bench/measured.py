@@ -2,6 +2,13 @@
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.files import write_bytes
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -17,6 +24,21 @@ class Figure:
     seeds: tuple[int, ...]
     command: str
     """With the options that it ran with (``typed``)."""
+
+
+def write_answers(path: Path, answers: "pa.Table") -> Path:
+    """Write every answer as Parquet, atomically, and return ``path``.
+
+    Raises:
+        OutsideError: the disk refused it; what was there stays.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    written = pa.BufferOutputStream()
+    pq.write_table(answers, written)
+    write_bytes(path, written.getvalue().to_pybytes())
+    return path
 
 
 def typed(program: str, **options: object) -> str:
