@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bench.forgetting import Grid, units_of
-from bench.forgetting_arms import ARMS, Method, Order, arm
+from bench.forgetting_arms import ARMS, Method, arm
 from bench.forgetting_compared import comparisons, noise
 from bench.forgetting_figures import Learned, by_arm, figures
 from bench.forgetting_learner import Learner, rows_of
@@ -232,15 +232,23 @@ def test_passes_are_counted_over_the_rows(known: World, tmp_path: Path) -> None:
     assert cost.tokens == pytest.approx(80 * once, rel=0.1)
 
 
-def test_joint_training_starts_from_the_base_each_day(known: World, tmp_path: Path) -> None:
-    learner = Learner(BASE, arm("joint,steps=10,replay=0.1"), PARAMS, 1)
-    assert learner.arm.order is Order.JOINT
-    rows, _ = _rows("joint,steps=10,replay=0.1", known)
+@pytest.mark.parametrize(("name", "anew"), [("joint", True), ("warm", False)])
+def test_a_day_begins_at_the_base_or_goes_on(known: World, tmp_path: Path, name: str, anew: bool) -> None:
+    shorter = f"{name},steps=10,replay=0.1"
+    learner = Learner(BASE, arm(shorter), PARAMS, 1)
+    rows, _ = _rows(shorter, known)
     states = []
     for _ in range(2):
         learner.learn(1, rows, tmp_path)
         states.append([p.detach().clone() for p in learner.model.parameters() if p.requires_grad])
-    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True)) == anew
+
+
+@pytest.mark.parametrize(("name", "days"), [("default", 1), ("joint", 2), ("warm", 2)])
+def test_what_a_second_day_teaches(known: World, tmp_path: Path, name: str, days: int) -> None:
+    unit = Unit(PLANS["stages"], SMALL, arm(f"{name},steps=10,replay=0"), 1)
+    _, first, second = read_days([run(tmp_path, known, unit, _silent)])
+    assert second["rows"] == days * first["rows"] > 0
 
 
 @pytest.mark.slow
