@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.forgetting_asking import SAMPLES
-from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, by_day
+from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Groups
 from bench.measured import Figure
 from data.handbook import POOLS
 from data.handbook_questions import Form
@@ -106,7 +106,8 @@ def by_arm(answers: pd.DataFrame, days: pd.DataFrame, command: str) -> list[Lear
 
 def figures(arms: Sequence[Learned]) -> list[Figure]:
     """Every figure of every arm."""
-    return [found for one in arms for found in (sequence(one) if PLANS[one.plan].grouped is by_day else stories(one))]
+    told = {Groups.DAYS: sequence, Groups.STORIES: stories}
+    return [found for one in arms for found in told[PLANS[one.plan].groups](one)]
 
 
 def sequence(one: Learned) -> list[Figure]:

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from bench.forgetting_compared import Comparison
 from bench.forgetting_figures import Learned
 from bench.forgetting_pictures import frontier, heat_map, mean_matrix, over_days
-from bench.forgetting_plans import PLANS, by_day
+from bench.forgetting_plans import PLANS, Groups
 from bench.measured import Figure
 from data.files import write_text
 from tasks.pages import environment
@@ -69,7 +69,7 @@ def _section(name: str, arms: Sequence[Learned], found: Sequence[Figure], compar
     plan, names = PLANS[name], tuple(one.arm for one in arms)
     pictures: tuple[Markup, ...] = ()
     maps: tuple[Markup, ...] = ()
-    if plan.grouped is by_day:
+    if plan.groups is Groups.DAYS:
         pictures = (frontier(found, name, names), over_days(arms))
         maps = tuple(heat_map(one, mean_matrix(one)) for one in arms)
     beside = tuple(one for one in compared if one.plan == name)

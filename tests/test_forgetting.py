@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -22,7 +23,7 @@ from bench.forgetting_run import folder_of, read_answers, read_days, run
 from bench.forgetting_spread import spread
 from bench.forgetting_world import Unit, World, world
 from data.errors import InputError
-from data.handbook_questions import Form
+from data.handbook_questions import CHOICES, Form
 from data.params import load_params
 from data.records import FactChange, Row
 from data.wordings import held_out_names
@@ -176,7 +177,8 @@ NAMES = ("none", "default,steps=10,replay=0.1", "full,steps=10,replay=0.1")
 def ran(tmp_path_factory: pytest.TempPathFactory, known: World) -> Ran:
     root = tmp_path_factory.mktemp("forgetting")
     torch.set_num_threads(1)
-    units = [Unit(PLANS["stages"], SMALL, arm(name), 1) for name in NAMES]
+    plan = replace(PLANS["stages"], forms=(Form.HELD_OUT, Form.CHOICE))
+    units = [Unit(plan, SMALL, arm(name), 1) for name in NAMES]
     return root, units, [run(root, known, unit, _silent) for unit in units]
 
 
@@ -193,6 +195,17 @@ def test_every_answer_is_kept_with_what_was_wanted(ran: Ran) -> None:
     assert answers[["question", "answers", "said", "grade"]].notna().all().all()
     base = answers[(answers["group"] == BASE_GROUP) & (answers["day"] == 0)]
     assert (base["grade"] == "right").all()
+
+
+def test_of_choices_one_is_given_and_the_base_gives_what_it_knows(ran: Ran) -> None:
+    answers = _answers(ran[2])
+    asked = answers[answers["form"] == Form.CHOICE.value]
+
+    assert (answers["choices"].map(len) == np.where(answers["form"] == Form.CHOICE.value, CHOICES, 0)).all()
+    assert all(said in choices for said, choices in zip(asked["said"], asked["choices"], strict=True))
+    assert set(asked["group"]) == {BASE_GROUP, "day 1", "day 2"}
+    assert (asked[(asked["group"] == BASE_GROUP) & (asked["day"] == 0)]["grade"] == "right").all()
+    assert (asked["grade"] == "wrong").any()
 
 
 @pytest.mark.parametrize("place", [1, 2])
@@ -255,7 +268,10 @@ def test_what_a_second_day_teaches(known: World, tmp_path: Path, name: str, days
 @pytest.mark.usefixtures("prefect_here")
 def test_two_processes_give_what_one_gives(ran: Ran, known: World, tmp_path: Path) -> None:
     params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"threads": 1})})
-    alone, units = replace(known, params=params), [replace(unit, size=replace(SMALL, days=1)) for unit in ran[1]]
+    alone, units = (
+        replace(known, params=params),
+        [replace(unit, plan=PLANS[unit.plan.name], size=replace(SMALL, days=1)) for unit in ran[1]],
+    )
     roots = [tmp_path / "alone", tmp_path / "spread"]
 
     spread(Workspace(tmp_path), roots[1], alone, units, workers=2)
@@ -276,14 +292,17 @@ def learned(ran: Ran) -> list[Learned]:
 def test_figures_are_counted_from_the_answers(ran: Ran, learned: list[Learned]) -> None:
     found = {one.name: one for one in figures(learned)}
     answers = _answers(ran[2])
-    none = answers[(answers["arm"] == "none") & (answers["day"] == 2) & (answers["group"] != POLICIES)]
+    answers = answers[(answers["form"] == Form.HELD_OUT.value) & (answers["group"] != POLICIES)]
+    none = answers[(answers["arm"] == "none") & (answers["day"] == 2)]
     average = (none["grade"] == "right").groupby(none["group"]).mean().mean()
 
     assert found["stages/none/final average"].value == pytest.approx(average)
     assert found["stages/none/base's facts lost"].value == 0.0
     assert found["stages/none/facts of documents right at the end"].n == SMALL.questions
     assert all(one.low <= one.value <= one.high for one in found.values() if "worst drop" not in one.name)
-    assert not any("KL" in name for name in found if name.startswith("stages/full"))
+    moved = {name.split("/")[1]: one.value for name, one in found.items() if "KL" in name}
+    assert set(moved) == {one.arm for one in learned[1:]}
+    assert all(value > 0.001 for value in moved.values())
 
 
 def _flips(*answers: tuple[int, str, str, str, str, bool | None]) -> Learned:
@@ -354,5 +373,7 @@ def test_days_say_what_they_cost(ran: Ran) -> None:
     assert (lora["steps"], lora["rows"] > lora["replayed"] > 0) == (10, True)
     assert lora["divergence"] > 0
     assert days[arm(NAMES[1]).name, 0]["divergence"] == pytest.approx(0, abs=1e-6)
+    full = arm(NAMES[2]).name
+    assert days[full, 1]["divergence"] > days[full, 0]["divergence"] == 0
     assert days["none", 1]["parameters"] == 0
     assert json.dumps(list(days.values()))
