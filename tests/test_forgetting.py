@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 import torch
 
-from bench.forgetting import Grid, units_of
+from bench.forgetting import Grid, measure, units_of
 from bench.forgetting_arms import ARMS, Method, arm
 from bench.forgetting_compared import comparisons, noise
 from bench.forgetting_figures import Learned, by_arm, figures
+from bench.forgetting_found import found_in, table
 from bench.forgetting_learner import Learner, rows_of
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
@@ -280,6 +281,34 @@ def test_two_processes_give_what_one_gives(ran: Ran, known: World, tmp_path: Pat
     pd.testing.assert_frame_equal(one, two)
 
 
+def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
+    known: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(PLANS["day"], quick=Size(days=1, entities=1, questions=6))
+    monkeypatch.setitem(PLANS, "day", small)
+    train = PARAMS.train.model_copy(update={"threads": 1})
+    workspace = Workspace(tmp_path, PARAMS.model_copy(update={"base": BASE, "train": train}))
+    grid = Grid(plans=("day",), arms=("none", "default,steps=10,replay=0.1"), seeds=(1, 2), quick=True)
+    done = measure(workspace, grid, "relearn bench forgetting", _silent)
+    monkeypatch.setattr(Learner, "__post_init__", lambda self: pytest.fail("a model was loaded"))
+    again = measure(workspace, grid, "relearn bench forgetting", _silent)
+
+    written = json.loads((done.page.parent / "figures.json").read_text())
+    assert again == done
+    assert set(written) == {"figures", "comparisons", "at_levels", "apart", "days"}
+    found = {one["name"]: one for one in written["figures"]}
+    learned = found["day/lora,replay=0.1,steps=10/learned when taught"]["value"]
+    levels = {one["level"]: one["said"] for one in written["at_levels"]}
+    assert list(levels) == [0.9, 0.95]
+    assert all(f"{learned:.3f}" in said for said in levels.values())
+    assert found["day/none/base's facts right at the end, choice of 4 (chance 0.25)"]["n"] == 6
+    assert {one["seed"] for one in written["days"]} == {1}
+    answers = pd.read_parquet(done.answers)
+    assert set(answers["arm"]) == {"none", "lora,replay=0.1,steps=10"}
+    assert levels[0.95] in done.page.read_text(encoding="utf-8")
+    assert any(levels[0.95] in line for line in table(done.found))
+
+
 # --- figures and page --------------------------------------------------------------------------------
 
 
@@ -305,44 +334,6 @@ def test_figures_are_counted_from_the_answers(ran: Ran, learned: list[Learned]) 
     assert all(value > 0.001 for value in moved.values())
 
 
-def _flips(*answers: tuple[int, str, str, str, str, bool | None]) -> Learned:
-    """Answers to one question each: day, group, story, product, grade, and whether the old answer leaked."""
-    rows = [
-        {"plan": "flips", "arm": "none", "seed": 1, "day": day, "group": group, "form": "held-out", "story": story}
-        | {"fact": f"{subject}/{group}", "subject": subject, "attribute": "colour", "question": f"{subject}/{group}"}
-        | {"stale": ["red"] if leaked is not None else [], "grade": grade, "leaked": leaked, "old_likelier": leaked}
-        for day, group, story, subject, grade, leaked in answers
-    ]
-    return Learned("flips", "none", pd.DataFrame(rows), pd.DataFrame([{"day": 0}]), "relearn")
-
-
-def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_the_end() -> None:
-    one = _flips(
-        (0, "reverted", "reverted", "a", "right", True),
-        (1, "flipped", "flipped", "a", "wrong", True),
-        (2, "reverted", "reverted", "a", "right", False),
-        (2, "flipped", "flipped", "b", "right", False),
-        (2, "retracted", "retracted", "c", "stale", True),
-        (2, "same subject", "same subject", "d", "right", None),
-        (3, "reverted", "reverted", "a", "wrong", False),
-        (3, "flipped", "flipped", "b", "right", True),
-        (3, "retracted", "retracted", "c", "right", True),
-        (3, "same subject", "same subject", "d", "right", None),
-        (3, "new", "new", "e", "right", None),
-    )
-    found = {one.name.removeprefix("flips/none/"): one for one in figures([one])}
-    later = "after learning other things: "
-
-    assert found["new answer"].value == pytest.approx(2 / 3)
-    assert found["new answer"].n == 3
-    assert found["leakage, any of 16 samples"].value == pytest.approx(1 / 3)
-    assert found["locality"].value == 1
-    assert found[later + "new answer"].n == 3
-    assert found[later + "leakage, any of 16 samples"].value == pytest.approx(2 / 3)
-    score = "score: harmonic mean of new answer, 1 - leakage and locality"
-    assert found[score].value == pytest.approx(3 / (3 / 2 + 3 / 2 + 1))
-
-
 def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -> None:
     base = learned[1]
     equal = replace(base, arm=f"{base.arm},draw=1")
@@ -357,10 +348,13 @@ def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -
 
 
 def test_the_page_shows_every_arm_and_loads_nothing(learned: list[Learned], tmp_path: Path) -> None:
-    page = write_page(tmp_path / "page.html", "tiny", "relearn", learned, figures(learned), comparisons(learned))
+    found, families = found_in(learned)
+    page = write_page(tmp_path / "page.html", "tiny", "relearn", learned, families, found)
     text = page.read_text(encoding="utf-8")
 
     assert text.count("<svg") == 2 + len(NAMES)
+    assert len(found.at_levels) == 4
+    assert all(one.said and one.said in text for one in found.at_levels)
     assert all(one.arm in text for one in learned)
     assert "<script" not in text
     assert "http" not in text.replace("http-equiv", "")
