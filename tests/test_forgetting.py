@@ -328,7 +328,7 @@ def test_figures_are_counted_from_the_answers(ran: Ran, learned: list[Learned]) 
     assert found["stages/none/final average"].value == pytest.approx(average)
     assert found["stages/none/base's facts lost"].value == 0.0
     assert found["stages/none/facts of documents right at the end"].n == SMALL.questions
-    assert all(one.low <= one.value <= one.high for one in found.values() if "worst drop" not in one.name)
+    assert all(one.low - 1e-9 <= one.value <= one.high + 1e-9 for one in found.values())
     moved = {name.split("/")[1]: one.value for name, one in found.items() if "KL" in name}
     assert set(moved) == {one.arm for one in learned[1:]}
     assert all(value > 0.001 for value in moved.values())

@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from bench.forgetting_figures import Learned, figures
 from data.handbook_questions import Form
+from models.continual import worst_drop
 
 
 def _flips(*answers: tuple[int, str, str, str, str, bool | None]) -> Learned:
@@ -49,6 +51,25 @@ def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_
     assert found[later + "leakage, any of 16 samples"].value == pytest.approx(2 / 3)
     score = "score: harmonic mean of new answer, 1 - leakage and locality"
     assert found[score].value == pytest.approx(3 / (3 / 2 + 3 / 2 + 1))
+
+
+def test_the_worst_of_many_noisy_drops_lies_within_its_interval() -> None:
+    """Four seeds of six days, on each of which a few answers are missed, whatever they are about."""
+    draw, days = np.random.default_rng(1), 6
+    names = ["base", *(f"day {day}" for day in range(1, days + 1))]
+    rows = [
+        {"seed": seed, "day": day, "group": name, "subject": f"{name}/{product}", "fact": f"{name}/{product}"}
+        | {"form": "held-out", "attribute": "colour", "grade": "wrong" if draw.random() < 0.03 else "right"}
+        for seed in (1, 2, 3, 4)
+        for day in range(days + 1)
+        for name in names[: day + 1]
+        for product in range(40)
+    ]
+    one = Learned("stages", "default", pd.DataFrame(rows), pd.DataFrame([{"day": 0}]), "relearn")
+    value, low, high = one.drawn(worst_drop)
+
+    assert np.quantile(one.draws(worst_drop), 0.025) > value, "draws alone would leave it out"
+    assert value - 0.05 < low < value < high < value + 0.05
 
 
 def test_choices_are_counted_apart_with_their_chance_beside_them() -> None:
