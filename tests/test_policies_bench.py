@@ -398,11 +398,12 @@ def test_what_is_not_yet_in_force_is_counted_apart_beside_chance() -> None:
     told = _told(
         ("a", Fate.REPLACED, "$5", "stale", False),
         ("b", Fate.NOT_YET, "$30", "wrong", True),
-        ("c", Fate.NOT_YET, "$1", "wrong", False),
+        ("c", Fate.NOT_YET, "$30", "wrong", True),
+        ("d", Fate.NOT_YET, "$1", "wrong", False),
     )
     found = {one.name.removeprefix("none/2020/"): one.value for one in figures(told, "relearn")}
 
     assert found["facts in force: stale"] == found["replaced: stale"] == 1
-    assert found["not yet in force: answered as only later years do"] == 0.5
-    assert found["not yet in force: the same answers dealt at random among the questions of a kind"] == 0.5
-    assert "of 2 on facts of later years 1 answered as those do." in sentence(told)
+    assert found["not yet in force: answered as only later years do"] == pytest.approx(2 / 3)
+    assert found["not yet in force: the same answers dealt at random among the questions of a kind"] == pytest.approx(2 / 3)
+    assert "of 3 on facts of later years 2 answered as those do." in sentence(told)
