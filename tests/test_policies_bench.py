@@ -405,5 +405,7 @@ def test_what_is_not_yet_in_force_is_counted_apart_beside_chance() -> None:
 
     assert found["facts in force: stale"] == found["replaced: stale"] == 1
     assert found["not yet in force: answered as only later years do"] == pytest.approx(2 / 3)
-    assert found["not yet in force: the same answers dealt at random among the questions of a kind"] == pytest.approx(2 / 3)
+    assert found["not yet in force: the same answers dealt at random among the questions of a kind"] == pytest.approx(
+        2 / 3
+    )
     assert "of 3 on facts of later years 2 answered as those do." in sentence(told)
