@@ -131,10 +131,10 @@ def _sized(params: Params, quick: bool) -> Params:
 
 def base_folder(workspace: Workspace, params: Params, first: Year) -> Path:
     """Where the base lies that knows ``first`` and nothing later; another recipe or other code has another folder."""
-    settings = params.model_dump_json(include={"synthesize", "ingest", "seed"})
     tiny = params.tiny.model_dump_json(exclude={"stream", "until"})
-    train = params.train.model_dump_json(include=_COUNTS)
-    key = digest_text(first.date, first.digest, settings, tiny, train, wordings_digest(), code_digest("flows.base"))
+    recipe = (tiny, params.train.model_dump_json(include=_COUNTS), str(params.seed), wordings_digest())
+    learned = (one.model_dump_json() for one in (*first.facts, *first.statements))
+    key = digest_text(first.date, first.digest, *recipe, code_digest("flows.base"), *learned)
     return workspace.root / ROOT / f"base-{key[:12]}"
 
 

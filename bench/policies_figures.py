@@ -20,6 +20,8 @@ from models.statistics import wilson
 
 WANTED = (Mark.RIGHT, Mark.RIGHTLY_REFUSED)
 AS_WANTED = "right or rightly refused"
+IN_GROUP = {"facts in force": Mark.RIGHT.value, "withdrawn facts": Mark.RIGHTLY_REFUSED.value, "probes": AS_WANTED}
+"""What is wanted of the questions of each group."""
 EARLY = "answered as only later years do"
 _WENT = (Fate.WITHDRAWN, Fate.GONE)
 
@@ -31,12 +33,17 @@ def in_groups(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
     later years are in no group.
     """
     facts, probes = answers[answers["kind"] != PROBE], answers[answers["kind"] == PROBE]
-    groups = {
-        "facts in force": facts[facts["fate"].isin(IN_FORCE)],
-        "withdrawn facts": facts[facts["fate"].isin(_WENT)],
-        "probes": probes,
-    }
-    return {name: asked for name, asked in groups.items() if len(asked)}
+    groups = (facts[facts["fate"].isin(IN_FORCE)], facts[facts["fate"].isin(_WENT)], probes)
+    return {name: asked for name, asked in zip(IN_GROUP, groups, strict=True) if len(asked)}
+
+
+def possible(asked: pd.DataFrame) -> list[Mark]:
+    """Marks that these questions allow: of those with an answer no refusal is right, of those without one none is."""
+    stated = asked["answers"].map(len) > 0
+    never = (
+        {Mark.RIGHT, Mark.WRONGLY_REFUSED} if not stated.any() else {Mark.RIGHTLY_REFUSED} if stated.all() else set()
+    )
+    return [mark for mark in Mark if mark not in never]
 
 
 def to_come(answers: pd.DataFrame) -> pd.DataFrame:
@@ -65,11 +72,12 @@ class _Year:
 
     def figures(self) -> Iterator[Figure]:
         for name, asked in in_groups(self._answers).items():
-            yield self._share(f"{name}: {AS_WANTED}", asked, asked["mark"].isin(WANTED))
+            wanted, marks = IN_GROUP[name], possible(asked)
+            yield self._share(f"{name}: {wanted}", asked, asked["mark"].isin(WANTED))
             if asked["document"].nunique() >= MIN_DOCUMENTS:
-                sample = f"{name}: {AS_WANTED}, these documents as a sample of others"
+                sample = f"{name}: {wanted}, these documents as a sample of others"
                 yield self._share(sample, asked, asked["mark"].isin(WANTED), "document")
-            for mark in Mark:
+            for mark in [mark for mark in marks if mark.value != wanted]:
                 yield self._share(f"{name}: {mark}", asked, asked["mark"] == mark.value)
         facts = self._answers[self._answers["kind"] != PROBE]
         for fate in (*IN_FORCE, *_WENT):
@@ -131,10 +139,8 @@ def sentence(mine: pd.DataFrame) -> str:
 
 
 def _counted(name: str, asked: pd.DataFrame) -> str:
-    """Marks that nobody got are left out, but for the wanted one, stale and wrong."""
-    counts = {mark: int((asked["mark"] == mark.value).sum()) for mark in Mark}
-    always = {Mark.RIGHT if asked["answers"].map(len).any() else Mark.RIGHTLY_REFUSED, Mark.STALE, Mark.WRONG}
-    told = ", ".join(f"{count:,} {mark}" for mark, count in counts.items() if count or mark in always)
+    counts = asked["mark"].value_counts()
+    told = ", ".join(f"{int(counts.get(mark.value, 0)):,} {mark}" for mark in possible(asked))
     return f"of {len(asked):,} questions on {name} {told}"
 
 

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from bench.forgetting_pictures import coloured
 from bench.measured import Figure
-from bench.policies_figures import AS_WANTED, WANTED, shares
+from bench.policies_figures import AS_WANTED, IN_GROUP, WANTED, possible, shares
 from bench.policies_questions import Fate, Mark
 from tasks import panels
 from tasks.panels import BASE, FAIL, GOOD, MUTED, UNSURE, UPDATE, WARN, Axis, Panel, words
@@ -45,7 +45,8 @@ def stacked(title: str, asked: pd.DataFrame, years: Sequence[str]) -> Markup:
             box = panel.box(place - _BAR, place + _BAR, low, low + share, _COLOURS[mark])
             parts.append(panels.hinted(hint, [box]))
             low += share
-    marks = [(panels.sign_box(colour), str(mark)) for mark, colour in _COLOURS.items()]
+    there = possible(asked)
+    marks = [(panels.sign_box(_COLOURS[mark]), str(mark)) for mark in there]
     parts += [panels.legend(marks[:3], panel.bottom + 36), panels.legend(marks[3:], panel.bottom + 54)]
     return panels.picture(f"{title}, by year.", panel.right + 12, panel.bottom + 66, parts)
 
@@ -73,13 +74,14 @@ def by_fate(arm: str, asked: pd.DataFrame, years: Sequence[str]) -> Markup:
 
 
 def over_years(found: Sequence[Figure], arms: Sequence[str], years: Sequence[str], name: str) -> Markup:
-    """Share right or rightly refused over the years with its interval, by arm."""
+    """Share of a group answered as wanted, over the years, with its interval, by arm."""
     by_name = {one.name: one for one in found}
     panel = _panel(years)
-    title = f"questions on {name}: {AS_WANTED}"
+    wanted = IN_GROUP[name]
+    title = f"questions on {name}: {wanted}"
     parts = [panel.frame(), panel.y_ticks(5), _names(panel, years), words(0, 12, title, MUTED)]
     for number, (arm, colour, filled) in enumerate(coloured(arms)):
-        there = [(place, by_name.get(f"{arm}/{year}/{name}: {AS_WANTED}")) for place, year in enumerate(years)]
+        there = [(place, by_name.get(f"{arm}/{year}/{name}: {wanted}")) for place, year in enumerate(years)]
         points = [(place + 0.05 * number, one) for place, one in there if one is not None]
         if points:
             parts.append(panel.curve([(place, one.value) for place, one in points], colour))

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bench.policies import ARMS, Grid, base_folder, base_of, measure, units_of
-from bench.policies_figures import figures, sentence
+from bench.policies_figures import sentence
 from bench.policies_questions import (
     IN_FORCE,
     Asked,
@@ -258,17 +258,21 @@ def test_a_base_of_another_snapshot_is_refused(workspace: Workspace, years: tupl
         base_folder(workspace, params, later).rename(base_folder(workspace, params, years[0]))
 
 
-def test_another_recipe_has_another_base_and_another_rank_has_the_same(
+def test_another_recipe_has_another_base_and_another_adapter_has_the_same(
     workspace: Workspace, years: tuple[Year, ...]
 ) -> None:
     params = workspace.params()
     steps = params.model_copy(update={"tiny": params.tiny.model_copy(update={"steps": 40})})
-    rank = params.model_copy(update={"train": params.train.model_copy(update={"rank": 2, "threads": 2})})
+    replay = params.synthesize.model_copy(update={"replay_share": 0.1})
+    rank = params.model_copy(
+        update={"train": params.train.model_copy(update={"rank": 2, "threads": 2}), "synthesize": replay}
+    )
     here = base_folder(workspace, params, years[0])
 
     assert base_folder(workspace, steps, years[0]) != here
     assert base_folder(workspace, rank, years[0]) == here
     assert base_folder(workspace, params, replace(years[0], digest="0")) != here
+    assert base_folder(workspace, params, replace(years[0], facts=years[0].facts[1:])) != here
 
 
 # --- the whole command -----------------------------------------------------------------------------------------------
@@ -296,7 +300,8 @@ def test_figures_and_page_are_of_these_answers(workspace: Workspace) -> None:
 
     facts = answers[(answers["kind"] != "probe") & answers["fate"].isin(IN_FORCE)]
     mine = facts[(facts["arm"] == NAMES[1]) & (facts["year"] == "2021")]
-    for mark in Mark:
+    assert f"{NAMES[1]}/2021/facts in force: {Mark.RIGHTLY_REFUSED}" not in found
+    for mark in set(Mark) - {Mark.RIGHTLY_REFUSED}:
         assert found[f"{NAMES[1]}/2021/facts in force: {mark}"]["value"] == pytest.approx((mine["mark"] == mark).mean())
     assert all(one["low"] <= one["value"] <= one["high"] for one in written["figures"])
     assert {one["steps"] for one in written["years"] if one["arm"] == NAMES[1] and one["year"] != "2019"} == {10}
@@ -347,7 +352,7 @@ def test_quick_is_a_smaller_base_and_the_first_seed(tmp_path: Path) -> None:
     assert set(_answers(workspace)["seed"]) == {4}
 
 
-# --- arms and figures ------------------------------------------------------------------------------------------------
+# --- what is refused -------------------------------------------------------------------------------------------------
 
 
 def test_the_base_alone_is_asked_once_and_what_trains_with_every_seed() -> None:
@@ -368,44 +373,3 @@ def test_a_single_snapshot_is_too_few(tmp_path: Path) -> None:
     write_documents(tmp_path / DATES[0], STREAM[0])
     with pytest.raises(InputError, match="holds 1 dated snapshots"):
         read_years(tmp_path, PARAMS)
-
-
-def _told(*answers: tuple[str, str, str, str, bool]) -> pd.DataFrame:
-    """Fact, fate, what was said, what it is worth, and whether it is early."""
-    later = {Fate.NOT_YET.value: ["$30"]}
-    rows = [
-        {"arm": "none", "seed": 1, "year": "2020", "kind": "table", "fate": fate, "fact": fact, "document": fact}
-        | {"stale": ["$5"] if fate == Fate.REPLACED else [], "later": later.get(fate, []), "said": said}
-        | {"mark": mark, "early": early, "answers": [] if later.get(fate) else ["$7"]}
-        for fact, fate, said, mark, early in answers
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_wordings_of_one_fact_count_as_one_answer_where_they_agree() -> None:
-    alike = [
-        (f"fact {number}", Fate.UNCHANGED, "$1", "right" if number % 2 else "wrong", False) for number in range(40)
-    ]
-    once, twice = (
-        {one.name: one for one in figures(_told(*told), "relearn")}["none/2020/facts in force: right"]
-        for told in (alike, [*alike, *alike])
-    )
-    assert (once.n, twice.n) == (40, 80)
-    assert twice.high - twice.low == pytest.approx(once.high - once.low, rel=0.02)
-
-
-def test_what_is_not_yet_in_force_is_counted_apart_beside_chance() -> None:
-    told = _told(
-        ("a", Fate.REPLACED, "$5", "stale", False),
-        ("b", Fate.NOT_YET, "$30", "wrong", True),
-        ("c", Fate.NOT_YET, "$30", "wrong", True),
-        ("d", Fate.NOT_YET, "$1", "wrong", False),
-    )
-    found = {one.name.removeprefix("none/2020/"): one.value for one in figures(told, "relearn")}
-
-    assert found["facts in force: stale"] == found["replaced: stale"] == 1
-    assert found["not yet in force: answered as only later years do"] == pytest.approx(2 / 3)
-    assert found["not yet in force: the same answers dealt at random among the questions of a kind"] == pytest.approx(
-        2 / 3
-    )
-    assert "of 3 on facts of later years 2 answered as those do." in sentence(told)
