@@ -352,7 +352,7 @@ def test_quick_is_a_smaller_base_and_the_first_seed(tmp_path: Path) -> None:
     assert set(_answers(workspace)["seed"]) == {4}
 
 
-# --- what is refused -------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------------------------
 
 
 def test_the_base_alone_is_asked_once_and_what_trains_with_every_seed() -> None:
