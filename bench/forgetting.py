@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 
 from bench.forgetting_arms import arm
-from bench.forgetting_compared import Comparison, comparisons, noise
-from bench.forgetting_figures import by_arm, figures
+from bench.forgetting_figures import by_arm
+from bench.forgetting_found import Found, found_in
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import PLANS, Plan
 from bench.forgetting_run import Report, read_answers, read_days, run
 from bench.forgetting_world import Unit, world
-from bench.measured import Figure, write_answers
+from bench.measured import write_answers
 from data.errors import InputError
 from data.files import write_json
 from data.params import Params
@@ -49,8 +49,7 @@ class Grid:
 class Outcome:
     """What a grid gave."""
 
-    figures: list[Figure]
-    comparisons: list[Comparison]
+    found: Found
     page: Path
     answers: Path
 
@@ -77,13 +76,11 @@ def measure(workspace: Workspace, grid: Grid, command: str, report: Report, work
     folders = [run(root, known, unit, report) for unit in units]
     answers, days = read_answers(folders), read_days(folders)
     learned = by_arm(answers.to_pandas(), pd.DataFrame(days), command)
-    found = [*figures(learned), *noise(learned)]
+    found, families = found_in(learned)
     target = write_answers(root / "answers.parquet", answers)
-    compared = comparisons(learned)
-    content = {"figures": [asdict(one) for one in found], "comparisons": [asdict(one) for one in compared]}
-    write_json(root / "figures.json", content | {"days": days})
-    page = write_page(root / "page.html", params.base, command, learned, found, compared)
-    return Outcome(found, compared, page, target)
+    write_json(root / "figures.json", asdict(found) | {"days": days})
+    page = write_page(root / "page.html", params.base, command, learned, families, found)
+    return Outcome(found, page, target)
 
 
 def _shared(params: Params, workers: int) -> Params:

@@ -49,6 +49,13 @@ class Order(StrEnum):
     """The model of the day before; taught is what changed since, and what held is replayed."""
     JOINT = "joint"
     """The base, as the line does; taught is everything that differs from it."""
+    WARM = "warm"
+    """The model of the day before; taught is everything that differs from the base."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a day's training goes on from the model of the day before."""
+        return self is not Order.JOINT
 
 
 class Arm(BaseModel):
@@ -122,6 +129,7 @@ ARMS = {
     "asked": Arm(method=Method.LORA, replay=0.0),
     "default": Arm(method=Method.LORA),
     "joint": Arm(method=Method.LORA, order=Order.JOINT),
+    "warm": Arm(method=Method.LORA, order=Order.WARM),
     "full": Arm(method=Method.FULL, rate=FULL_RATE),
 }
 

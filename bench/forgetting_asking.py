@@ -19,8 +19,9 @@ from data.handbook import entropy
 from data.handbook_questions import Asked, Form, ask
 from data.handbook_stream import Story, Stream, Told
 from data.wordings import REFUSAL
+from models.base import load_base
 from models.generation import answer, sample
-from models.likelihood import bits_per_token, divergences, log_likelihoods, mean_per_token
+from models.likelihood import bits_per_token, divergences, likeliest, log_likelihoods, mean_per_token
 from models.scoring import grade, normalise
 
 SAMPLES = 16
@@ -43,13 +44,15 @@ SCHEMA = pa.schema(
         ("question", pa.string()),
         ("answers", pa.list_(pa.string())),
         ("stale", pa.list_(pa.string())),
+        ("choices", pa.list_(pa.string())),
         ("said", pa.string()),
         ("grade", pa.string()),
         ("leaked", pa.bool_()),
         ("old_likelier", pa.bool_()),
     ]
 )
-"""One row per answer; ``leaked`` and ``old_likelier`` are null where they were not asked."""
+"""One row per answer; ``leaked`` and ``old_likelier`` are null where they were not asked, ``choices`` is empty where
+anything might be said."""
 
 
 def answered(learner: Learner, world: World, unit: Unit, stream: Stream, day: int) -> list[dict[str, Any]]:
@@ -57,15 +60,27 @@ def answered(learner: Learner, world: World, unit: Unit, stream: Stream, day: in
     asked = examine(unit.plan, unit.size, stream, day, world.params, unit.seed)
     asked[f"{POLICIES}/{Form.HELD_OUT}"] = _policies(world, unit.size.questions, unit.seed)
     questions = [one for found in asked.values() for one in found]
-    reader, size = Reader(unit.arm.method, stream.told(day), world.held), world.params.assess
+    reader = Reader(unit.arm.method, stream.told(day), world.held)
     prompts = [reader.prompt(one) for one in questions]
-    said = answer(learner.model, learner.tokenizer, prompts, size.new_tokens, size.batch)
+    said = _said(learner, world, questions, prompts)
     leaks = _leaks(learner, world, questions, prompts, unit.seed) if unit.plan.leaks else [{} for _ in questions]
     groups = [group for group, found in asked.items() for _ in found]
     return [
         unit.key(day) | _record(group, one, text) | leak
         for group, one, text, leak in zip(groups, questions, said, leaks, strict=True)
     ]
+
+
+def _said(learner: Learner, world: World, questions: Sequence[Asked], prompts: Sequence[str]) -> list[str]:
+    """What the model says first; of choices, which are not read to it, the one that is likeliest."""
+    size, closed = world.params.assess, [place for place, one in enumerate(questions) if one.choices]
+    free = [place for place, one in enumerate(questions) if not one.choices]
+    texts = answer(learner.model, learner.tokenizer, [prompts[place] for place in free], size.new_tokens, size.batch)
+    choices = [questions[place].choices for place in closed]
+    chosen = likeliest(learner.model, learner.tokenizer, [prompts[place] for place in closed], choices)
+    said = dict(zip(free, texts, strict=True))
+    said |= {place: each[number] for place, each, number in zip(closed, choices, chosen, strict=True)}
+    return [said[place] for place in range(len(questions))]
 
 
 def _policies(world: World, count: int, seed: int) -> list[Asked]:
@@ -88,6 +103,7 @@ def _record(group: str, asked: Asked, said: str) -> dict[str, Any]:
         "question": question.question,
         "answers": list(question.answers),
         "stale": list(question.stale),
+        "choices": list(asked.choices),
         "said": said,
         "grade": grade(said, question).value,
     }
@@ -121,14 +137,15 @@ def _old_likelier(
 def told(learner: Learner, world: World, unit: Unit) -> dict[str, float | None]:
     """Bits per token of sentences that the base knows, and KL(base || model) per token on them, nats.
 
-    The divergence needs an adapter that can be switched off; of other models it is None.
+    Where nothing is trained there is no divergence.
     """
     if not world.texts:
         return {"bits_per_token": None, "divergence": None}
     texts = random.Random(f"texts/{unit.seed}").sample(world.texts, min(TEXTS, len(world.texts)))
     window = world.params.train.window
     bits = bits_per_token(learner.model, learner.tokenizer, texts, window)
-    if not isinstance(learner.model, PeftModel):
+    if not unit.arm.trains:
         return {"bits_per_token": bits, "divergence": None}
-    divergence = mean_per_token(divergences(learner.model, learner.tokenizer, texts, window))
+    base = None if isinstance(learner.model, PeftModel) else load_base(learner.base, learner.device)[0]
+    divergence = mean_per_token(divergences(learner.model, learner.tokenizer, texts, window, base))
     return {"bits_per_token": bits, "divergence": divergence}

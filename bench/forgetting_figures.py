@@ -17,20 +17,30 @@ import numpy.typing as npt
 import pandas as pd
 
 from bench.forgetting_asking import SAMPLES
-from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, by_day
+from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Groups
 from bench.measured import Figure
 from data.handbook import POOLS
-from data.handbook_questions import Form
+from data.handbook_questions import CHOICES, Form
 from data.handbook_stream import Story
 from data.records import Grade
 from models.clusters import Clusters, design_effect
-from models.continual import Matrix, backward_transfer, bits_known, final_average, worst_drop
+from models.continual import (
+    Matrix,
+    backward_transfer,
+    base_lost,
+    bits_known,
+    final_average,
+    learned_when_taught,
+    worst_drop,
+)
 from models.statistics import wilson
 
 DRAWS = 1000
 SEED = 20240601
 Array = npt.NDArray[np.float64]
+Measure = Callable[[Matrix], float]
 CHANGED = (Story.NEW, Story.FLIPPED, Story.REVERTED, Story.RETRACTED)
+BY_CHOICE = f"choice of {CHOICES} (chance {1 / CHOICES:.2f})"
 SCORE = "score: harmonic mean of new answer, 1 - leakage and locality"
 
 
@@ -58,43 +68,61 @@ class Learned:
 
     def matrix(self, seed: int) -> Matrix:
         """R of one seed: rows are days from 0, columns ``groups``."""
-        return next(iter(self._matrices(seed, None)))
+        everything = np.ones((1, len(self._counts[seed][0])))
+        return np.asarray(self._matrices(seed, everything)[0], dtype=np.float64)
 
-    def drawn(self, measure: Callable[[Matrix], float]) -> tuple[float, float, float]:
+    def mean(self, measure: Measure) -> float:
+        """Over seeds."""
+        return float(np.mean([measure(self.matrix(seed)) for seed in self.seeds]))
+
+    def draws(self, measure: Measure) -> Array:
+        """The mean over seeds in each draw of weights, [draw]; a product of a seed weighs the same in every arm."""
+        each = [[measure(R) for R in self._drawn[seed]] for seed in self.seeds]
+        return np.asarray(np.mean(each, axis=0), dtype=np.float64)
+
+    def drawn(self, measure: Measure) -> tuple[float, float, float]:
         """The measure's mean over seeds, with its interval."""
-        value = float(np.mean([measure(self.matrix(seed)) for seed in self.seeds]))
-        random = np.random.default_rng(SEED)
-        each = [[measure(R) for R in self._matrices(seed, random)] for seed in self.seeds]
-        low, high = np.quantile(np.mean(each, axis=0), (0.025, 0.975))
-        return value, float(low), float(high)
-
-    def _matrices(self, seed: int, random: np.random.Generator | None) -> Iterator[Matrix]:
-        """R as it is, or ``DRAWS`` times with products weighted at random."""
-        hits_SDG, asked_SDG = self._counts[seed]
-        subjects = len(hits_SDG)
-        weights_WS = np.ones((1, subjects)) if random is None else random.exponential(size=(DRAWS, subjects))
-        for weights_S in weights_WS:
-            hits_DG, asked_DG = (np.tensordot(weights_S, counts, axes=1) for counts in (hits_SDG, asked_SDG))
-            yield np.divide(hits_DG, asked_DG, out=np.full(hits_DG.shape, np.nan), where=asked_DG > 0)
+        low, high = np.quantile(self.draws(measure), (0.025, 0.975))
+        return self.mean(measure), float(low), float(high)
 
     @cached_property
-    def _counts(self) -> dict[int, tuple[Array, Array]]:
-        """Right answers and questions, [product, day, group], by seed."""
+    def _drawn(self) -> dict[int, Array]:
+        """R of each draw, [draw, day, group], by seed."""
+        return {seed: self._matrices(seed, _weights(seed, self._counts[seed][0])) for seed in self.seeds}
+
+    def _matrices(self, seed: int, weights_WS: Array) -> Array:
+        """R with each product weighted so, [weights, day, group]."""
+        _, hits_SDG, asked_SDG = self._counts[seed]
+        hits_WDG, asked_WDG = (np.tensordot(weights_WS, counts, axes=1) for counts in (hits_SDG, asked_SDG))
+        shares_WDG = np.full(hits_WDG.shape, np.nan)
+        np.divide(hits_WDG, asked_WDG, out=shares_WDG, where=asked_WDG > 0)
+        return shares_WDG
+
+    @cached_property
+    def _counts(self) -> dict[int, tuple[list[str], Array, Array]]:
+        """Products, their right answers and their questions, both [product, day, group], by seed."""
         asked = self.answers[(self.answers["form"] == Form.HELD_OUT.value) & self.answers["group"].isin(self.groups)]
         found = {}
         for seed in self.seeds:
             mine = asked[asked["seed"] == seed]
+            numbers, names = pd.factorize(mine["subject"])
             places = (
-                pd.factorize(mine["subject"])[0],
+                numbers,
                 mine["day"].to_numpy(),
                 pd.Index(self.groups).get_indexer(pd.Index(mine["group"])),
             )
-            shape = (places[0].max() + 1, places[1].max() + 1, len(self.groups))
+            shape = (len(names), places[1].max() + 1, len(self.groups))
             right, every = np.zeros(shape), np.zeros(shape)
             np.add.at(right, places, (mine["grade"] == Grade.RIGHT.value).to_numpy(dtype=np.float64))
             np.add.at(every, places, 1.0)
-            found[seed] = right, every
+            found[seed] = [str(name) for name in names], right, every
         return found
+
+
+def _weights(seed: int, products: Sequence[str]) -> Array:
+    """Of each product in each draw, [draw, product]: they follow from its name and the seed, whatever else is asked."""
+    drawn = [np.random.default_rng((SEED, seed, *name.encode())).exponential(size=DRAWS) for name in products]
+    return np.stack(drawn, axis=1)
 
 
 def by_arm(answers: pd.DataFrame, days: pd.DataFrame, command: str) -> list[Learned]:
@@ -106,18 +134,19 @@ def by_arm(answers: pd.DataFrame, days: pd.DataFrame, command: str) -> list[Lear
 
 def figures(arms: Sequence[Learned]) -> list[Figure]:
     """Every figure of every arm."""
-    return [found for one in arms for found in (sequence(one) if PLANS[one.plan].grouped is by_day else stories(one))]
+    told = {Groups.DAYS: sequence, Groups.STORIES: stories}
+    return [found for one in arms for found in told[PLANS[one.plan].groups](one)]
 
 
 def sequence(one: Learned) -> list[Figure]:
     """Learning against forgetting over days."""
     n = int(one.answers["fact"].nunique())
-    measures: dict[str, Callable[[Matrix], float]] = {
-        "learned when taught": lambda R: float(np.nanmean(np.diagonal(R)[1:])),
+    measures: dict[str, Measure] = {
+        "learned when taught": learned_when_taught,
         "final average": final_average,
         "backward transfer": backward_transfer,
         "worst drop": worst_drop,
-        "base's facts lost": lambda R: float(R[0, 0] - R[-1, 0]),
+        "base's facts lost": base_lost,
         "base's facts lost on the first day": lambda R: float(R[0, 0] - R[1, 0]),
     }
     shown = [_figure(one, name, *one.drawn(measure), n) for name, measure in measures.items()]
@@ -139,12 +168,19 @@ def _figure(one: Learned, name: str, value: float, low: float, high: float, n: i
 
 
 def _at_the_end(one: Learned) -> Iterator[Figure]:
-    """Facts of documents, and what was taught in wordings that were trained, where those were asked."""
+    """Facts of documents; and where those were asked, what was taught in wordings that were trained, and choices."""
     last = one.answers[one.answers["day"] == one.answers["day"].max()]
     yield _share(one, "facts of documents right at the end", last[last["group"] == POLICIES], Grade.RIGHT)
     seen = last[(last["form"] == Form.SEEN.value) & (last["group"] != BASE_GROUP)]
     if len(seen):
         yield _share(one, "taught facts right at the end, in seen wordings", seen, Grade.RIGHT)
+    chosen = last[last["form"] == Form.CHOICE.value]
+    for name, mine in (
+        ("taught facts", chosen[chosen["group"] != BASE_GROUP]),
+        ("base's facts", chosen[chosen["group"] == BASE_GROUP]),
+    ):
+        if len(mine):
+            yield _share(one, f"{name} right at the end, {BY_CHOICE}", mine, Grade.RIGHT)
 
 
 def _bits(one: Learned) -> Iterator[Figure]:
@@ -182,8 +218,9 @@ def stories(one: Learned) -> list[Figure]:
     last = one.answers["day"].max()
     then = one.answers[one.answers["day"] == done]
     after = one.answers[(one.answers["day"] == last) & one.answers["fact"].isin(then["fact"])]
-    later = [replace(figure, name=_later(figure.name)) for figure in _summed_up(one, after)] if last > done else []
-    return [*_summed_up(one, then), *later, *_by_form(one, then)]
+    later = [*_summed_up(one, after), *_leaks(one, after)] if last > done else []
+    lasting = [replace(figure, name=_later(figure.name)) for figure in later]
+    return [*_summed_up(one, then), *lasting, *_by_form(one, then), *_leaks(one, then)]
 
 
 def by_product(asked: pd.DataFrame) -> Clusters:
@@ -209,10 +246,15 @@ def _summed_up(one: Learned, asked: pd.DataFrame) -> list[Figure]:
 
 def _by_form(one: Learned, asked: pd.DataFrame) -> Iterator[Figure]:
     for _, mine in asked.groupby(["group", "form"], sort=False):
-        name, form = f"{mine['group'].iloc[0]}, {mine['form'].iloc[0]}", mine["form"].iloc[0]
+        group, form = mine["group"].iloc[0], mine["form"].iloc[0]
+        name = f"{group}, {BY_CHOICE if form == Form.CHOICE.value else form}"
         yield _share(one, f"{name}: right", mine, Grade.RIGHT)
         if mine["stale"].map(len).any() and form != Form.BEFORE.value:
             yield _share(one, f"{name}: stale", mine, Grade.STALE)
+
+
+def _leaks(one: Learned, asked: pd.DataFrame) -> Iterator[Figure]:
+    """Whether the old answer is gone, story by story."""
     for _, mine in asked.dropna(subset=["leaked"]).groupby("group", sort=False):
         name = str(mine["group"].iloc[0])
         yield _counted(one, f"{name}: old answer in any of {SAMPLES} samples", mine, mine["leaked"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.forgetting_arms import Arm, Method, Order, Rows
+from bench.forgetting_arms import Arm, Method, Rows
 from data.files import building
 from data.param_stages import TrainParams
 from data.params import Params
@@ -90,7 +90,7 @@ class Learner:
         report: Callable[[Progress], None] = lambda progress: None,
     ) -> Cost:
         """Train on one day's rows; a killed run goes on from its last checkpoint."""
-        if self.arm.order is Order.JOINT:
+        if not self.arm.order.goes_on:
             self._start()
         settings = self._budgeted(rows)
         plan = schedule(settings, self.seed * 1000 + day, self.device)

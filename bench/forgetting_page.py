@@ -8,8 +8,10 @@ from markupsafe import Markup
 
 from bench.forgetting_compared import Comparison
 from bench.forgetting_figures import Learned
+from bench.forgetting_found import Found
+from bench.forgetting_frontier import Apart, AtLevel, Family
 from bench.forgetting_pictures import frontier, heat_map, mean_matrix, over_days
-from bench.forgetting_plans import PLANS, by_day
+from bench.forgetting_plans import PLANS, Groups
 from bench.measured import Figure
 from data.files import write_text
 from tasks.pages import environment
@@ -24,6 +26,14 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Level:
+    """One family where it learned as much as a level says, and beside the reference."""
+
+    at: AtLevel
+    apart: Apart | None
+
+
+@dataclass(frozen=True)
 class Section:
     """One experiment."""
 
@@ -35,6 +45,7 @@ class Section:
     maps: tuple[Markup, ...]
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]
+    levels: tuple[Level, ...]
 
 
 @dataclass(frozen=True)
@@ -53,27 +64,33 @@ def write_page(
     base: str,
     command: str,
     learned: Sequence[Learned],
-    found: Sequence[Figure],
-    compared: Sequence[Comparison],
+    families: Sequence[Family],
+    found: Found,
 ) -> Path:
     """Write the page to ``path`` atomically."""
     names = dict.fromkeys(one.plan for one in learned)
-    sections = tuple(_section(name, [one for one in learned if one.plan == name], found, compared) for name in names)
+    sections = tuple(_section(name, [one for one in learned if one.plan == name], families, found) for name in names)
     seeds = tuple(sorted({seed for one in learned for seed in one.seeds}))
     page = Page(base, command, seeds, sum(len(one.answers) for one in learned), sections)
     write_text(path, environment().get_template("forgetting.html.j2").render(page=page))
     return path
 
 
-def _section(name: str, arms: Sequence[Learned], found: Sequence[Figure], compared: Sequence[Comparison]) -> Section:
+def _section(name: str, arms: Sequence[Learned], families: Sequence[Family], found: Found) -> Section:
     plan, names = PLANS[name], tuple(one.arm for one in arms)
     pictures: tuple[Markup, ...] = ()
     maps: tuple[Markup, ...] = ()
-    if plan.grouped is by_day:
-        pictures = (frontier(found, name, names), over_days(arms))
+    if plan.groups is Groups.DAYS:
+        mine = [one for one in families if one.plan == name]
+        pictures = (frontier(found.figures, name, names, mine), over_days(arms))
         maps = tuple(heat_map(one, mean_matrix(one)) for one in arms)
-    beside = tuple(one for one in compared if one.plan == name)
-    return Section(name, plan.title, plan.about, names, pictures, maps, _rows(name, names, found), beside)
+    beside, rows = tuple(one for one in found.comparisons if one.plan == name), _rows(name, names, found.figures)
+    return Section(name, plan.title, plan.about, names, pictures, maps, rows, beside, _levels(name, found))
+
+
+def _levels(plan: str, found: Found) -> tuple[Level, ...]:
+    beside = {(one.plan, one.family, one.level): one for one in found.apart}
+    return tuple(Level(at, beside.get((plan, at.family, at.level))) for at in found.at_levels if at.plan == plan)
 
 
 def _rows(plan: str, arms: Sequence[str], found: Sequence[Figure]) -> tuple[Row, ...]:

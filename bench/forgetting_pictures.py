@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from bench.forgetting_figures import Learned
+from bench.forgetting_frontier import LEVELS, Family, frontier_of
 from bench.measured import Figure
 from models.continual import Matrix
 from tasks import panels
@@ -18,8 +19,11 @@ _CELL_WIDE, _CELL_HIGH = 46, 24
 _SHARES = Axis(0.0, 1.0)
 
 
-def frontier(found: Sequence[Figure], plan: str, arms: Sequence[str]) -> Markup:
-    """Every arm by what it forgot of the base's facts (x) and what it learned (y), with intervals; best is top left."""
+def frontier(found: Sequence[Figure], plan: str, arms: Sequence[str], families: Sequence[Family]) -> Markup:
+    """Every arm by what it forgot of the base's facts (x) and what it learned (y), with intervals; best is top left.
+
+    A line is the frontier of a family; dashes are the levels at which families are compared.
+    """
     lost, learned = (
         {arm: _figure(found, plan, arm, name) for arm in arms} for name in ("base's facts lost", "learned when taught")
     )
@@ -28,6 +32,10 @@ def frontier(found: Sequence[Figure], plan: str, arms: Sequence[str]) -> Markup:
     parts = [panel.frame(), panel.y_ticks(5)]
     ticks = panel.x.ticks(5)
     parts.append(panel.x_ticks(ticks, [f"{value:g}" for value in ticks]))
+    parts += [panel.line((panel.x.low, level), (panel.x.high, level), MUTED, 0.8, "2 4") for level in LEVELS]
+    for one in families:
+        edge = [(lost, learned) for learned, lost in frontier_of([(p.learned, p.lost) for p in one.points])]
+        parts += [panel.line(start, end, MUTED, 1) for start, end in itertools.pairwise(edge)]
     for arm, colour, filled in coloured(arms):
         x, y = lost[arm], learned[arm]
         hint = (

@@ -7,6 +7,7 @@ or put back.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 
 from data.handbook import Handbook
 from data.handbook_questions import Asked, Form, ask
@@ -19,6 +20,10 @@ POLICIES = "policies"
 """Facts of documents that the base knows; no stream touches them."""
 
 
+CHOICE_QUESTIONS = 160
+"""Of a group; each is as many texts as it has choices, and costs two or three times what an answer does."""
+
+
 @dataclass(frozen=True)
 class Size:
     """How large an experiment is."""
@@ -27,9 +32,23 @@ class Size:
     entities: int
     """New products, of a day; of flips, in all."""
     questions: int
-    """Asked at most, of each form and group."""
+    """Asked at most, of each form and group; of choices no more than ``CHOICE_QUESTIONS``."""
     flips: int = 0
     """Facts replaced; as many are withdrawn, and replaced and put back."""
+
+
+class Groups(StrEnum):
+    """What a fact is counted under, from its state on the last day it is asked about."""
+
+    DAYS = "days"
+    """The day whose teaching it stands for: that of its last event."""
+    STORIES = "stories"
+    """What has happened to it."""
+
+    def of(self, told: Told) -> str:
+        if self is Groups.STORIES:
+            return told.story.value
+        return f"day {told.changed}" if told.changed else BASE_GROUP
 
 
 @dataclass(frozen=True)
@@ -43,8 +62,7 @@ class Plan:
     quick: Size
     forms: tuple[Form, ...]
     make: Callable[[Handbook, int, Size], Stream]
-    grouped: Callable[[Told], str]
-    """What a fact is counted under, from its state on the last day it is asked about."""
+    groups: Groups
     arms: tuple[str, ...]
     """Those that run unless others are named."""
     quick_arms: tuple[str, ...]
@@ -52,18 +70,8 @@ class Plan:
     """Whether old answers are looked for in samples and likelihoods, too."""
 
 
-def by_day(told: Told) -> str:
-    """The day whose teaching a fact stands for: that of its last event."""
-    return f"day {told.changed}" if told.changed else BASE_GROUP
-
-
-def by_story(told: Told) -> str:
-    """What has happened to a fact."""
-    return told.story.value
-
-
-SHORT, PASSES = "steps=300", "passes=1.5"
-"""As much as a day of 320 facts needs; the shipped number of steps is for a year of documents."""
+PASSES = "passes=1.5"
+"""As much as a day needs; the shipped number of steps is for a year of documents."""
 PLANS = {
     plan.name: plan
     for plan in (
@@ -74,15 +82,17 @@ PLANS = {
             "asked about in wordings that were never trained, beside facts that the base knew.",
             Size(days=1, entities=40, questions=640),
             Size(days=1, entities=10, questions=160),
-            (Form.HELD_OUT, Form.SEEN),
+            (Form.HELD_OUT, Form.SEEN, Form.CHOICE),
             lambda book, seed, size: growing(book, seed, size.days, size.entities),
-            by_day,
+            Groups.DAYS,
             (
-                *("none", "context", "retrieval"),
-                *(f"{rows},{SHORT}" for rows in ("raw", "told", "asked")),
-                *(f"default,replay={share:g},{SHORT}" for share in (0.01, 0.05, 0.1, 0.25)),
-                *(f"default,{SHORT}", f"default,draw=1,{SHORT}", "default"),
-                *(f"default,rank=8,{SHORT}", f"full,{SHORT}"),
+                *("none", "context", "retrieval", "raw,steps=300"),
+                *("told,steps=150", "told,steps=300"),
+                *("asked,steps=75", "asked,steps=150"),
+                *("default,replay=0.1,steps=75", "default,replay=0.1,steps=150"),
+                *("default,steps=300", "default,steps=150", "default,draw=1,steps=150"),
+                "default,rate=0.002,steps=300",
+                *("full,steps=150", "full,steps=300"),
             ),
             ("none", "raw,steps=60", "told,steps=60", "asked,steps=60", "default,steps=60"),
         ),
@@ -91,12 +101,12 @@ PLANS = {
             "New products, day after day",
             "Every day adds products that the base has never seen. Each day's facts are asked about on every later "
             "day, in wordings that were never trained, beside facts that the base knew.",
-            Size(days=6, entities=40, questions=200),
+            Size(days=4, entities=40, questions=200),
             Size(days=2, entities=10, questions=60),
             (Form.HELD_OUT,),
             lambda book, seed, size: growing(book, seed, size.days, size.entities),
-            by_day,
-            ("none", f"default,{PASSES}", f"default,replay=0,{PASSES}", f"joint,{PASSES}"),
+            Groups.DAYS,
+            (f"default,{PASSES}", f"default,replay=0,{PASSES}", f"joint,{PASSES}"),
             ("default,steps=60", "default,replay=0,steps=60"),
         ),
         Plan(
@@ -108,7 +118,7 @@ PLANS = {
             Size(days=3, entities=2, questions=60),
             (Form.HELD_OUT,),
             lambda book, seed, size: changing(book, seed, size.days, Daily(entities=size.entities)),
-            by_day,
+            Groups.DAYS,
             (f"default,{PASSES}", f"joint,{PASSES}"),
             ("default,steps=60",),
         ),
@@ -122,8 +132,8 @@ PLANS = {
             Size(days=3, entities=3, questions=40, flips=10),
             tuple(Form),
             lambda book, seed, size: flipping(book, seed, size.flips, size.entities),
-            by_story,
-            ("none", f"default,{PASSES}", f"joint,{PASSES}", f"default,stale=true,{PASSES}"),
+            Groups.STORIES,
+            (f"default,{PASSES}", f"joint,{PASSES}", f"default,stale=true,{PASSES}"),
             ("default,steps=60",),
             leaks=True,
         ),
@@ -139,12 +149,12 @@ def examine(plan: Plan, size: Size, stream: Stream, day: int, params: Params, se
     """
     last = {one.fact.id: one for one in stream.told(stream.days)}
     now = stream.told(stream.days if day == 0 else day)
-    if plan.grouped is by_day:
+    if plan.groups is Groups.DAYS:
         now = [one for one in now if one.changed == last[one.fact.id].changed]
     found: dict[str, list[Asked]] = {}
     for form in plan.forms:
         for asked in ask(now, form, params.synthesize, seed):
-            group = found.setdefault(f"{plan.grouped(asked.told)}/{form}", [])
-            if len(group) < size.questions:
+            group = found.setdefault(f"{plan.groups.of(asked.told)}/{form}", [])
+            if len(group) < (min(size.questions, CHOICE_QUESTIONS) if form is Form.CHOICE else size.questions):
                 group.append(asked)
     return found

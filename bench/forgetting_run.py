@@ -46,7 +46,7 @@ def run(root: Path, world: World, unit: Unit, report: Report) -> Path:
         return folder
     stream = unit.plan.make(world.book, unit.seed, unit.size)
     learner = Learner(world.base, unit.arm, world.params, unit.training_seed)
-    if first > 1 and unit.arm.trains and unit.arm.order is Order.SEQUENCE:
+    if first > 1 and unit.arm.trains and unit.arm.order.goes_on:
         learner.load(days[first - 1])
     for day in range(first, len(days)):
         begun = time.monotonic()
@@ -56,7 +56,7 @@ def run(root: Path, world: World, unit: Unit, report: Report) -> Path:
         trained = time.monotonic() - begun
         answers, texts = answered(learner, world, unit, stream, day), told(learner, world, unit)
         with building(days[day]) as draft:
-            if unit.arm.trains and unit.arm.order is Order.SEQUENCE:
+            if unit.arm.trains and unit.arm.order.goes_on:
                 learner.save(draft)
             pq.write_table(pa.Table.from_pylist(answers, schema=SCHEMA), draft / ANSWERS)
             seconds = {"training_seconds": trained, "answering_seconds": time.monotonic() - begun - trained}

@@ -3,19 +3,21 @@
 A form says what a right answer shows. *Held-out* wordings were never trained for what a stream adds or amends; *seen*
 ones were. *Reverse* gives the value and wants the product, as a sentence to be ended; *two-hop* names the product by
 another of its facts. *Before* asks for the value that was replaced, which is right there and stale everywhere else.
+*Choice* asks in a held-out wording for one of ``CHOICES`` answers: who knows nothing is right in one of as many cases.
 """
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from data import wordings
+from data.handbook import POOLS
 from data.handbook_stream import Story, Told
 from data.param_stages import SynthesizeParams
 from data.records import Cohort, Question
-from data.wordings import question_prompt
+from data.wordings import REFUSAL, question_prompt
 
 _QUESTION = wordings.Form.QUESTION
 _UNCHANGED = (Story.UNTOUCHED, Story.SAME_SUBJECT, Story.SAME_VALUE)
@@ -23,6 +25,8 @@ _COHORTS = {Story.RETRACTED: Cohort.WITHDRAWN, **dict.fromkeys(_UNCHANGED, Cohor
 _BEFORE = "What was the {attribute} of {subject} before the change?"
 _BY_VALUE = "the product with the {attribute} {value}"
 _REVERSED = "{value} is the {attribute} of"
+CHOICES = 4
+"""Of a choice question, the right one among them."""
 
 
 class Form(StrEnum):
@@ -33,6 +37,7 @@ class Form(StrEnum):
     REVERSE = "reverse"
     TWO_HOP = "two-hop"
     BEFORE = "before"
+    CHOICE = "choice"
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Asked:
     told: Told
     wording: str
     """Its name; empty where the form has only one."""
+    choices: tuple[str, ...] = ()
+    """What may be answered, in a drawn order; empty: anything."""
 
 
 def ask(told: Sequence[Told], form: Form, params: SynthesizeParams, seed: int) -> list[Asked]:
@@ -51,19 +58,22 @@ def ask(told: Sequence[Told], form: Form, params: SynthesizeParams, seed: int) -
 
     Args:
         told: all facts as of a day; the products that two-hop and reverse questions speak of are looked up in them.
-        form: reverse and two-hop need a value that one product alone has, before one that was replaced.
+        form: reverse and two-hop need a value that one product alone has, before one that was replaced, choice a pool
+            of at least ``CHOICES`` values.
         params: says which wordings are held out.
-        seed: of the order, and of which other fact names the product in a two-hop question.
+        seed: of the order, of which other fact names the product in a two-hop question, and of choices.
     """
     draw = random.Random(f"ask/{form}/{seed}")
     only = _only_ones(told)
-    make = {
+    ways: dict[Form, Callable[[Told], Iterator[Asked]]] = {
         Form.HELD_OUT: lambda one: _worded(one, form, wordings.split(one.fact.kind, _QUESTION, params)[1]),
         Form.SEEN: lambda one: _worded(one, form, wordings.split(one.fact.kind, _QUESTION, params)[0]),
         Form.REVERSE: lambda one: _reversed(one, only),
         Form.TWO_HOP: lambda one: _two_hop(one, only, draw),
         Form.BEFORE: _before,
-    }[form]
+        Form.CHOICE: lambda one: _chosen_from(one, wordings.split(one.fact.kind, _QUESTION, params)[1], seed),
+    }
+    make = ways[form]
     asked = [draw.sample(found, len(found)) for one in draw.sample(list(told), len(told)) if (found := list(make(one)))]
     longest = max(map(len, asked), default=0)
     return [each[place] for place in range(longest) for each in asked if place < len(each)]
@@ -113,11 +123,29 @@ def _before(one: Told) -> Iterator[Asked]:
         yield _asked(one, Form.BEFORE, question_prompt(question), (str(one.values[-2]),), tuple(map(str, stale)))
 
 
+def _chosen_from(one: Told, held_out: Sequence[wordings.Wording], seed: int) -> Iterator[Asked]:
+    """Once, in a drawn wording; wording and choices follow from the seed, the fact and its values alone."""
+    pool = POOLS.get(one.fact.attribute, ())
+    if len(pool) >= CHOICES:
+        draw = random.Random(f"choice/{seed}/{one.fact.id}")
+        (asked,) = _worded(one, Form.CHOICE, [draw.choice(held_out)])
+        yield replace(asked, choices=_choices(one, pool, draw))
+
+
+def _choices(one: Told, pool: Sequence[str], draw: random.Random) -> tuple[str, ...]:
+    """What is right, the values that held last before, and others of the pool."""
+    right = one.values[-1] or REFUSAL
+    olds = one.former[1 - CHOICES :]
+    others = [value for value in pool if value != right and value not in olds]
+    named = [right, *olds, *draw.sample(others, CHOICES - 1 - len(olds))]
+    return tuple(draw.sample(named, CHOICES))
+
+
 def _asked(
     one: Told, form: Form, prompt: str, answers: tuple[str, ...], stale: tuple[str, ...], wording: str = ""
 ) -> Asked:
     question = Question(
-        id=f"{one.fact.id}/{wording or form}",
+        id="/".join(filter(None, (one.fact.id, form, wording))),
         cohort=_COHORTS.get(one.story, Cohort.NEW),
         question=prompt,
         answers=answers,

@@ -21,7 +21,7 @@ QuickOption = Annotated[bool, typer.Option("--quick", help="One rank and one see
 @bench_app.command(epilog="Example: relearn bench forgetting --plan stages --arm default --arm default,replay=0.05")
 def forgetting(
     plan: Annotated[
-        list[str] | None, typer.Option("--plan", help="stages, changes or flips; without it all. Repeatable.")
+        list[str] | None, typer.Option("--plan", help="day, stages, changes or flips; without it all. Repeatable.")
     ] = None,
     arm: Annotated[
         list[str] | None,
@@ -39,7 +39,7 @@ def forgetting(
 ) -> None:
     """What ways of learning take in, forget and leave stale: minutes with --quick, hours without."""
     from bench.forgetting import SEEDS, Grid, measure
-    from bench.forgetting_figures import table
+    from bench.forgetting_found import table
     from bench.measured import typed
     from data.workspace import open_workspace
     from flows.progress import Lines
@@ -48,10 +48,8 @@ def forgetting(
     command = typed("relearn bench forgetting", plan=grid.plans, arm=grid.arms, seed=tuple(seed or ()), quick=quick)
     with quiet_output():
         done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, workers)
-    content: dict[str, Any] = {"figures": [asdict(one) for one in done.figures]}
-    content["comparisons"] = [asdict(one) for one in done.comparisons]
-    content |= {"page": str(done.page), "answers": str(done.answers)}
-    show(content, as_json, [*table(done.figures), f"Page: {done.page}", f"Answers: {done.answers}"])
+    content: dict[str, Any] = asdict(done.found) | {"page": str(done.page), "answers": str(done.answers)}
+    show(content, as_json, [*table(done.found), f"Page: {done.page}", f"Answers: {done.answers}"])
 
 
 @bench_app.command(epilog="Example: relearn bench policies --arm none --arm joint,passes=2 --seed 1")

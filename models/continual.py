@@ -17,6 +17,16 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float64]
 
 
+def learned_when_taught(R: Matrix) -> float:
+    """Mean share right on what each update taught, right after it."""
+    return float(np.nanmean(np.diagonal(R)[1:]))
+
+
+def base_lost(R: Matrix) -> float:
+    """By how much the share right on what the base knew fell from the base to the end."""
+    return float(R[0, 0] - R[-1, 0])
+
+
 def final_average(R: Matrix) -> float:
     """Mean share right after the last update, over all that was ever taught and what the base knew."""
     return float(np.nanmean(R[-1]))

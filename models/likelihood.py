@@ -1,4 +1,4 @@
-"""How likely texts are to a model, and how far an adapter moves its predictions, in one pass over each text.
+"""How likely texts are to a model, and how far an update moves its predictions, in one pass over each text.
 
 Rows are laid out as for training, one to a window, and the output head computes the logits of the wanted tokens alone
 (models/loss.py). A sum over a text is given with its number of tokens, so that a caller can pool texts or resample
@@ -7,6 +7,7 @@ them.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,6 +47,25 @@ def log_likelihoods(
     return _sums(rows, end_token(tokenizer), partial(_log_probabilities, model))
 
 
+def likeliest(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[str],
+    choices: Sequence[Sequence[str]],
+) -> list[int]:
+    """Place of the likeliest choice of each prompt, its end-of-text token included; of equals the first.
+
+    Likelihoods are totals, not means per token (Brown et al. 2020, "Language Models are Few-Shot Learners", section
+    2.4, take means; the EleutherAI harness gives totals as ``acc``). Totals disfavour long choices where these are
+    beginnings of texts; with its end, each choice is a whole answer, the answers exclude one another, and the likeliest
+    is the one that the model gives most often. A mean favours a choice whose last tokens follow from its first.
+    """
+    asked = [prompt for prompt, each in zip(prompts, choices, strict=True) for _ in each]
+    told = iter(log_likelihoods(model, tokenizer, asked, [f" {choice}" for each in choices for choice in each]))
+    totals = [[next(told).total for _ in each] for each in choices]
+    return [max(range(len(each)), key=each.__getitem__) for each in totals]
+
+
 def text_log_likelihoods(
     model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], window: int
 ) -> list[Nats]:
@@ -60,18 +80,31 @@ def bits_per_token(
     return -mean_per_token(text_log_likelihoods(model, tokenizer, texts, window)) / math.log(2)
 
 
-def divergences(model: PeftModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], window: int) -> list[Nats]:
-    """KL(base || adapted) summed over the next-token distributions at every token of each text.
+def divergences(
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[str],
+    window: int,
+    base: PreTrainedModel | None = None,
+) -> list[Nats]:
+    """KL(base || model) summed over the next-token distributions at every token of each text.
 
-    The base is ``model`` with its adapter switched off; the mean (``mean_per_token``) is 0 for an adapter that does
-    nothing.
+    The mean (``mean_per_token``) is 0 for a model that predicts as its base does.
+
+    Args:
+        base: None: ``model`` with its adapter switched off.
+
+    Raises:
+        ValueError: there is neither a base nor an adapter.
     """
+    if base is None and not isinstance(model, PeftModel):
+        raise ValueError("A model without an adapter was given alone; its divergence needs the base as well.")
 
     def divergence(batch: Batch) -> torch.Tensor:
-        adapted_KV = _log_softmax(model, batch)[0]
-        with model.disable_adapter():
-            base_KV = _log_softmax(model, batch)[0]
-        return torch.nn.functional.kl_div(adapted_KV, base_KV, reduction="none", log_target=True).sum(dim=-1)
+        model_KV = _log_softmax(model, batch)[0]
+        with model.disable_adapter() if isinstance(model, PeftModel) and base is None else nullcontext():
+            base_KV = _log_softmax(base or model, batch)[0]
+        return torch.nn.functional.kl_div(model_KV, base_KV, reduction="none", log_target=True).sum(dim=-1)
 
     return _over_texts(tokenizer, texts, window, divergence)
 

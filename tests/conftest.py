@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
+
     from data.workspace import Workspace
     from tests.teacher_server import Teacher
 
@@ -80,6 +82,22 @@ def teacher() -> "Iterator[Teacher]":
 
     with teaching(Teacher()) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> "PreTrainedTokenizerBase":
+    """Of three hundred tokens, trained on questions about fees."""
+    from tests.fees import fees_tokenizer
+
+    return fees_tokenizer()
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: "PreTrainedTokenizerBase") -> "LlamaForCausalLM":
+    """Two layers of random weights; a test that changes a model makes its own."""
+    from tests.fees import small
+
+    return small(tokenizer, layers=2).eval()
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.continual import backward_transfer, bits_known, final_average, worst_drop
+from models.continual import (
+    backward_transfer,
+    base_lost,
+    bits_known,
+    final_average,
+    learned_when_taught,
+    worst_drop,
+)
 
 NAN = math.nan
 R = np.array([[1.0, 0.1, 0.0], [0.9, 1.0, NAN], [0.95, 0.7, 0.8]])
@@ -17,6 +24,8 @@ def test_hand_counted_matrix() -> None:
     assert final_average(R) == pytest.approx((0.95 + 0.7 + 0.8) / 3)
     assert backward_transfer(R) == pytest.approx(0.7 - 1.0)
     assert worst_drop(R) == pytest.approx(0.3)
+    assert learned_when_taught(R) == pytest.approx((1.0 + 0.8) / 2)
+    assert base_lost(R) == pytest.approx(0.05)
 
 
 def test_a_dip_in_between_counts_as_a_drop() -> None:

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from bench.forgetting import Grid, units_of
-from bench.forgetting_arms import ARMS, Method, Order, arm
+from bench.forgetting import Grid, measure, units_of
+from bench.forgetting_arms import ARMS, Method, arm
 from bench.forgetting_compared import comparisons, noise
 from bench.forgetting_figures import Learned, by_arm, figures
+from bench.forgetting_found import found_in, table
 from bench.forgetting_learner import Learner, rows_of
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
@@ -22,7 +24,7 @@ from bench.forgetting_run import folder_of, read_answers, read_days, run
 from bench.forgetting_spread import spread
 from bench.forgetting_world import Unit, World, world
 from data.errors import InputError
-from data.handbook_questions import Form
+from data.handbook_questions import CHOICES, Form
 from data.params import load_params
 from data.records import FactChange, Row
 from data.wordings import held_out_names
@@ -176,7 +178,8 @@ NAMES = ("none", "default,steps=10,replay=0.1", "full,steps=10,replay=0.1")
 def ran(tmp_path_factory: pytest.TempPathFactory, known: World) -> Ran:
     root = tmp_path_factory.mktemp("forgetting")
     torch.set_num_threads(1)
-    units = [Unit(PLANS["stages"], SMALL, arm(name), 1) for name in NAMES]
+    plan = replace(PLANS["stages"], forms=(Form.HELD_OUT, Form.CHOICE))
+    units = [Unit(plan, SMALL, arm(name), 1) for name in NAMES]
     return root, units, [run(root, known, unit, _silent) for unit in units]
 
 
@@ -193,6 +196,17 @@ def test_every_answer_is_kept_with_what_was_wanted(ran: Ran) -> None:
     assert answers[["question", "answers", "said", "grade"]].notna().all().all()
     base = answers[(answers["group"] == BASE_GROUP) & (answers["day"] == 0)]
     assert (base["grade"] == "right").all()
+
+
+def test_of_choices_one_is_given_and_the_base_gives_what_it_knows(ran: Ran) -> None:
+    answers = _answers(ran[2])
+    asked = answers[answers["form"] == Form.CHOICE.value]
+
+    assert (answers["choices"].map(len) == np.where(answers["form"] == Form.CHOICE.value, CHOICES, 0)).all()
+    assert all(said in choices for said, choices in zip(asked["said"], asked["choices"], strict=True))
+    assert set(asked["group"]) == {BASE_GROUP, "day 1", "day 2"}
+    assert (asked[(asked["group"] == BASE_GROUP) & (asked["day"] == 0)]["grade"] == "right").all()
+    assert (asked["grade"] == "wrong").any()
 
 
 @pytest.mark.parametrize("place", [1, 2])
@@ -232,28 +246,67 @@ def test_passes_are_counted_over_the_rows(known: World, tmp_path: Path) -> None:
     assert cost.tokens == pytest.approx(80 * once, rel=0.1)
 
 
-def test_joint_training_starts_from_the_base_each_day(known: World, tmp_path: Path) -> None:
-    learner = Learner(BASE, arm("joint,steps=10,replay=0.1"), PARAMS, 1)
-    assert learner.arm.order is Order.JOINT
-    rows, _ = _rows("joint,steps=10,replay=0.1", known)
+@pytest.mark.parametrize(("name", "anew"), [("joint", True), ("warm", False)])
+def test_a_day_begins_at_the_base_or_goes_on(known: World, tmp_path: Path, name: str, anew: bool) -> None:
+    shorter = f"{name},steps=10,replay=0.1"
+    learner = Learner(BASE, arm(shorter), PARAMS, 1)
+    rows, _ = _rows(shorter, known)
     states = []
     for _ in range(2):
         learner.learn(1, rows, tmp_path)
         states.append([p.detach().clone() for p in learner.model.parameters() if p.requires_grad])
-    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True)) == anew
+
+
+@pytest.mark.parametrize(("name", "days"), [("default", 1), ("joint", 2), ("warm", 2)])
+def test_what_a_second_day_teaches(known: World, tmp_path: Path, name: str, days: int) -> None:
+    unit = Unit(PLANS["stages"], SMALL, arm(f"{name},steps=10,replay=0"), 1)
+    _, first, second = read_days([run(tmp_path, known, unit, _silent)])
+    assert second["rows"] == days * first["rows"] > 0
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_here")
 def test_two_processes_give_what_one_gives(ran: Ran, known: World, tmp_path: Path) -> None:
     params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"threads": 1})})
-    alone, units = replace(known, params=params), [replace(unit, size=replace(SMALL, days=1)) for unit in ran[1]]
+    alone, units = (
+        replace(known, params=params),
+        [replace(unit, plan=PLANS[unit.plan.name], size=replace(SMALL, days=1)) for unit in ran[1]],
+    )
     roots = [tmp_path / "alone", tmp_path / "spread"]
 
     spread(Workspace(tmp_path), roots[1], alone, units, workers=2)
 
     one, two = (_answers([run(root, alone, unit, _silent) for unit in units]) for root in roots)
     pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
+    known: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(PLANS["day"], quick=Size(days=1, entities=1, questions=6))
+    monkeypatch.setitem(PLANS, "day", small)
+    train = PARAMS.train.model_copy(update={"threads": 1})
+    workspace = Workspace(tmp_path, PARAMS.model_copy(update={"base": BASE, "train": train}))
+    grid = Grid(plans=("day",), arms=("none", "default,steps=10,replay=0.1"), seeds=(1, 2), quick=True)
+    done = measure(workspace, grid, "relearn bench forgetting", _silent)
+    monkeypatch.setattr(Learner, "__post_init__", lambda self: pytest.fail("a model was loaded"))
+    again = measure(workspace, grid, "relearn bench forgetting", _silent)
+
+    written = json.loads((done.page.parent / "figures.json").read_text())
+    assert again == done
+    assert set(written) == {"figures", "comparisons", "at_levels", "apart", "days"}
+    found = {one["name"]: one for one in written["figures"]}
+    learned = found["day/lora,replay=0.1,steps=10/learned when taught"]["value"]
+    levels = {one["level"]: one["said"] for one in written["at_levels"]}
+    assert list(levels) == [0.9, 0.95]
+    assert all(f"{learned:.3f}" in said for said in levels.values())
+    assert found["day/none/base's facts right at the end, choice of 4 (chance 0.25)"]["n"] == 6
+    assert {one["seed"] for one in written["days"]} == {1}
+    answers = pd.read_parquet(done.answers)
+    assert set(answers["arm"]) == {"none", "lora,replay=0.1,steps=10"}
+    assert levels[0.95] in done.page.read_text(encoding="utf-8")
+    assert any(levels[0.95] in line for line in table(done.found))
 
 
 # --- figures and page --------------------------------------------------------------------------------
@@ -268,52 +321,17 @@ def learned(ran: Ran) -> list[Learned]:
 def test_figures_are_counted_from_the_answers(ran: Ran, learned: list[Learned]) -> None:
     found = {one.name: one for one in figures(learned)}
     answers = _answers(ran[2])
-    none = answers[(answers["arm"] == "none") & (answers["day"] == 2) & (answers["group"] != POLICIES)]
+    answers = answers[(answers["form"] == Form.HELD_OUT.value) & (answers["group"] != POLICIES)]
+    none = answers[(answers["arm"] == "none") & (answers["day"] == 2)]
     average = (none["grade"] == "right").groupby(none["group"]).mean().mean()
 
     assert found["stages/none/final average"].value == pytest.approx(average)
     assert found["stages/none/base's facts lost"].value == 0.0
     assert found["stages/none/facts of documents right at the end"].n == SMALL.questions
     assert all(one.low <= one.value <= one.high for one in found.values() if "worst drop" not in one.name)
-    assert not any("KL" in name for name in found if name.startswith("stages/full"))
-
-
-def _flips(*answers: tuple[int, str, str, str, str, bool | None]) -> Learned:
-    """Answers to one question each: day, group, story, product, grade, and whether the old answer leaked."""
-    rows = [
-        {"plan": "flips", "arm": "none", "seed": 1, "day": day, "group": group, "form": "held-out", "story": story}
-        | {"fact": f"{subject}/{group}", "subject": subject, "attribute": "colour", "question": f"{subject}/{group}"}
-        | {"stale": ["red"] if leaked is not None else [], "grade": grade, "leaked": leaked, "old_likelier": leaked}
-        for day, group, story, subject, grade, leaked in answers
-    ]
-    return Learned("flips", "none", pd.DataFrame(rows), pd.DataFrame([{"day": 0}]), "relearn")
-
-
-def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_the_end() -> None:
-    one = _flips(
-        (0, "reverted", "reverted", "a", "right", True),
-        (1, "flipped", "flipped", "a", "wrong", True),
-        (2, "reverted", "reverted", "a", "right", False),
-        (2, "flipped", "flipped", "b", "right", False),
-        (2, "retracted", "retracted", "c", "stale", True),
-        (2, "same subject", "same subject", "d", "right", None),
-        (3, "reverted", "reverted", "a", "wrong", False),
-        (3, "flipped", "flipped", "b", "right", True),
-        (3, "retracted", "retracted", "c", "right", True),
-        (3, "same subject", "same subject", "d", "right", None),
-        (3, "new", "new", "e", "right", None),
-    )
-    found = {one.name.removeprefix("flips/none/"): one for one in figures([one])}
-    later = "after learning other things: "
-
-    assert found["new answer"].value == pytest.approx(2 / 3)
-    assert found["new answer"].n == 3
-    assert found["leakage, any of 16 samples"].value == pytest.approx(1 / 3)
-    assert found["locality"].value == 1
-    assert found[later + "new answer"].n == 3
-    assert found[later + "leakage, any of 16 samples"].value == pytest.approx(2 / 3)
-    score = "score: harmonic mean of new answer, 1 - leakage and locality"
-    assert found[score].value == pytest.approx(3 / (3 / 2 + 3 / 2 + 1))
+    moved = {name.split("/")[1]: one.value for name, one in found.items() if "KL" in name}
+    assert set(moved) == {one.arm for one in learned[1:]}
+    assert all(value > 0.001 for value in moved.values())
 
 
 def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -> None:
@@ -330,10 +348,13 @@ def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -
 
 
 def test_the_page_shows_every_arm_and_loads_nothing(learned: list[Learned], tmp_path: Path) -> None:
-    page = write_page(tmp_path / "page.html", "tiny", "relearn", learned, figures(learned), comparisons(learned))
+    found, families = found_in(learned)
+    page = write_page(tmp_path / "page.html", "tiny", "relearn", learned, families, found)
     text = page.read_text(encoding="utf-8")
 
     assert text.count("<svg") == 2 + len(NAMES)
+    assert len(found.at_levels) == 4
+    assert all(one.said and one.said in text for one in found.at_levels)
     assert all(one.arm in text for one in learned)
     assert "<script" not in text
     assert "http" not in text.replace("http-equiv", "")
@@ -346,5 +367,7 @@ def test_days_say_what_they_cost(ran: Ran) -> None:
     assert (lora["steps"], lora["rows"] > lora["replayed"] > 0) == (10, True)
     assert lora["divergence"] > 0
     assert days[arm(NAMES[1]).name, 0]["divergence"] == pytest.approx(0, abs=1e-6)
+    full = arm(NAMES[2]).name
+    assert days[full, 1]["divergence"] > days[full, 0]["divergence"] == 0
     assert days["none", 1]["parameters"] == 0
     assert json.dumps(list(days.values()))

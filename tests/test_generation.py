@@ -25,10 +25,11 @@ from data.handbook import handbook
 from data.wordings import Form, question_prompt, wordings
 from data.workspace import PROJECT_ROOT
 from models.adapters import new_lora
-from models.base import load_base, new_tiny, train_tokenizer
+from models.base import load_base
 from models.decoding import continuations
 from models.generation import answer, sample
 from models.packing import end_token, token_ids
+from tests import fees
 
 TINY: dict[str, Any] = {
     "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "tie_word_embeddings": False,
@@ -40,19 +41,7 @@ KINDS = [
     BloomConfig(**TINY),
     Lfm2Config(**TINY, intermediate_size=64, num_key_value_heads=2, layer_types=["conv", "full_attention"]),
 ]
-TEXTS = [f"Question: What is the fee of plan {n}?\nAnswer: ${n * 3}" for n in range(10, 40)]
-PROMPTS = [*(text.partition(" $")[0] for text in TEXTS[:9]), "plan", "fee of plan 1", "What is the fee?"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return train_tokenizer(TEXTS, 300)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    torch.set_num_threads(1)
-    return new_tiny(tokenizer, 1, layers=2, width=32, heads=2).eval()
+PROMPTS = [*fees.PROMPTS, "plan", "fee of plan 1", "What is the fee?"]
 
 
 def one_at_a_time(model: Any, prompts: Sequence[Sequence[int]], new_tokens: int, end: int) -> list[list[int]]:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from data.handbook import POOLS, entropy, handbook, newcomers
-from data.handbook_questions import Asked, Form, ask
+from data.handbook_questions import CHOICES, Asked, Form, ask
 from data.handbook_stream import ATTRIBUTES, Daily, Story, Stream, changing, flipping, growing
 from data.params import load_params
 from data.records import Standing
-from data.wordings import held_out_names
+from data.wordings import REFUSAL, held_out_names
 from data.workspace import PROJECT_ROOT
 
 BOOK = handbook(7, entities=20, withdrawn=4)
@@ -132,6 +133,37 @@ def test_what_is_right_and_what_is_stale_follows_the_day() -> None:
     assert reverted
     assert all((one.told.values[0],) == one.question.answers for one in reverted)
     assert all((one.told.values[1],) == one.question.stale for one in reverted)
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_choices_are_the_right_answer_old_ones_and_others_of_the_pool(seed: int) -> None:
+    stream = changing(BOOK, seed, 6, Daily(entities=1, amended=8, withdrawn=3, restored=3))
+    asked = ask(stream.told(6), Form.CHOICE, SYNTHESIZE, seed)
+
+    assert {one.told.fact.id for one in asked} == {
+        fact.id for fact in (one.fact for one in stream.told(6)) if fact.attribute != "child lock"
+    }
+    for one in asked:
+        right, *others = sorted(one.choices, key=lambda choice: choice not in (one.question.answers or (REFUSAL,)))
+        assert (right,) == (one.question.answers or (REFUSAL,))
+        assert len({right, *others}) == CHOICES == 4
+        assert set(others) <= set(POOLS[one.told.fact.attribute])
+        assert set(one.question.stale[-3:]) <= set(others)
+        assert one.wording in held_out_names(SYNTHESIZE)
+
+
+def test_choices_follow_from_the_fact_alone_and_the_right_one_stands_anywhere() -> None:
+    stream = flipping(BOOK, 5, 8, 2)
+    now = [one for one in stream.told(1) if one.values[-1] is not None]
+    every = {one.question.id: one for one in ask(now, Form.CHOICE, SYNTHESIZE, 1)}
+    some = ask(now[::-1][:40], Form.CHOICE, SYNTHESIZE, 1)
+    places = Counter(one.choices.index(one.told.fact.value) for one in every.values())
+
+    assert all(one == every[one.question.id] for one in some)
+    assert some != ask(now[::-1][:40], Form.CHOICE, SYNTHESIZE, 2)
+    assert chisquare([places[place] for place in range(CHOICES)]).pvalue > 0.01
+    assert not set(every) & {one.question.id for one in _asked(stream, 1, Form.HELD_OUT)}
 
 
 def test_before_wants_the_replaced_value_and_takes_the_present_one_for_stale() -> None:

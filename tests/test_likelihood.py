@@ -19,19 +19,21 @@ from data.handbook import POOLS, handbook
 from data.wordings import Form, question_prompt, wordings
 from data.workspace import PROJECT_ROOT
 from models.adapters import new_lora
-from models.base import load_base, new_tiny, train_tokenizer
+from models.base import load_base
 from models.likelihood import (
     Nats,
     bits_per_token,
     divergences,
+    likeliest,
     log_likelihoods,
     mean_per_token,
     text_log_likelihoods,
 )
 from models.packing import end_token, token_ids
+from tests import fees
+from tests.fees import TEXTS, small
 
-TEXTS = [f"Question: What is the fee of plan {n}?\nAnswer: ${n * 3}" for n in range(10, 40)]
-PROMPTS = [*(text.partition(" $")[0] for text in TEXTS[:9]), "plan", "", "What is the fee?"]
+PROMPTS = [*fees.PROMPTS, "plan", "", "What is the fee?"]
 COMPLETIONS = [*(f" ${n}" for n in range(9)), " 14 is not the plan of any fee", "fee", ""]
 TINY: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMALL: dict[str, Any] = {**TINY, "intermediate_size": 64, "num_key_value_heads": 2}
@@ -40,17 +42,6 @@ KINDS = [
     BloomConfig(**TINY),
     Lfm2Config(**SMALL, layer_types=["conv", "full_attention"]),
 ]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return train_tokenizer(TEXTS, 300)
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    torch.set_num_threads(1)
-    return new_tiny(tokenizer, 1, layers=2, width=32, heads=2).eval()
 
 
 @torch.inference_mode()
@@ -121,6 +112,20 @@ def test_the_shipped_base_holds_what_it_learned_likelier_than_anything_else() ->
         assert pool[max(range(len(pool)), key=lambda place: found[place].total)] == fact.value
 
 
+def test_of_choices_the_one_likeliest_as_a_whole_answer_is_taken(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    choices = [["What is the fee", "fee"], ["fee", "What", "plan"], ["$", "plan", "the fee", "fee"]]
+    prompts = PROMPTS[:3]
+    found = likeliest(model, tokenizer, prompts, choices)
+    for prompt, each, place in zip(prompts, choices, found, strict=True):
+        totals = [told(model, tokenizer, prompt, f" {choice}").total for choice in each]
+        assert place == totals.index(max(totals))
+    means = [one.total / one.tokens for one in (told(model, tokenizer, prompts[0], f" {text}") for text in choices[0])]
+    assert (found[0], means.index(max(means))) == (1, 0), "per token the longer one would be"
+    assert likeliest(model, tokenizer, [], []) == []
+
+
 @pytest.mark.parametrize("window", [64, 9])
 def test_a_text_costs_its_tokens_piece_by_piece(
     window: int, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
@@ -142,12 +147,20 @@ def test_a_text_costs_its_tokens_piece_by_piece(
 
 
 def test_an_adapter_that_does_nothing_is_no_distance_away(tokenizer: PreTrainedTokenizerBase) -> None:
-    fresh = new_lora(new_tiny(tokenizer, 1, layers=2, width=32, heads=2), rank=2, alpha=4, dropout=0.0, seed=1).eval()
+    fresh = new_lora(small(tokenizer, layers=2), rank=2, alpha=4, dropout=0.0, seed=1).eval()
     assert [one.total for one in divergences(fresh, tokenizer, TEXTS, 64)] == [0.0] * len(TEXTS)
 
 
+def test_a_model_without_an_adapter_is_held_against_the_base_that_is_given(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    assert [one.total for one in divergences(model, tokenizer, TEXTS, 64, model)] == [0.0] * len(TEXTS)
+    with pytest.raises(ValueError, match="needs the base"):
+        divergences(model, tokenizer, TEXTS, 64)
+
+
 def test_the_divergence_is_that_of_base_and_adapted_at_every_token(tokenizer: PreTrainedTokenizerBase) -> None:
-    adapted = moved(new_tiny(tokenizer, 1, layers=2, width=32, heads=2))
+    adapted = moved(small(tokenizer, layers=2))
     before = {name: tensor.clone() for name, tensor in adapted.state_dict().items()}
     expected = []
     for ids in token_ids(tokenizer, TEXTS[:4]):
@@ -160,3 +173,5 @@ def test_the_divergence_is_that_of_base_and_adapted_at_every_token(tokenizer: Pr
     assert [one.total for one in found] == pytest.approx([one.total for one in expected], rel=1e-3)
     assert mean_per_token(found) > 0.001
     assert all(torch.equal(tensor, before[name]) for name, tensor in adapted.state_dict().items())
+    whole = divergences(adapted.merge_and_unload(), tokenizer, TEXTS[:4], 64, small(tokenizer, layers=2).eval())
+    assert [one.total for one in whole] == pytest.approx([one.total for one in expected], rel=1e-3)

@@ -24,7 +24,7 @@ from flows.progress import Lines
 from flows.synthesize import synthesize
 from flows.train import train
 from models.adapters import new_lora, save_adapter
-from models.base import load_base, new_tiny, save_base, train_tokenizer
+from models.base import load_base, save_base
 from models.layer_rates import factors, hill_alpha, rates_by_layer, rates_by_parameter
 from models.loss import labelled_loss
 from models.packing import Batch, batches, encode, end_token
@@ -32,8 +32,9 @@ from models.spectra import adapter_report
 from models.spectral_verdict import adapter_checks
 from models.spectral_watch import SpectralWatch, base_weight, lora_layers
 from models.training import Progress, Schedule, Watch, fit
+from tests.fees import small
 from tests.miniature import make_workspace, ready, with_base
-from tests.test_training import ROWS, TEXTS, KilledError
+from tests.test_training import ROWS, KilledError
 
 WATCHED = Schedule(
     steps=12, learning_rate=1e-2, warmup_share=0.1, weight_decay=0.1, clip=1.0, seed=7, log_every=2,
@@ -43,15 +44,9 @@ EXPLODES = replace(WATCHED, learning_rate=3.0, steps=40)
 
 
 @pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return train_tokenizer(TEXTS, 300)
-
-
-@pytest.fixture(scope="module")
 def base(tokenizer: PreTrainedTokenizerBase, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("bases") / "base"
-    save_base(new_tiny(tokenizer, 1, layers=2, width=32, heads=2), tokenizer, folder)
+    save_base(small(tokenizer, layers=2), tokenizer, folder)
     return folder
 
 

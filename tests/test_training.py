@@ -17,7 +17,6 @@ from transformers import (
     BloomConfig,
     GenerationConfig,
     Lfm2Config,
-    LlamaForCausalLM,
     OPTConfig,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
@@ -33,15 +32,15 @@ from data.workspace import PROJECT_ROOT, Workspace
 from flows.base import build_base
 from flows.inputs import require_base
 from models.adapters import load_adapter, new_lora, save_adapter, trained_parameters
-from models.base import fetch_base, load_base, new_tiny, save_base, train_tokenizer
+from models.base import fetch_base, load_base, new_tiny, save_base
 from models.device import autocast_dtype, choose_device, ran_out_of_memory
 from models.generation import answer, logit_shift
 from models.loss import labelled_loss
 from models.packing import IGNORED, Batch, EncodedRow, batches, encode, end_token, keeps_rows_apart
 from models.training import Progress, Schedule, fit
+from tests.fees import TEXTS, small
 from tests.miniature import NEW, make_workspace, write_documents
 
-TEXTS = [f"Question: What is the fee of plan {n}?\nAnswer: ${n * 3}" for n in range(10, 40)]
 END = 0
 SCHEDULE = Schedule(
     steps=12, learning_rate=1e-2, warmup_share=0.1, weight_decay=0.1, clip=1.0, seed=7, log_every=2,
@@ -57,16 +56,6 @@ def row(prompt: str, completion: str) -> Row:
 
 
 ROWS = [row(text.partition(" $")[0], f" ${text.partition(' $')[2]}") for text in TEXTS]
-
-
-@pytest.fixture(scope="module")
-def tokenizer() -> PreTrainedTokenizerBase:
-    return train_tokenizer(TEXTS, 300)
-
-
-def small(tokenizer: PreTrainedTokenizerBase, seed: int = 1) -> LlamaForCausalLM:
-    torch.set_num_threads(1)
-    return new_tiny(tokenizer, seed, layers=1, width=32, heads=2)
 
 
 def stream(tokenizer: PreTrainedTokenizerBase) -> itertools.chain[Batch]:
@@ -301,7 +290,9 @@ def test_a_base_is_said_to_know_what_it_was_trained_on_though_its_stream_was_edi
     assert read_lineage(str(out)).snapshot == known.digest
 
 
-def test_a_base_of_the_hub_is_copied_with_its_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_base_of_the_hub_is_copied_with_its_revision(
+    tokenizer: PreTrainedTokenizerBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From a hub's cache as huggingface_hub lays it out; the network is switched off."""
     cache, copy = tmp_path / "hub", tmp_path / "bases" / "owner--name"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
@@ -309,7 +300,7 @@ def test_a_base_of_the_hub_is_copied_with_its_revision(tmp_path: Path, monkeypat
         fetch_base("owner/name", copy)
     assert not copy.exists()
     revision = cache / "models--owner--name" / "snapshots" / ("0" * 40)
-    save_base(small(train_tokenizer(TEXTS, 300)), train_tokenizer(TEXTS, 300), revision)
+    save_base(small(tokenizer), tokenizer, revision)
     (revision.parent.parent / "refs").mkdir()
     (revision.parent.parent / "refs" / "main").write_text(revision.name)
     fetch_base("owner/name", copy)
@@ -384,7 +375,7 @@ def test_clear_errors(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> Non
 
 
 def test_an_adapter_of_another_base_is_one_sentence(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
-    two, one = (new_tiny(tokenizer, 1, layers=layers, width=32, heads=2) for layers in (2, 1))
+    two, one = (small(tokenizer, layers) for layers in (2, 1))
     save_adapter(new_lora(two, 4, 8, 0.0, 1), tmp_path / "adapter", "two")
     with pytest.raises(InputError, match=r"does not fit this base \(of its 28 matrices 14 have a place among 14\)"):
         load_adapter(one, tmp_path / "adapter")
@@ -393,7 +384,7 @@ def test_an_adapter_of_another_base_is_one_sentence(tokenizer: PreTrainedTokeniz
         parameters=1, losses=(1.0,), log_every=1,
     )  # fmt: skip
     write_record(tmp_path / "adapter" / "training.json", report)
-    again = new_tiny(tokenizer, 1, layers=2, width=32, heads=2)
+    again = small(tokenizer, layers=2)
     with pytest.raises(InputError, match="was trained on the base aaaaaaaaaaaa, and this one is bbbbbbbbbbbb"):
         load_adapter(again, tmp_path / "adapter", "b" * 64)
     assert load_adapter(again, tmp_path / "adapter", "a" * 64) is not None

@@ -1,0 +1,67 @@
+"""Figures of changed facts, from answers that can be counted by hand."""
+
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from bench.forgetting_figures import Learned, figures
+from data.handbook_questions import Form
+
+
+def _flips(*answers: tuple[int, str, str, str, str, bool | None]) -> Learned:
+    """Answers to one question each: day, group, story, product, grade, and whether the old answer leaked."""
+    rows = [
+        {"plan": "flips", "arm": "none", "seed": 1, "day": day, "group": group, "form": "held-out", "story": story}
+        | {"fact": f"{subject}/{group}", "subject": subject, "attribute": "colour", "question": f"{subject}/{group}"}
+        | {"stale": ["red"] if leaked is not None else [], "grade": grade, "leaked": leaked, "old_likelier": leaked}
+        for day, group, story, subject, grade, leaked in answers
+    ]
+    return Learned("flips", "none", pd.DataFrame(rows), pd.DataFrame([{"day": 0}]), "relearn")
+
+
+def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_the_end() -> None:
+    one = _flips(
+        (0, "reverted", "reverted", "a", "right", True),
+        (1, "flipped", "flipped", "a", "wrong", True),
+        (2, "reverted", "reverted", "a", "right", False),
+        (2, "flipped", "flipped", "b", "right", False),
+        (2, "retracted", "retracted", "c", "stale", True),
+        (2, "same subject", "same subject", "d", "right", None),
+        (3, "reverted", "reverted", "a", "wrong", False),
+        (3, "flipped", "flipped", "b", "right", True),
+        (3, "retracted", "retracted", "c", "right", True),
+        (3, "same subject", "same subject", "d", "right", None),
+        (3, "new", "new", "e", "right", None),
+    )
+    found = {one.name.removeprefix("flips/none/"): one for one in figures([one])}
+    later = "after learning other things: "
+
+    assert found["new answer"].value == pytest.approx(2 / 3)
+    assert found["new answer"].n == 3
+    assert found["leakage, any of 16 samples"].value == pytest.approx(1 / 3)
+    assert found["locality"].value == 1
+    assert [found[f"retracted: old answer {how}"].value for how in ("in any of 16 samples", "likelier")] == [1, 1]
+    assert [found[f"flipped: old answer {how}"].value for how in ("in any of 16 samples", "likelier")] == [0, 0]
+    assert found[later + "flipped: old answer in any of 16 samples"].value == 1
+    assert found[later + "reverted: old answer likelier"].value == 0
+    assert found[later + "new answer"].n == 3
+    assert found[later + "leakage, any of 16 samples"].value == pytest.approx(2 / 3)
+    score = "score: harmonic mean of new answer, 1 - leakage and locality"
+    assert found[score].value == pytest.approx(3 / (3 / 2 + 3 / 2 + 1))
+
+
+def test_choices_are_counted_apart_with_their_chance_beside_them() -> None:
+    told = ((2, "reverted", "reverted", "a", "right", None), (2, "flipped", "flipped", "b", "wrong", None))
+    more = ((2, "flipped", "flipped", "c", "right", None), (2, "flipped", "flipped", "d", "stale", None))
+    free = _flips((2, "same subject", "same subject", "d", "right", None), (2, "new", "new", "e", "wrong", True), *told)
+    chosen = _flips(*told, *more).answers.assign(form=Form.CHOICE.value)
+    found = {
+        one.name.removeprefix("flips/none/"): one
+        for one in figures([replace(free, answers=pd.concat([free.answers, chosen], ignore_index=True))])
+    }
+
+    assert found["flipped, choice of 4 (chance 0.25): right"].value == pytest.approx(1 / 3)
+    assert found["flipped, choice of 4 (chance 0.25): right"].n == 3
+    assert found["flipped, held-out: right"].value == 0
+    assert found["new answer"].n == 3
