@@ -20,20 +20,20 @@ def compare_facts(known: Iterable[Fact], current: Iterable[Fact]) -> tuple[FactC
     now = {fact.id: fact for fact in current}
     said_before = {_said(fact) for fact in before.values()}
     said_now = {_said(fact) for fact in now.values()}
-    named = {_asked_as(fact): fact for fact in before.values()}
-    gone = {_asked_as(fact): fact for id, fact in before.items() if id not in now and _said(fact) not in said_now}
+    named = {asked_as(fact): fact for fact in before.values()}
+    gone = {asked_as(fact): fact for id, fact in before.items() if id not in now and _said(fact) not in said_now}
     values = _values_by_name(now.values())
     changes = [
         FactChange(standing=Standing.AMBIGUOUS, fact=fact)
-        if len(values[_asked_as(fact)]) > 1
-        else _compared(before.get(id) or named.get(_asked_as(fact)), fact, said_before)
+        if len(values[asked_as(fact)]) > 1
+        else _compared(before.get(id) or named.get(asked_as(fact)), fact, said_before)
         for id, fact in now.items()
     ]
     withdrawn = (fact for name, fact in gone.items() if name not in values)
     return (*changes, *(FactChange(standing=Standing.WITHDRAWN, fact=fact) for fact in withdrawn))
 
 
-def _asked_as(fact: Fact) -> tuple[str, ...]:
+def asked_as(fact: Fact) -> tuple[str, ...]:
     """What a question about a fact names: two facts that share it are asked for in the same words."""
     return (fact.kind, *(part.casefold() for part in (fact.title, fact.subject, fact.attribute)))
 
@@ -41,7 +41,7 @@ def _asked_as(fact: Fact) -> tuple[str, ...]:
 def _values_by_name(facts: Iterable[Fact]) -> dict[tuple[str, ...], set[str]]:
     values: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
     for fact in facts:
-        values[_asked_as(fact)].add(fact.value.casefold())
+        values[asked_as(fact)].add(fact.value.casefold())
     return dict(values)
 
 

@@ -105,13 +105,18 @@ def _require_free(workspace: Workspace, out: Path) -> None:
         raise InputError(f"{out} holds something else than a base, which would be lost. Name a new folder with --out.")
 
 
+def stream_folder(workspace: Workspace, params: Params) -> Path:
+    """The folder of dated snapshots: the workspace's, or else the project's."""
+    roots = (workspace.root / params.tiny.stream, PROJECT_ROOT / params.tiny.stream)
+    return next((root for root in roots if root.is_dir()), roots[0])
+
+
 def _snapshot(workspace: Workspace, params: Params, until: str) -> tuple[Path, Path]:
     try:
         limit = date.fromisoformat(until)
     except ValueError as error:
         raise InputError(f"{until!r} is not a date. Give one as YYYY-MM-DD.") from error
-    roots = (workspace.root / params.tiny.stream, PROJECT_ROOT / params.tiny.stream)
-    stream = next((root for root in roots if root.is_dir()), roots[0])
+    stream = stream_folder(workspace, params)
     dated = {folder.name: folder for folder in stream.glob("????-??-??") if folder.is_dir()}
     usable = sorted(name for name in dated if date.fromisoformat(name) <= limit)
     if not usable:
@@ -165,6 +170,8 @@ def _measure(
     }
     card = {}
     for name, (group, fixed) in groups.items():
+        if not group:
+            continue
         chosen = draw.sample(group, min(CARD_QUESTIONS, len(group)))
         asked = [question_prompt(draw.choice(wordings(f.kind, Form.QUESTION)).render(f)) for f in chosen]
         said = answer(model, tokenizer, asked, params.assess.new_tokens, params.assess.batch)

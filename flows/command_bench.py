@@ -1,4 +1,4 @@
-"""Commands that measure what the project claims: ``bench forgetting``, ``bench spectra`` and ``bench grokking``.
+"""Commands that measure what the project claims: ``bench forgetting``, ``policies``, ``spectra`` and ``grokking``.
 
 They take from minutes to an hour, go on where they stopped, and print figures with n, interval and seeds. Measurements
 of speed are commands of their own (``python -m bench.spectra``), as they need a quiet machine.
@@ -50,6 +50,40 @@ def forgetting(
         done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, workers)
     content: dict[str, Any] = asdict(done.found) | {"page": str(done.page), "answers": str(done.answers)}
     show(content, as_json, [*table(done.found), f"Page: {done.page}", f"Answers: {done.answers}"])
+
+
+@bench_app.command(epilog="Example: relearn bench policies --arm none --arm joint,passes=2 --seed 1")
+def policies(
+    arm: Annotated[
+        list[str] | None,
+        typer.Option("--arm", help="none, joint, default or full, or with changes; without it three. Repeatable."),
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option("--seed", help="Of the training; without it 1, 2 and 3. Repeatable.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small base, three years, few questions, first seed; in minutes.")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """What is right, stale, wrong or refused as real policies change, year by year; builds its base first: hours."""
+    from bench.measured import typed
+    from bench.policies import SEEDS, Grid, measure
+    from data.workspace import open_workspace
+    from flows.progress import Lines
+
+    grid = Grid(tuple(arm or ()), tuple(seed or SEEDS), quick)
+    command = typed("relearn bench policies", arm=grid.arms, seed=tuple(seed or ()), quick=quick)
+    with quiet_output():
+        done = measure(open_workspace(workspace), grid, command, Lines("bench").measured)
+    content: dict[str, Any] = {"base": str(done.base), "figures": [asdict(one) for one in done.figures]}
+    content |= {"sentences": done.sentences, "disagreements": done.disagreements}
+    content |= {"page": str(done.page), "answers": str(done.answers)}
+    told = [f"A probe's dates, by which it is judged, and its quotes differ: {one}." for one in done.disagreements]
+    small = ["Quick: a small base of few steps, built for this alone. No evidence."] if quick else []
+    places = [f"Base: {done.base}", f"Page: {done.page}", f"Answers: {done.answers}"]
+    show(content, as_json, [*small, *done.sentences, *told, *places])
 
 
 @bench_app.command(epilog="Example: relearn bench spectra --base tiny")
