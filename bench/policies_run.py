@@ -104,7 +104,7 @@ def run(root: Path, course: Course, unit: Unit, report: Report) -> Path:
     if first is None:
         return folder
     learner = Learner(course.base, unit.arm, course.params, unit.training_seed)
-    goes_on = unit.arm.trains and unit.arm.order is Order.SEQUENCE
+    goes_on = unit.arm.trains and unit.arm.order.goes_on
     if first > 1 and goes_on:
         learner.load(places[first - 1])
     for number in range(first, len(places)):

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from bench.policies import ARMS, Grid, base_folder, base_of, measure, units_of
+from bench.policies import ARMS, ROOT, Grid, base_folder, base_of, measure, units_of
 from bench.policies_figures import sentence
 from bench.policies_questions import (
     IN_FORCE,
@@ -75,7 +75,7 @@ PROBES: list[dict[str, Any]] = [
         ],
     },
 ]  # fmt: skip
-NAMES = ("none", "joint,steps=10", "default,steps=10")
+NAMES = ("none", "joint,steps=10", "default,steps=10", "warm,steps=10")
 
 
 def _workspace(root: Path) -> Workspace:
@@ -321,26 +321,30 @@ def test_what_is_there_is_neither_built_nor_run_again(workspace: Workspace, monk
 
 
 @pytest.mark.usefixtures("printed")
-def test_a_run_that_was_killed_between_two_years_goes_on_to_the_same_answers(
-    workspace: Workspace, tmp_path: Path
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_a_run_that_was_killed_between_two_years_goes_on_to_the_same_model(
+    workspace: Workspace, tmp_path: Path, name: str
 ) -> None:
     other = _workspace(tmp_path)
     heard: list[str] = []
 
     def killed(what: str, progress: Progress | None) -> None:
         heard.append(what)
-        if what == "default,steps=10/seed 1: 2021":
+        if what == f"{name}/seed 1: 2021":
             raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        measure(other, Grid(NAMES, (1,)), "relearn bench policies", killed)
-    heard.clear()
-    with pytest.raises(KeyboardInterrupt):
-        measure(other, Grid(NAMES, (1,)), "relearn bench policies", killed)
-    assert heard == ["default,steps=10/seed 1: 2021"]
-    measure(other, Grid(NAMES, (1,)), "relearn bench policies", _silent)
+    for _ in range(2):
+        heard.clear()
+        with pytest.raises(KeyboardInterrupt):
+            measure(other, Grid((name,), (1,)), "relearn bench policies", killed)
+    assert heard == [f"{name}/seed 1: 2021"]
+    measure(other, Grid((name,), (1,)), "relearn bench policies", _silent)
 
-    pd.testing.assert_frame_equal(_answers(other), _answers(workspace))
+    mine = _answers(workspace)
+    pd.testing.assert_frame_equal(_answers(other), mine[mine["arm"] == name].reset_index(drop=True))
+    last = f"*/{name}/seed-1/{DATES[2]}/state.safetensors"
+    states = [next((each.root / ROOT).glob(last)).read_bytes() for each in (other, workspace)]
+    assert states[0] == states[1]
 
 
 def test_quick_is_a_smaller_base_and_the_first_seed(tmp_path: Path) -> None:
