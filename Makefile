@@ -41,7 +41,7 @@ help:
 	@echo "make run     one cycle, documents to decision"
 	@echo "make test    the tests"
 	@echo "make slow    the tests that take minutes: more kills, databases locked or gone, the clock set back"
-	@echo "make parity  the spectral statistics beside WeightWatcher's (installs the bench extra)"
+	@echo "make parity  spectral statistics beside WeightWatcher's, and what its encoder finds (installs the bench extra)"
 	@echo "make check   formatter, linter, types, import layers, tests"
 	@echo "make ui      Prefect and MLflow in the browser, until Ctrl-C"
 	@echo "make lock    write requirements.lock from what .venv holds"
@@ -88,7 +88,7 @@ $(BENCH): $(READY)
 	@touch $@
 
 parity: bench-setup
-	$(TESTS) -m parity tests/test_parity.py tests/test_departures.py
+	$(TESTS) -m parity tests/test_parity.py tests/test_departures.py tests/test_forgetting_reading.py
 
 check: setup
 	$(BIN)/ruff format --check .

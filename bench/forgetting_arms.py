@@ -1,6 +1,7 @@
 """Ways of keeping a model up to date, by name: the arms of ``relearn bench forgetting``.
 
-An arm is what it changes of the settings in ``params.yaml``; written out, ``lora,rows=raw,replay=0,steps=200``. A new
+An arm is what it changes of the settings in ``params.yaml``; written out, ``lora,rows=raw,replay=0,steps=200``. How it
+is trained and what it reads before it answers are apart: arms that differ in ``reads`` alone are one model. A new
 method joins the table by a name in ``ARMS`` and, where it teaches in a new way, a case in ``bench.forgetting_learner``.
 """
 
@@ -22,13 +23,22 @@ class Method(StrEnum):
 
     NONE = "none"
     """Nothing: the base alone."""
-    CONTEXT = "context"
-    """The fact itself stands before the question: what reading alone could give."""
-    RETRIEVAL = "retrieval"
-    """The sentences that BM25 finds stand before the question."""
     LORA = "lora"
     FULL = "full"
     """Every weight of the base is trained."""
+
+
+class Reads(StrEnum):
+    """What stands before a question; the training knows nothing of it."""
+
+    NOTHING = "nothing"
+    """Closed book: the question alone."""
+    FACT = "fact"
+    """The sentence that answers it: what a search that never errs would give."""
+    BM25 = "bm25"
+    """The sentences that share words with it."""
+    MINILM = "minilm"
+    """Those that a sentence encoder puts nearest to it."""
 
 
 class Rows(StrEnum):
@@ -63,6 +73,7 @@ class Arm(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     method: Method
+    reads: Reads = Reads.NOTHING
     rows: Rows = Rows.ASKED
     order: Order = Order.SEQUENCE
     replay: float | None = Field(default=None, ge=0, le=0.95)
@@ -88,6 +99,11 @@ class Arm(BaseModel):
     @property
     def trains(self) -> bool:
         return self.method in (Method.LORA, Method.FULL)
+
+    @property
+    def closed(self) -> Self:
+        """The same model, asked with nothing before the question."""
+        return self.model_copy(update={"reads": Reads.NOTHING})
 
     @property
     def name(self) -> str:
@@ -122,12 +138,15 @@ FULL_RATE = 0.001
 """Peak learning rate of a full fine-tuning: a third of what the base was trained at."""
 ARMS = {
     "none": Arm(method=Method.NONE),
-    "context": Arm(method=Method.CONTEXT),
-    "retrieval": Arm(method=Method.RETRIEVAL),
+    "context": Arm(method=Method.NONE, reads=Reads.FACT),
+    "retrieval": Arm(method=Method.NONE, reads=Reads.BM25),
+    "encoder": Arm(method=Method.NONE, reads=Reads.MINILM),
     "raw": Arm(method=Method.LORA, rows=Rows.RAW, replay=0.0),
     "told": Arm(method=Method.LORA, rows=Rows.TOLD, replay=0.0),
     "asked": Arm(method=Method.LORA, replay=0.0),
     "default": Arm(method=Method.LORA),
+    "default+retrieval": Arm(method=Method.LORA, reads=Reads.BM25),
+    "default+encoder": Arm(method=Method.LORA, reads=Reads.MINILM),
     "joint": Arm(method=Method.LORA, order=Order.JOINT),
     "warm": Arm(method=Method.LORA, order=Order.WARM),
     "full": Arm(method=Method.FULL, rate=FULL_RATE),

@@ -13,7 +13,7 @@ from peft import PeftModel
 
 from bench.forgetting_learner import Learner
 from bench.forgetting_plans import POLICIES, examine
-from bench.forgetting_reading import Reader
+from bench.forgetting_reading import prompts
 from bench.forgetting_world import Unit, World
 from data.handbook import entropy
 from data.handbook_questions import Asked, Form, ask
@@ -49,10 +49,11 @@ SCHEMA = pa.schema(
         ("grade", pa.string()),
         ("leaked", pa.bool_()),
         ("old_likelier", pa.bool_()),
+        ("found", pa.bool_()),
     ]
 )
-"""One row per answer; ``leaked`` and ``old_likelier`` are null where they were not asked, ``choices`` is empty where
-anything might be said."""
+"""One row per answer; ``leaked`` and ``old_likelier`` are null where they were not asked, ``found`` where nothing was
+searched or no sentence answers; ``choices`` is empty where anything might be said."""
 
 
 def answered(learner: Learner, world: World, unit: Unit, stream: Stream, day: int) -> list[dict[str, Any]]:
@@ -60,14 +61,14 @@ def answered(learner: Learner, world: World, unit: Unit, stream: Stream, day: in
     asked = examine(unit.plan, unit.size, stream, day, world.params, unit.seed)
     asked[f"{POLICIES}/{Form.HELD_OUT}"] = _policies(world, unit.size.questions, unit.seed)
     questions = [one for found in asked.values() for one in found]
-    reader = Reader(unit.arm.method, stream.told(day), world.held)
-    prompts = [reader.prompt(one) for one in questions]
-    said = _said(learner, world, questions, prompts)
-    leaks = _leaks(learner, world, questions, prompts, unit.seed) if unit.plan.leaks else [{} for _ in questions]
+    read = prompts(unit.arm.reads, stream.told(day), world.held, questions)
+    texts = [prompt.text for prompt in read]
+    said = _said(learner, world, questions, texts)
+    leaks = _leaks(learner, world, questions, texts, unit.seed) if unit.plan.leaks else [{} for _ in questions]
     groups = [group for group, found in asked.items() for _ in found]
     return [
-        unit.key(day) | _record(group, one, text) | leak
-        for group, one, text, leak in zip(groups, questions, said, leaks, strict=True)
+        unit.key(day) | _record(group, one, text) | leak | {"found": prompt.found}
+        for group, one, text, leak, prompt in zip(groups, questions, said, leaks, read, strict=True)
     ]
 
 

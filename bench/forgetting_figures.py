@@ -245,7 +245,7 @@ def _summed_up(one: Learned, asked: pd.DataFrame) -> list[Figure]:
     leaks = asked.dropna(subset=["leaked"])
     new = _share(one, "new answer", held_out[changed], Grade.RIGHT)
     near = _share(one, "locality", held_out[~changed], Grade.RIGHT)
-    leak = _counted(one, f"leakage, any of {SAMPLES} samples", leaks, leaks["leaked"])
+    leak = counted(one, f"leakage, any of {SAMPLES} samples", leaks, leaks["leaked"])
     return [_figure(one, SCORE, *_score(new, leak, near), int(asked["fact"].nunique())), new, leak, near]
 
 
@@ -262,8 +262,8 @@ def _leaks(one: Learned, asked: pd.DataFrame) -> Iterator[Figure]:
     """Whether the old answer is gone, story by story."""
     for _, mine in asked.dropna(subset=["leaked"]).groupby("group", sort=False):
         name = str(mine["group"].iloc[0])
-        yield _counted(one, f"{name}: old answer in any of {SAMPLES} samples", mine, mine["leaked"])
-        yield _counted(one, f"{name}: old answer likelier", mine, mine["old_likelier"])
+        yield counted(one, f"{name}: old answer in any of {SAMPLES} samples", mine, mine["leaked"])
+        yield counted(one, f"{name}: old answer likelier", mine, mine["old_likelier"])
 
 
 def _score(new: Figure, leak: Figure, near: Figure) -> tuple[float, float, float]:
@@ -273,10 +273,10 @@ def _score(new: Figure, leak: Figure, near: Figure) -> tuple[float, float, float
 
 
 def _share(one: Learned, name: str, asked: pd.DataFrame, grade: Grade) -> Figure:
-    return _counted(one, name, asked, asked["grade"] == grade.value)
+    return counted(one, name, asked, asked["grade"] == grade.value)
 
 
-def _counted(one: Learned, name: str, asked: pd.DataFrame, hits: "pd.Series[Any]") -> Figure:
+def counted(one: Learned, name: str, asked: pd.DataFrame, hits: "pd.Series[Any]") -> Figure:
     """A share whose interval counts what is known of one product as alike as it was."""
     values = np.asarray(hits.astype(bool), dtype=np.float64)
     share = wilson(int(values.sum()), len(values), design_effect(values, by_product(asked)))

@@ -12,6 +12,7 @@ from bench.forgetting_found import Found
 from bench.forgetting_frontier import Apart, AtLevel, Family
 from bench.forgetting_pictures import frontier, heat_map, mean_matrix, over_days
 from bench.forgetting_plans import PLANS, Groups
+from bench.forgetting_rivals import Rival
 from bench.measured import Figure
 from data.files import write_text
 from tasks.pages import environment
@@ -46,6 +47,7 @@ class Section:
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]
     levels: tuple[Level, ...]
+    rivals: tuple[Rival, ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,8 @@ def _section(name: str, arms: Sequence[Learned], families: Sequence[Family], fou
         pictures = (frontier(found.figures, name, names, mine), over_days(arms))
         maps = tuple(heat_map(one, mean_matrix(one)) for one in arms)
     beside, rows = tuple(one for one in found.comparisons if one.plan == name), _rows(name, names, found.figures)
-    return Section(name, plan.title, plan.about, names, pictures, maps, rows, beside, _levels(name, found))
+    reading = tuple(one for one in found.rivals if one.plan == name)
+    return Section(name, plan.title, plan.about, names, pictures, maps, rows, beside, _levels(name, found), reading)
 
 
 def _levels(plan: str, found: Found) -> tuple[Level, ...]:

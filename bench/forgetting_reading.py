@@ -1,47 +1,110 @@
-"""What stands before a question for the arms that read: the fact itself, or what a search finds.
+"""What stands before a question for the arms that read: the sentence that answers it, or what a search finds.
 
-Search is BM25 (Robertson and Zaragoza 2009) by the library bm25s, over one sentence for every fact in force.
+What can be read is one sentence for every fact in force. A search goes by words, BM25 (Robertson and Zaragoza 2009) by
+the library bm25s, or by meaning, the cosine between vectors of an encoder (bench/sentence_encoder.py). Whether it finds
+the sentence that answers is written down with each answer: that holds whatever the model can read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 
 import bm25s
+import torch
+from torch import Tensor
 
-from bench.forgetting_arms import Method
+from bench.forgetting_arms import Reads
+from bench.sentence_encoder import bare_question, embed, load_encoder, minilm_folder
 from data.handbook_questions import Asked
+from data.handbook_questions import Form as Asking
 from data.handbook_stream import Told
 from data.records import Fact, FactChange
 from data.wordings import Form, wordings
 
 FOUND = 3
 """Sentences that a search puts before a question."""
+_BATCH = 64
+_KEPT = 64
+"""Collections of texts whose vectors are kept: the sentences and the questions of some days."""
 
 
-class Reader:
-    """Puts text before questions, or nothing where the arm does not read."""
+@dataclass(frozen=True)
+class Prompt:
+    """A question as the model gets it."""
 
-    def __init__(self, method: Method, told: Sequence[Told], held: Sequence[FactChange]) -> None:
-        self._method = method
-        facts = [one.fact for one in told if one.values[-1] is not None] + [change.fact for change in held]
-        self._sentences = {fact.id: _sentence(fact) for fact in facts}
-        if method is Method.RETRIEVAL:
-            self._texts = list(self._sentences.values())
-            self._index = bm25s.BM25()
-            self._index.index(bm25s.tokenize(self._texts, show_progress=False), show_progress=False)
+    text: str
+    found: bool | None
+    """Whether the sentence that answers is among those found; None: nothing was searched, or no sentence answers."""
 
-    def prompt(self, asked: Asked) -> str:
-        """The question as the arm's model gets it."""
-        question = asked.question.question
-        if self._method is Method.CONTEXT:
-            return f"{self._sentences.get(asked.told.fact.id, '')} {question}".strip()
-        if self._method is Method.RETRIEVAL:
-            return f"{' '.join(self._found(question))} {question}"
-        return question
 
-    def _found(self, question: str) -> list[str]:
-        words = bm25s.tokenize([question], show_progress=False)
-        found, _ = self._index.retrieve(words, k=FOUND, show_progress=False)
-        return [self._texts[place] for place in found[0]]
+def prompts(reads: Reads, told: Sequence[Told], held: Sequence[FactChange], asked: Sequence[Asked]) -> list[Prompt]:
+    """The questions of a day, each with what is read before it.
+
+    Args:
+        reads: how it is read.
+        told: the stream's facts as of the day; those in force are what can be read, with those held.
+        held: facts of the documents.
+        asked: the questions.
+
+    Raises:
+        InputError: the encoder is not installed.
+    """
+    if reads is Reads.NOTHING:
+        return [Prompt(one.question.question, None) for one in asked]
+    facts = [one.fact for one in told if one.values[-1] is not None] + [change.fact for change in held]
+    sentences = {fact.id: _sentence(fact) for fact in facts}
+    if reads is Reads.FACT:
+        return [_before([sentences.get(one.told.fact.id, "")], one, None) for one in asked]
+    found = _SEARCHES[reads](tuple(sentences.values()), tuple(bare_question(one.question.question) for one in asked))
+    return [_before(texts, one, _answering(one, sentences, texts)) for one, texts in zip(asked, found, strict=True)]
+
+
+def _before(texts: Sequence[str], asked: Asked, found: bool | None) -> Prompt:
+    return Prompt(" ".join([*texts, asked.question.question]).strip(), found)
+
+
+def _answering(asked: Asked, sentences: dict[str, str], texts: Sequence[str]) -> bool | None:
+    right = sentences.get(asked.told.fact.id)
+    return None if right is None or asked.form is Asking.BEFORE else right in texts
+
+
+def by_words(texts: tuple[str, ...], questions: tuple[str, ...]) -> list[list[str]]:
+    """The texts with the highest BM25 score for each question, the best first."""
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(list(texts), show_progress=False), show_progress=False)
+    words = bm25s.tokenize(list(questions), show_progress=False)
+    places, _ = index.retrieve(words, k=min(FOUND, len(texts)), show_progress=False)
+    return [[texts[place] for place in row] for row in places]
+
+
+def by_meaning(texts: tuple[str, ...], questions: tuple[str, ...]) -> list[list[str]]:
+    """The texts whose vectors lie nearest to each question's, the nearest first.
+
+    Raises:
+        InputError: the encoder is not installed.
+    """
+    cosines_QT = _vectors(questions) @ _vectors(texts).T
+    places = cosines_QT.topk(min(FOUND, len(texts)), dim=-1).indices.tolist()
+    return [[texts[place] for place in row] for row in places]
+
+
+_Search = Callable[[tuple[str, ...], tuple[str, ...]], list[list[str]]]
+_SEARCHES: dict[Reads, _Search] = {Reads.BM25: by_words, Reads.MINILM: by_meaning}
+
+
+@lru_cache(_KEPT)
+@torch.inference_mode()
+def _vectors(texts: tuple[str, ...]) -> Tensor:
+    """Unit vectors, (texts, D); texts of like length go through the encoder together."""
+    order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+    batches = [order[first : first + _BATCH] for first in range(0, len(order), _BATCH)]
+    unit_TD = torch.cat([embed(*_encoder(), [texts[place] for place in batch]) for batch in batches])
+    return unit_TD[torch.tensor(order).argsort()]
+
+
+@cache
+def _encoder() -> tuple[torch.nn.Module, object]:
+    return load_encoder(minilm_folder())
 
 
 def _sentence(fact: Fact) -> str:

@@ -2,7 +2,7 @@
 
 Each day has a folder that appears whole or not at all: the state of the model, the answers as Parquet, what the day
 cost and did to texts as JSON. A run that was killed goes on with the first day that has none, and a training with its
-last checkpoint.
+last checkpoint. Arms that differ in what they read alone share one training: that of the arm that reads nothing.
 """
 
 import shutil
@@ -40,30 +40,58 @@ def folder_of(root: Path, world: World, unit: Unit) -> Path:
 def run(root: Path, world: World, unit: Unit, report: Report) -> Path:
     """Run every day of a unit that has not been run, and return its folder."""
     folder = folder_of(root, world, unit)
-    days = [folder / f"day-{day:02d}" for day in range(unit.size.days + 1)]
-    first = next((day for day, place in enumerate(days) if not place.is_dir()), None)
-    if first is None:
-        return folder
+    missing = [day for day in range(unit.size.days + 1) if not _place(folder, day).is_dir()]
+    if missing and unit.closed == unit:
+        _run(folder, world, unit, missing[0], report)
+    elif missing:
+        _ask_again(run(root, world, unit.closed, report), folder, world, unit, missing, report)
+    return folder
+
+
+def _place(folder: Path, day: int) -> Path:
+    return folder / f"day-{day:02d}"
+
+
+def _run(folder: Path, world: World, unit: Unit, first: int, report: Report) -> None:
+    """Train and ask, from the first day that is missing on."""
     stream = unit.plan.make(world.book, unit.seed, unit.size)
     learner = Learner(world.base, unit.arm, world.params, unit.training_seed)
     if first > 1 and unit.arm.trains and unit.arm.order.goes_on:
-        learner.load(days[first - 1])
-    for day in range(first, len(days)):
+        learner.load(_place(folder, first - 1))
+    for day in range(first, unit.size.days + 1):
         begun = time.monotonic()
         report(f"{unit.name}: day {day} of {unit.size.days}", None)
         checkpoints = folder / f"training-{day:02d}"
         cost = _learn(learner, world, unit, stream, day, checkpoints, report)
         trained = time.monotonic() - begun
         answers, texts = answered(learner, world, unit, stream, day), told(learner, world, unit)
-        with building(days[day]) as draft:
-            if unit.arm.trains and unit.arm.order.goes_on:
+        with building(_place(folder, day)) as draft:
+            if unit.arm.trains:
                 learner.save(draft)
-            pq.write_table(pa.Table.from_pylist(answers, schema=SCHEMA), draft / ANSWERS)
             seconds = {"training_seconds": trained, "answering_seconds": time.monotonic() - begun - trained}
             taught = {"taught": sum(one.standing in _TAUGHT for one in stream.changes(day))}
-            write_json(draft / DAY, unit.key(day) | taught | asdict(cost) | texts | seconds)
+            _write_day(draft, answers, unit.key(day) | taught | asdict(cost) | texts | seconds)
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return folder
+
+
+def _ask_again(closed: Path, folder: Path, world: World, unit: Unit, missing: Sequence[int], report: Report) -> None:
+    """Ask the models that ``closed`` holds, with what the arm reads before each question; their cost is theirs."""
+    stream = unit.plan.make(world.book, unit.seed, unit.size)
+    learner = Learner(world.base, unit.arm, world.params, unit.training_seed)
+    for day in missing:
+        begun = time.monotonic()
+        report(f"{unit.name}: day {day} of {unit.size.days}", None)
+        if unit.arm.trains:
+            learner.load(_place(closed, day))
+        answers = answered(learner, world, unit, stream, day)
+        seconds = {"training_seconds": 0.0, "answering_seconds": time.monotonic() - begun}
+        with building(_place(folder, day)) as draft:
+            _write_day(draft, answers, read_json(_place(closed, day) / DAY) | unit.key(day) | seconds)
+
+
+def _write_day(draft: Path, answers: Sequence[dict[str, Any]], day: dict[str, Any]) -> None:
+    pq.write_table(pa.Table.from_pylist(list(answers), schema=SCHEMA), draft / ANSWERS)
+    write_json(draft / DAY, day)
 
 
 def _learn(

@@ -40,9 +40,12 @@ def spread(workspace: Workspace, root: Path, known: World, units: Sequence[Unit]
 
 @flow(name="forgetting", persist_result=False, validate_parameters=False)
 def grid(root: str, base: str, params: Params, units: list[tuple[str, Size, str, int]]) -> None:
-    """All units; what one raises is raised once the others are done."""
-    running = [run_arm.submit(root, base, params, *unit) for unit in units]
-    wait(running)
+    """All units, those that only ask another's models again after the others; what one raises is raised at the end."""
+    running: list[PrefectFuture[None]] = []
+    for asks_again in (False, True):
+        wave = [unit for unit in units if (arm(unit[2]).closed != arm(unit[2])) is asks_again]
+        running += [run_arm.submit(root, base, params, *unit) for unit in wave]
+        wait(running)
     for one in running:
         one.result()
 

@@ -1,6 +1,6 @@
 """What an experiment starts from, and what it consists of: a base whose knowledge is known, and its units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.forgetting_arms import Arm
@@ -44,6 +44,11 @@ class Unit:
     @property
     def training_seed(self) -> int:
         return self.seed + 1_000 * self.arm.draw
+
+    @property
+    def closed(self) -> "Unit":
+        """The same model, asked with nothing before the questions."""
+        return replace(self, arm=self.arm.closed)
 
     def key(self, day: int) -> dict[str, str | int]:
         """What every record of a day begins with."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from bench.forgetting_arms import Arm, Method, Rows, arm
+from bench.forgetting_arms import Arm, Reads, Rows, arm
 from bench.forgetting_world import world
 from bench.measured import Figure, write_answers
 from bench.policies_figures import figures, sentences
@@ -107,7 +107,7 @@ def units_of(grid: Grid) -> Sequence[Unit]:
 
 def _as_shipped(name: str) -> Arm:
     found = arm(name)
-    if found.method in (Method.CONTEXT, Method.RETRIEVAL) or found.rows is not Rows.ASKED or found.stale:
+    if found.reads is not Reads.NOTHING or found.rows is not Rows.ASKED or found.stale:
         raise InputError(
             f"{name} is no arm of this bench, which teaches documents as the line does, or nothing. Name none, joint, "
             "default or full, with changes such as joint,passes=2."

@@ -12,14 +12,13 @@ import pytest
 import torch
 
 from bench.forgetting import Grid, measure, units_of
-from bench.forgetting_arms import ARMS, Method, arm
+from bench.forgetting_arms import ARMS, arm
 from bench.forgetting_compared import comparisons, noise
 from bench.forgetting_figures import Learned, by_arm, figures
 from bench.forgetting_found import found_in, table
 from bench.forgetting_learner import Learner, rows_of
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
-from bench.forgetting_reading import Reader
 from bench.forgetting_run import folder_of, read_answers, read_days, run
 from bench.forgetting_spread import spread
 from bench.forgetting_world import Unit, World, world
@@ -65,7 +64,9 @@ def test_a_named_arm_says_its_name_and_its_name_gives_it_back(name: str) -> None
     assert arm(name) == ARMS[name]
 
 
-@pytest.mark.parametrize("text", ["default,rank=8", "lora,rows=told,replay=0.05,rate=0.002", "full,steps=50,draw=1"])
+@pytest.mark.parametrize(
+    "text", ["default,rank=8", "lora,rows=told,replay=0.05,rate=0.002", "full,steps=50,draw=1", "none,reads=fact"]
+)
 def test_an_arm_written_out_is_read_back_whole(text: str) -> None:
     assert arm(arm(text).name) == arm(text)
 
@@ -144,7 +145,7 @@ def test_no_new_fact_is_taught_in_a_wording_that_judges_it(known: World, name: s
     assert not {row.wording for row in rows if row.fact in changed} & judging
 
 
-# --- questions and reading ---------------------------------------------------------------------------
+# --- questions ---------------------------------------------------------------------------------------
 
 
 def test_days_to_come_are_asked_about_on_day_0_alone(known: World) -> None:
@@ -154,19 +155,6 @@ def test_days_to_come_are_asked_about_on_day_0_alone(known: World) -> None:
     held_out = [f"{name}/{Form.HELD_OUT}" for name in (BASE_GROUP, "day 1", "day 2")]
 
     assert groups == [set(held_out), set(held_out[:2]), set(held_out)]
-
-
-def test_retrieval_finds_the_fact_and_context_is_the_fact(known: World) -> None:
-    plan = PLANS["stages"]
-    stream = plan.make(known.book, 1, SMALL)
-    asked = examine(plan, SMALL, stream, 1, PARAMS, 1)[f"day 1/{Form.HELD_OUT}"]
-    readers = [Reader(method, stream.told(1), known.held) for method in (Method.CONTEXT, Method.RETRIEVAL, Method.LORA)]
-
-    for one in asked:
-        context, found, plain = (reader.prompt(one) for reader in readers)
-        assert one.told.fact.value in context
-        assert one.told.fact.subject in found.removesuffix(one.question.question)
-        assert plain == one.question.question
 
 
 # --- a run -------------------------------------------------------------------------------------------
@@ -269,9 +257,10 @@ def test_what_a_second_day_teaches(known: World, tmp_path: Path, name: str, days
 @pytest.mark.usefixtures("prefect_here")
 def test_two_processes_give_what_one_gives(ran: Ran, known: World, tmp_path: Path) -> None:
     params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"threads": 1})})
+    reads = Unit(PLANS["stages"], SMALL, arm(f"{NAMES[1]},reads=bm25"), 1)  # first: its model is trained by another
     alone, units = (
         replace(known, params=params),
-        [replace(unit, plan=PLANS[unit.plan.name], size=replace(SMALL, days=1)) for unit in ran[1]],
+        [replace(unit, plan=PLANS[unit.plan.name], size=replace(SMALL, days=1)) for unit in (reads, *ran[1])],
     )
     roots = [tmp_path / "alone", tmp_path / "spread"]
 
