@@ -284,7 +284,7 @@ def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
 
     written = json.loads((done.page.parent / "figures.json").read_text())
     assert again == done
-    assert set(written) == {"figures", "comparisons", "at_levels", "apart", "days"}
+    assert set(written) == {"figures", "comparisons", "at_levels", "apart", "rivals", "days"}
     found = {one["name"]: one for one in written["figures"]}
     learned = found["day/lora,replay=0.1,steps=10/learned when taught"]["value"]
     levels = {one["level"]: one["said"] for one in written["at_levels"]}
