@@ -13,17 +13,9 @@ from bench.forgetting_frontier import Apart, AtLevel, Family
 from bench.forgetting_pictures import frontier, heat_map, mean_matrix, over_days
 from bench.forgetting_plans import PLANS, Groups
 from bench.forgetting_rivals import Rival
-from bench.measured import Figure
+from bench.measured import Row, side_by_side
 from data.files import write_text
 from tasks.pages import environment
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of every arm."""
-
-    name: str
-    figures: tuple[Figure | None, ...]
 
 
 @dataclass(frozen=True)
@@ -86,7 +78,8 @@ def _section(name: str, arms: Sequence[Learned], families: Sequence[Family], fou
         mine = [one for one in families if one.plan == name]
         pictures = (frontier(found.figures, name, names, mine), over_days(arms))
         maps = tuple(heat_map(one, mean_matrix(one)) for one in arms)
-    beside, rows = tuple(one for one in found.comparisons if one.plan == name), _rows(name, names, found.figures)
+    beside = tuple(one for one in found.comparisons if one.plan == name)
+    rows = side_by_side(found.figures, [f"{name}/{arm}/" for arm in names])
     reading = tuple(one for one in found.rivals if one.plan == name)
     return Section(name, plan.title, plan.about, names, pictures, maps, rows, beside, _levels(name, found), reading)
 
@@ -94,9 +87,3 @@ def _section(name: str, arms: Sequence[Learned], families: Sequence[Family], fou
 def _levels(plan: str, found: Found) -> tuple[Level, ...]:
     beside = {(one.plan, one.family, one.level): one for one in found.apart}
     return tuple(Level(at, beside.get((plan, at.family, at.level))) for at in found.at_levels if at.plan == plan)
-
-
-def _rows(plan: str, arms: Sequence[str], found: Sequence[Figure]) -> tuple[Row, ...]:
-    by_name = {one.name: one for one in found}
-    kinds = dict.fromkeys(one.name.split("/", 2)[2] for one in found if one.name.startswith(f"{plan}/"))
-    return tuple(Row(kind, tuple(by_name.get(f"{plan}/{arm}/{kind}") for arm in arms)) for kind in kinds)

@@ -1,6 +1,7 @@
 """One measured number as every bench prints it: what ``relearn bench NAME --json`` and its like consist of."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,23 @@ class Figure:
     seeds: tuple[int, ...]
     command: str
     """With the options that it ran with (``typed``)."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of everything that stands side by side; None where it was not measured."""
+
+    name: str
+    figures: tuple[Figure | None, ...]
+
+
+def side_by_side(found: Sequence[Figure], prefixes: Sequence[str]) -> tuple[Row, ...]:
+    """A row for each figure that has one of the prefixes, a column for each prefix; a row's name is the rest."""
+    by_name = {one.name: one for one in found}
+    rest = dict.fromkeys(
+        name.removeprefix(prefix) for name in by_name for prefix in prefixes if name.startswith(prefix)
+    )
+    return tuple(Row(name, tuple(by_name.get(prefix + name) for prefix in prefixes)) for name in rest)
 
 
 def write_answers(path: Path, answers: "pa.Table") -> Path:

@@ -7,20 +7,12 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from bench.measured import Figure
+from bench.measured import Figure, Row, side_by_side
 from bench.policies_figures import in_groups, sentence
 from bench.policies_pictures import by_fate, over_years, stacked
 from bench.policies_questions import PROBE
 from data.files import write_text
 from tasks.pages import environment
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of every arm."""
-
-    name: str
-    figures: tuple[Figure | None, ...]
 
 
 @dataclass(frozen=True)
@@ -74,7 +66,7 @@ def write_page(
         years=years,
         arms=tuple(_arm(name, answers[answers["arm"] == name], years) for name in arms),
         pictures=tuple(over_years(found, arms, years, name) for name in groups),
-        tables=tuple(YearTable(year, _rows(year, arms, found)) for year in years),
+        tables=tuple(YearTable(year, side_by_side(found, [f"{arm}/{year}/" for arm in arms])) for year in years),
         disagreements=tuple(disagreements),
     )
     write_text(path, environment().get_template("policies.html.j2").render(page=page))
@@ -86,9 +78,3 @@ def _arm(name: str, mine: pd.DataFrame, years: Sequence[str]) -> ArmSection:
     groups = in_groups(mine)
     bars = [stacked(f"{name}: questions on {group}", asked, years) for group, asked in groups.items()]
     return ArmSection(name, told, (*bars, by_fate(name, mine[mine["kind"] != PROBE], years)))
-
-
-def _rows(year: str, arms: Sequence[str], found: Sequence[Figure]) -> tuple[Row, ...]:
-    by_name = {one.name: one for one in found}
-    kinds = dict.fromkeys(name.split("/", 2)[2] for name in by_name if name.split("/", 2)[1] == year)
-    return tuple(Row(kind, tuple(by_name.get(f"{arm}/{year}/{kind}") for arm in arms)) for kind in kinds)
