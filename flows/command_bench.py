@@ -1,4 +1,4 @@
-"""Commands that measure what the project claims: ``bench forgetting``, ``policies``, ``spectra`` and ``grokking``.
+"""Commands that measure what the project claims: ``bench forgetting``, ``policies``, ``spectra``, ``grokking``, ``tasks``.
 
 They take from minutes to an hour, go on where they stopped, and print figures with n, interval and seeds. Measurements
 of speed are commands of their own (``python -m bench.spectra``), as they need a quiet machine.
@@ -129,3 +129,46 @@ def grokking(
         f"{one['name']:<90} {one['value']:9.3f} [{one['low']:.3f}, {one['high']:.3f}] n={one['n']}" for one in found
     ]
     show({"figures": found}, as_json, lines)
+
+
+@bench_app.command(
+    "tasks", epilog="Example: relearn bench tasks --task arc_easy --task hellaswag --limit 200 --download"
+)
+def harness_tasks(
+    task: Annotated[list[str], typer.Option("--task", help="Task, group or tag by name. Repeatable.")],
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of an adapter on this base.")] = None,
+    include_path: Annotated[
+        Path | None, typer.Option("--include-path", help="Folder with tasks of your own, as plain YAML.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Questions of each task; without it all.")] = None,
+    num_fewshot: Annotated[
+        int | None, typer.Option("--num-fewshot", min=0, help="Examples before each question; without it the task's.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts at once.")] = 8,
+    seed: Annotated[int, typer.Option("--seed", help="Of drawn examples; the harness's own.")] = 1234,
+    download: Annotated[bool, typer.Option("--download", help="Fetch datasets that are not on this machine.")] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Tasks of lm-evaluation-harness, on the base and an adapter side by side; needs the extra `harness`."""
+    from bench.harness_library import Asked, require_library
+
+    require_library()
+    from bench.harness import measure
+    from bench.harness_figures import table
+    from bench.measured import typed
+    from data.workspace import open_workspace
+    from flows.progress import Lines
+
+    asked = Asked(tuple(task), include_path, limit, num_fewshot, batch_size, seed, download)
+    options = {"include_path": include_path, "limit": limit, "num_fewshot": num_fewshot, "seed": seed}
+    command = typed("relearn bench tasks", task=asked.tasks, adapter=adapter, **options)
+    progress = Lines("bench")
+    with quiet_output():
+        done = measure(open_workspace(workspace), adapter, asked, command, lambda what: progress.measured(what, None))
+    content: dict[str, Any] = {"figures": [asdict(one) for one in done.figures]}
+    content["comparisons"] = [asdict(one) for one in done.comparisons]
+    content |= {"left_out": done.left_out, "answers": str(done.answers), "results": str(done.results)}
+    told = [f"No mean over questions, in the results alone: {', '.join(done.left_out)}"] if done.left_out else []
+    lines = [*table(done.figures, done.comparisons), *told, f"Answers: {done.answers}", f"Results: {done.results}"]
+    show(content, as_json, lines)
