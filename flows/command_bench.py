@@ -1,4 +1,4 @@
-"""Commands that measure what the project claims: ``bench forgetting``, ``policies``, ``spectra``, ``grokking``, ``tasks``.
+"""Commands that measure what the project claims: ``forgetting``, ``policies``, ``spectra``, ``grokking`` and ``tasks``.
 
 They take from minutes to an hour, go on where they stopped, and print figures with n, interval and seeds. Measurements
 of speed are commands of their own (``python -m bench.spectra``), as they need a quiet machine.
