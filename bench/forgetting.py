@@ -28,6 +28,7 @@ from data.files import write_json
 from data.params import Params
 from data.workspace import Workspace
 from models.device import keep_freed_memory
+from tasks.prefect_server import configure
 
 SEEDS = (1, 2, 3)
 ROOT = Path(".relearn") / "bench" / "forgetting"
@@ -55,11 +56,13 @@ class Outcome:
     answers: Path
 
 
-def measure(workspace: Workspace, grid: Grid, command: str, report: Report, workers: int = 1) -> Outcome:
+def measure(
+    workspace: Workspace, grid: Grid, command: str, report: Report, workers: int = 1, cluster: str | None = None
+) -> Outcome:
     """Run what has not been run, and write answers, figures and page.
 
-    ``workers`` processes share ``train.threads``. A sum over more threads is rounded otherwise, so that another
-    number of threads has folders of its own.
+    ``workers`` processes share ``train.threads``; each worker of a ``cluster`` has them for itself. A sum over more
+    threads is rounded otherwise, so that another number of threads has folders of its own.
 
     Raises:
         InputError: a plan or an arm is unknown, what the base knows cannot be measured, or an arm needs the encoder and
@@ -69,14 +72,15 @@ def measure(workspace: Workspace, grid: Grid, command: str, report: Report, work
     units, root = units_of(grid), workspace.root / ROOT
     if any(unit.arm.reads is Reads.MINILM for unit in units):
         minilm_folder()
-    params = _shared(workspace.params(), workers)
+    params = _shared(workspace.params(), 1 if cluster else workers)
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
     known = world(str(workspace.base()), params)
-    if workers > 1:
+    if workers > 1 or cluster:
+        configure(workspace)  # before Prefect is imported, which reads this once
         from bench.forgetting_spread import spread
 
-        spread(workspace, root, known, units, workers)
+        spread(workspace, root, known, units, workers, cluster)
     folders = [run(root, known, unit, report) for unit in units]
     answers, days = read_answers(folders), read_days(folders)
     learned = by_arm(answers.to_pandas(), pd.DataFrame(days), command)

@@ -34,6 +34,9 @@ def forgetting(
     workers: Annotated[
         int, typer.Option("--workers", min=1, max=256, help="Processes that share train.threads of params.yaml.")
     ] = 1,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", help="Dask scheduler whose workers run the arms: tcp://HOST:8786.")
+    ] = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +50,7 @@ def forgetting(
     grid = Grid(tuple(plan or ()), tuple(arm or ()), tuple(seed or SEEDS), quick)
     command = typed("relearn bench forgetting", plan=grid.plans, arm=grid.arms, seed=tuple(seed or ()), quick=quick)
     with quiet_output():
-        done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, workers)
+        done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, workers, cluster)
     content: dict[str, Any] = asdict(done.found) | {"page": str(done.page), "answers": str(done.answers)}
     show(content, as_json, [*table(done.found), f"Page: {done.page}", f"Answers: {done.answers}"])
 

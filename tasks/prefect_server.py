@@ -108,10 +108,10 @@ def prefect_server(
             try:
                 yield url
             finally:
-                _hand_over()
+                hand_over()
 
 
-def _hand_over() -> None:
+def hand_over() -> None:
     """Logs and events that Prefect would send by and by; it complains where the server is gone by then."""
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
