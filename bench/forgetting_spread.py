@@ -26,7 +26,7 @@ from flows.progress import Lines
 from flows.running import prefect_works
 from models.device import keep_freed_memory
 from models.training import Progress
-from tasks.prefect_server import prefect_server
+from tasks.prefect_server import known_to_threads, prefect_server
 
 _Runner = TaskRunner[PrefectFuture[Any]]
 
@@ -53,7 +53,7 @@ def spread(
     root, base = root.resolve(), str(Path(known.base).resolve())
     asked = [(unit.plan.name, unit.size, unit.arm.name, unit.seed) for unit in units]
     working = at_work(cluster) if cluster else contextlib.nullcontext()
-    with prefect_server(workspace), prefect_works(own_history=False), working:
+    with prefect_server(workspace) as url, known_to_threads(url), prefect_works(own_history=False), working:
         folders = grid.with_options(task_runner=runner)(str(root), base, known.params, asked)
     for unit, folder in zip(units, folders, strict=True):
         _require_here(folder_of(root, known, unit), Path(folder), unit)

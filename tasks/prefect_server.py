@@ -111,6 +111,28 @@ def prefect_server(
                 hand_over()
 
 
+@contextlib.contextmanager
+def known_to_threads(url: str) -> Iterator[None]:
+    """Threads that Prefect starts without a context of settings, as its process pool does, find the API, too.
+
+    They would start a temporary server of their own, which outlives a parent that is killed.
+    """
+    from prefect.context import refresh_global_settings_context
+
+    name = "PREFECT_API_URL"
+    before = os.environ.get(name)
+    os.environ[name] = url
+    refresh_global_settings_context()
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+        refresh_global_settings_context()
+
+
 def hand_over() -> None:
     """Logs and events that Prefect would send by and by; it complains where the server is gone by then."""
     from prefect.events.worker import EventsWorker

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from prefect.server.api.server import SubprocessASGIServer
 
 from bench.forgetting import Grid, measure, units_of
 from bench.forgetting_arms import ARMS, arm
@@ -255,7 +256,11 @@ def test_what_a_second_day_teaches(known: World, tmp_path: Path, name: str, days
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("prefect_here")
-def test_two_processes_give_what_one_gives(ran: Ran, known: World, tmp_path: Path) -> None:
+def test_two_processes_give_what_one_gives(
+    ran: Ran, known: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(SubprocessASGIServer, "start", lambda *_, **__: started.append("another server"))
     params = PARAMS.model_copy(update={"train": PARAMS.train.model_copy(update={"threads": 1})})
     reads = Unit(PLANS["stages"], SMALL, arm(f"{NAMES[1]},reads=bm25"), 1)  # first: its model is trained by another
     alone, units = (
@@ -265,6 +270,7 @@ def test_two_processes_give_what_one_gives(ran: Ran, known: World, tmp_path: Pat
     roots = [tmp_path / "alone", tmp_path / "spread"]
 
     spread(Workspace(tmp_path), roots[1], alone, units, workers=2)
+    assert not started
 
     one, two = (_answers([run(root, alone, unit, _silent) for unit in units]) for root in roots)
     pd.testing.assert_frame_equal(one, two)
