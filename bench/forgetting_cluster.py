@@ -4,6 +4,7 @@ It comes with the extra ``cluster``. Workers are started by whoever owns the mac
 1``); they need this project and its base, and the results' folder, under the names that they have here.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Iterator
@@ -66,8 +67,13 @@ def at_work(address: str) -> Iterator[None]:
         yield
     finally:
         with contextlib.suppress(OSError), Client(address, timeout=_PATIENCE, set_as_default=False) as client:
-            client.run(hand_over)
+            client.run(_hand_over)
         logger.setLevel(before)
+
+
+async def _hand_over() -> None:
+    """In a thread: on a worker's own loop Prefect would not wait for what it sends."""
+    await asyncio.to_thread(hand_over)
 
 
 @contextlib.contextmanager
