@@ -18,9 +18,10 @@ from bench.forgetting_arms import Arm, Reads, arm
 from bench.forgetting_figures import by_arm
 from bench.forgetting_found import Found, found_in
 from bench.forgetting_page import write_page
-from bench.forgetting_plans import PLANS
-from bench.forgetting_run import Report, read_answers, read_days, run
-from bench.forgetting_world import Unit, world
+from bench.forgetting_plans import PLANS, Size
+from bench.forgetting_run import Report, folder_of, read_answers, read_days, run
+from bench.forgetting_world import Unit, World, world
+from bench.jobs import ALONE, Job, Places, run_jobs
 from bench.measured import write_answers
 from bench.sentence_encoder import minilm_folder
 from data.errors import InputError
@@ -28,7 +29,6 @@ from data.files import write_json
 from data.params import Params
 from data.workspace import Workspace
 from models.device import keep_freed_memory
-from tasks.prefect_server import configure
 
 SEEDS = (1, 2, 3)
 ROOT = Path(".relearn") / "bench" / "forgetting"
@@ -56,31 +56,22 @@ class Outcome:
     answers: Path
 
 
-def measure(
-    workspace: Workspace, grid: Grid, command: str, report: Report, workers: int = 1, cluster: str | None = None
-) -> Outcome:
+def measure(workspace: Workspace, grid: Grid, command: str, report: Report, places: Places = ALONE) -> Outcome:
     """Run what has not been run, and write answers, figures and page.
 
-    ``workers`` processes share ``train.threads``; each worker of a ``cluster`` has them for itself. A sum over more
-    threads is rounded otherwise, so that another number of threads has folders of its own.
-
     Raises:
-        InputError: a plan or an arm is unknown, what the base knows cannot be measured, or an arm needs the encoder and
-            it is not installed.
-        OutsideError: the disk refused a write; run the same again to go on.
+        InputError: a plan or an arm is unknown, what the base knows cannot be measured, an arm needs the encoder and it
+            is not installed, or the cluster cannot be used as it is.
+        OutsideError: the disk refused a write, or a process or the cluster ended; run the same again to go on.
     """
-    units, root = units_of(grid), workspace.root / ROOT
+    units, root = units_of(grid), (workspace.root / ROOT).resolve()
     if any(unit.arm.reads is Reads.MINILM for unit in units):
         minilm_folder()
-    params = _shared(workspace.params(), 1 if cluster else workers)
+    params = places.shared(workspace.params())
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
     known = world(str(workspace.base()), params)
-    if workers > 1 or cluster:
-        configure(workspace)  # before Prefect is imported, which reads this once
-        from bench.forgetting_spread import spread
-
-        spread(workspace, root, known, units, workers, cluster)
+    run_jobs(workspace, "forgetting", params, jobs_of(root, known, units), places)
     folders = [run(root, known, unit, report) for unit in units]
     answers, days = read_answers(folders), read_days(folders)
     learned = by_arm(answers.to_pandas(), pd.DataFrame(days), command)
@@ -91,9 +82,27 @@ def measure(
     return Outcome(found, page, target)
 
 
-def _shared(params: Params, workers: int) -> Params:
-    threads = max(1, params.train.threads // workers)
-    return params.model_copy(update={"train": params.train.model_copy(update={"threads": threads})})
+def jobs_of(root: Path, known: World, units: Sequence[Unit]) -> list[Job]:
+    """Each unit, those that only ask another's models again after the others."""
+    base = str(Path(known.base).resolve())
+    return [
+        Job(
+            unit.name,
+            folder_of(root, known, unit),
+            f"day-{unit.size.days:02d}",
+            run_unit,
+            (root, base, known.params, unit.plan.name, unit.size, unit.arm.name, unit.seed),
+            later=unit.closed != unit,
+        )
+        for unit in units
+    ]
+
+
+def run_unit(
+    root: Path, base: str, params: Params, plan: str, size: Size, name: str, seed: int, report: Report
+) -> Path:
+    """One arm with one seed, by names that another process understands, and where it is kept."""
+    return run(root, world(base, params), Unit(PLANS[plan], size, arm(name), seed), report)
 
 
 def units_of(grid: Grid) -> Sequence[Unit]:

@@ -11,16 +11,18 @@ there already are not run again.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from bench.forgetting_arms import Arm, Reads, Rows, arm
 from bench.forgetting_world import world
+from bench.jobs import ALONE, Job, Places, run_jobs
 from bench.measured import Figure, write_answers
 from bench.policies_figures import figures, sentences
 from bench.policies_page import write_page
 from bench.policies_questions import disagreements
-from bench.policies_run import Course, Report, Unit, read_answers, read_costs, run
+from bench.policies_run import Course, Report, Unit, folder_of, read_answers, read_costs, run
 from bench.policies_years import Year, read_years
 from data.collection import read_lineage
 from data.errors import InputError
@@ -68,23 +70,27 @@ class Outcome:
     answers: Path
 
 
-def measure(workspace: Workspace, grid: Grid, command: str, report: Report) -> Outcome:
+def measure(workspace: Workspace, grid: Grid, command: str, report: Report, places: Places = ALONE) -> Outcome:
     """Build the base where there is none, run what has not been run, and write answers, figures and page.
 
     Raises:
-        InputError: an arm is unknown or teaches in a way that documents do not allow, or there are no two snapshots.
-        OutsideError: the disk refused a write; run the same again to go on.
+        InputError: an arm is unknown or teaches in a way that documents do not allow, there are no two snapshots, or
+            the cluster cannot be used as it is.
+        OutsideError: the disk refused a write, or a process or the cluster ended; run the same again to go on.
     """
-    units, root, params = units_of(grid), workspace.root / ROOT, _sized(workspace.params(), grid.quick)
+    units, root = units_of(grid), (workspace.root / ROOT).resolve()
+    params = _sized(workspace.params(), grid.quick)
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
-    years = read_years(stream_folder(workspace, params), params, QUICK_YEARS if grid.quick else None)
+    stream = stream_folder(workspace, params).resolve()
+    years = read_years(stream, params, QUICK_YEARS if grid.quick else None)
     base = base_of(workspace, params, years[0], report)
-    probes = tuple(read_probes(workspace.probes))
-    book = world(str(base), params).book.known
-    course = Course(str(base), params, book, years, probes, QUICK_QUESTIONS if grid.quick else None)
+    given = (base, places.shared(params), stream, workspace.probes.resolve(), grid.quick)
+    course = course_of(*given)
+    run_jobs(workspace, "policies", course.params, [_job(root, course, unit, given) for unit in units], places)
+    torch.set_num_threads(course.params.train.threads)
     folders = [run(root, course, unit, report) for unit in units]
-    answers, costs, differ = read_answers(folders), read_costs(folders), disagreements(probes, years)
+    answers, costs, differ = read_answers(folders), read_costs(folders), disagreements(course.probes, years)
     table = answers.to_pandas()
     found, told = figures(table, command), sentences(table)
     target = write_answers(root / "answers.parquet", answers)
@@ -92,6 +98,33 @@ def measure(workspace: Workspace, grid: Grid, command: str, report: Report) -> O
     write_json(root / "figures.json", content)
     page = write_page(root / "page.html", _about(base, params, years), command, table, found, differ)
     return Outcome(base, found, told, differ, page, target)
+
+
+def course_of(base: Path, params: Params, stream: Path, probes: Path, quick: bool) -> Course:
+    """What every arm goes through, from where it lies."""
+    years = read_years(stream, params, QUICK_YEARS if quick else None)
+    book = world(str(base), params).book.known
+    return Course(str(base), params, book, years, tuple(read_probes(probes)), QUICK_QUESTIONS if quick else None)
+
+
+def _job(root: Path, course: Course, unit: Unit, given: tuple[Any, ...]) -> Job:
+    place = folder_of(root, course, unit)
+    return Job(unit.name, place, course.years[-1].date, run_unit, (root, *given, unit.called, unit.seed))
+
+
+def run_unit(
+    root: Path,
+    base: Path,
+    params: Params,
+    stream: Path,
+    probes: Path,
+    quick: bool,
+    name: str,
+    seed: int,
+    report: Report,
+) -> Path:
+    """One arm with one seed, by what another process understands, and where it is kept."""
+    return run(root, course_of(base, params, stream, probes, quick), Unit(name, arm(name), seed), report)
 
 
 def units_of(grid: Grid) -> Sequence[Unit]:

@@ -15,6 +15,12 @@ from flows.command import JsonOption, WorkspaceOption, app, quiet_output, show
 bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what the project claims.")
 app.add_typer(bench_app, name="bench")
 
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, max=256, help="Processes that share train.threads of params.yaml.")
+]
+ClusterOption = Annotated[
+    str | None, typer.Option("--cluster", help="Dask scheduler whose workers run the arms: tcp://HOST:8786.")
+]
 QuickOption = Annotated[bool, typer.Option("--quick", help="One rank and one seed: no evidence.")]
 
 
@@ -31,18 +37,15 @@ def forgetting(
         list[int] | None, typer.Option("--seed", help="Of streams and training; without it 1, 2 and 3. Repeatable.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small streams and the first seed, in minutes.")] = False,
-    workers: Annotated[
-        int, typer.Option("--workers", min=1, max=256, help="Processes that share train.threads of params.yaml.")
-    ] = 1,
-    cluster: Annotated[
-        str | None, typer.Option("--cluster", help="Dask scheduler whose workers run the arms: tcp://HOST:8786.")
-    ] = None,
+    workers: WorkersOption = 1,
+    cluster: ClusterOption = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """What ways of learning take in, forget and leave stale: minutes with --quick, hours without."""
     from bench.forgetting import SEEDS, Grid, measure
     from bench.forgetting_found import table
+    from bench.jobs import Places
     from bench.measured import typed
     from data.workspace import open_workspace
     from flows.progress import Lines
@@ -50,7 +53,7 @@ def forgetting(
     grid = Grid(tuple(plan or ()), tuple(arm or ()), tuple(seed or SEEDS), quick)
     command = typed("relearn bench forgetting", plan=grid.plans, arm=grid.arms, seed=tuple(seed or ()), quick=quick)
     with quiet_output():
-        done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, workers, cluster)
+        done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, Places(workers, cluster))
     content: dict[str, Any] = asdict(done.found) | {"page": str(done.page), "answers": str(done.answers)}
     show(content, as_json, [*table(done.found), f"Page: {done.page}", f"Answers: {done.answers}"])
 
@@ -67,10 +70,13 @@ def policies(
     quick: Annotated[
         bool, typer.Option("--quick", help="A small base, three years, few questions, first seed; in minutes.")
     ] = False,
+    workers: WorkersOption = 1,
+    cluster: ClusterOption = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
     """What is right, stale, wrong or refused as real policies change, year by year; builds its base first: hours."""
+    from bench.jobs import Places
     from bench.measured import typed
     from bench.policies import SEEDS, Grid, measure
     from data.workspace import open_workspace
@@ -79,7 +85,7 @@ def policies(
     grid = Grid(tuple(arm or ()), tuple(seed or SEEDS), quick)
     command = typed("relearn bench policies", arm=grid.arms, seed=tuple(seed or ()), quick=quick)
     with quiet_output():
-        done = measure(open_workspace(workspace), grid, command, Lines("bench").measured)
+        done = measure(open_workspace(workspace), grid, command, Lines("bench").measured, Places(workers, cluster))
     content: dict[str, Any] = {"base": str(done.base), "figures": [asdict(one) for one in done.figures]}
     content |= {"sentences": done.sentences, "disagreements": done.disagreements}
     content |= {"page": str(done.page), "answers": str(done.answers)}

@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from bench.cluster import dask
+from bench.forgetting import jobs_of
 from bench.forgetting_arms import arm
-from bench.forgetting_cluster import dask
 from bench.forgetting_plans import PLANS, Size
 from bench.forgetting_run import folder_of, read_answers, run
-from bench.forgetting_spread import spread
 from bench.forgetting_world import Unit, World, world
+from bench.jobs import Places
+from bench.spread import spread
 from data.errors import InputError, OutsideError
 from data.params import load_params
 from data.workspace import PROJECT_ROOT, Workspace
@@ -122,6 +124,10 @@ def _units(name: str) -> list[Unit]:
     return [Unit(PLANS["stages"], SMALL, arm(name), 1)]
 
 
+def _spread(place: Path, root: Path, known: World, units: list[Unit], address: str) -> None:
+    spread(Workspace(place), "forgetting", known.params, jobs_of(root, known, units), Places(cluster=address))
+
+
 def _silent(what: str, progress: Progress | None) -> None:
     assert what
 
@@ -131,7 +137,7 @@ def _silent(what: str, progress: Progress | None) -> None:
 def test_a_cluster_gives_what_one_process_gives(scheduler: str, known: World, tmp_path: Path) -> None:
     units, roots = _units(ARM), (tmp_path / "alone", tmp_path / "cluster")
     with _worker(tmp_path / "worker", scheduler):
-        spread(Workspace(tmp_path), roots[1], known, units, workers=1, cluster=scheduler)
+        _spread(tmp_path, roots[1], known, units, scheduler)
     said = (tmp_path / "worker" / "worker.log").read_text()
 
     assert "Error logging to API" not in said  # of what a server that is gone was to hear
@@ -154,7 +160,7 @@ def test_what_a_worker_of_other_code_did_is_not_taken(scheduler: str, known: Wor
         _worker(tmp_path / "worker", scheduler, code=other),
         pytest.raises(OutsideError, match=r"stages/none/seed 1 was to be kept in .* this version"),
     ):
-        spread(Workspace(tmp_path), tmp_path / "root", known, _units("none"), workers=1, cluster=scheduler)
+        _spread(tmp_path, tmp_path / "root", known, _units("none"), scheduler)
 
 
 @pytest.mark.extras
@@ -164,7 +170,7 @@ def test_a_scheduler_that_goes_away_ends_the_grid_in_a_sentence(known: World, tm
         ending = threading.Thread(target=_end_when, args=(child, tmp_path / "worker.log", "day 0 of 1"))
         ending.start()
         with pytest.raises(OutsideError, match="The Dask cluster stopped working"):
-            spread(Workspace(tmp_path), tmp_path / "root", known, _units("none"), workers=1, cluster=address)
+            _spread(tmp_path, tmp_path / "root", known, _units("none"), address)
         ending.join()
 
 

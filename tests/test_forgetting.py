@@ -12,7 +12,7 @@ import pytest
 import torch
 from prefect.server.api.server import SubprocessASGIServer
 
-from bench.forgetting import Grid, measure, units_of
+from bench.forgetting import Grid, jobs_of, measure, units_of
 from bench.forgetting_arms import ARMS, arm
 from bench.forgetting_compared import comparisons, noise
 from bench.forgetting_figures import Learned, by_arm, figures
@@ -21,8 +21,9 @@ from bench.forgetting_learner import Learner, rows_of
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
 from bench.forgetting_run import folder_of, read_answers, read_days, run
-from bench.forgetting_spread import spread
 from bench.forgetting_world import Unit, World, world
+from bench.jobs import Places
+from bench.spread import spread
 from data.errors import InputError
 from data.handbook_questions import CHOICES, Form
 from data.params import load_params
@@ -269,7 +270,7 @@ def test_two_processes_give_what_one_gives(
     )
     roots = [tmp_path / "alone", tmp_path / "spread"]
 
-    spread(Workspace(tmp_path), roots[1], alone, units, workers=2)
+    spread(Workspace(tmp_path), "forgetting", params, jobs_of(roots[1], alone, units), Places(2))
     assert not started
 
     one, two = (_answers([run(root, alone, unit, _silent) for unit in units]) for root in roots)

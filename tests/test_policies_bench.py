@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from bench.jobs import Places
 from bench.policies import ARMS, ROOT, Grid, base_folder, base_of, measure, units_of
 from bench.policies_figures import sentence
 from bench.policies_questions import (
@@ -345,6 +346,17 @@ def test_a_run_that_was_killed_between_two_years_goes_on_to_the_same_model(
     last = f"*/{name}/seed-1/{DATES[2]}/state.safetensors"
     states = [next((each.root / ROOT).glob(last)).read_bytes() for each in (other, workspace)]
     assert states[0] == states[1]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("printed", "prefect_here")
+def test_two_processes_give_what_one_gives(workspace: Workspace, tmp_path: Path) -> None:
+    other = _workspace(tmp_path)
+    done = measure(other, Grid(NAMES[:2], (1,)), "relearn bench policies", _silent, Places(workers=2))
+
+    mine = _answers(workspace)
+    assert done.answers.is_file()
+    pd.testing.assert_frame_equal(_answers(other), mine[mine["arm"].isin(NAMES[:2])].reset_index(drop=True))
 
 
 def test_quick_is_a_smaller_base_and_the_first_seed(tmp_path: Path) -> None:

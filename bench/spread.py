@@ -1,0 +1,89 @@
+"""Units of a bench over several processes, or a cluster's: a Prefect flow with one task for each.
+
+Each task writes a folder of its own, so that whatever ends the flow, the next one goes on with what is missing.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, wait
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
+
+from bench.cluster import at_work, dask, loss_said
+from bench.jobs import Job, Places
+from data.errors import OutsideError
+from data.params import Params
+from data.workspace import Workspace
+from flows.progress import Lines
+from flows.running import prefect_works
+from models.device import keep_freed_memory
+from models.training import Progress
+from tasks.prefect_server import known_to_threads, prefect_server
+
+_Runner = TaskRunner[PrefectFuture[Any]]
+
+
+def spread(workspace: Workspace, bench: str, params: Params, jobs: Sequence[Job], places: Places) -> None:
+    """Run every job, each with ``train.threads`` of ``params``.
+
+    Args:
+        workspace: where Prefect keeps its state.
+        bench: what the flow is called.
+        params: of the bench.
+        jobs: what is run.
+        places: processes of this machine, or a cluster's workers in their place.
+
+    Raises:
+        InputError: the cluster cannot be used as it is.
+        OutsideError: Prefect's server does not come up, a process was ended from outside, the cluster does not
+            answer, or its workers keep their folders elsewhere.
+    """
+    cluster = places.cluster
+    runner = dask(cluster) if cluster else cast(_Runner, ProcessPoolTaskRunner(max_workers=places.workers))
+    working = at_work(cluster) if cluster else contextlib.nullcontext()
+    asked = [(job.name, job.work, job.given, job.later) for job in jobs]
+    with prefect_server(workspace) as url, known_to_threads(url), prefect_works(own_history=False), working:
+        folders = grid.with_options(name=bench, task_runner=runner)(params.train.threads, asked)
+    for job, folder in zip(jobs, folders, strict=True):
+        _require_here(job, folder)
+
+
+def _require_here(job: Job, kept: Path) -> None:
+    """Raise if a worker of other code, or another machine's disk, kept a job where nobody here finds it."""
+    if kept != job.folder or not (job.folder / job.last).is_dir():
+        raise OutsideError(
+            f"{job.name} was to be kept in {job.folder}, and a worker kept it in {kept} of its machine. Let all "
+            "workers have this project in this version, and that folder; then run the same command again."
+        )
+
+
+@flow(persist_result=False, validate_parameters=False)
+def grid(threads: int, jobs: list[tuple[str, Callable[..., Path], tuple[Any, ...], bool]]) -> list[Path]:
+    """All jobs and where they are kept, the later ones after the others. What one raises is raised at the end."""
+    running: dict[int, PrefectFuture[Path]] = {}
+    for turn in (False, True):
+        for place, (name, work, given, later) in enumerate(jobs):
+            if later is turn:
+                running[place] = one.submit(threads, name, work, given)
+        wait(list(running.values()))
+    with loss_said():
+        return [running[place].result() for place in range(len(jobs))]
+
+
+@task(name="arm", task_run_name="{name}", persist_result=False, cache_policy=NO_CACHE)
+def one(threads: int, name: str, work: Callable[..., Path], given: tuple[Any, ...]) -> Path:
+    """One job, in a process of its own, and where it is kept."""
+    torch.set_num_threads(threads)
+    keep_freed_memory()
+    lines = Lines("bench")
+
+    def report(unit: str, progress: Progress | None) -> None:
+        if progress is None:  # several at once: their steps would only alternate
+            lines.measured(unit, None)
+
+    return work(*given, report)
