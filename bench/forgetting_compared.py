@@ -1,9 +1,9 @@
 """Arms beside one another: whether two that answered the same questions differ by more than equals do.
 
 Every arm is held against the first that trains, question by question: difference with its clustered bootstrap interval,
-and McNemar's exact p-value, adjusted for the number of comparisons (Holm). Before any of it is believed, equals are
-compared: two arms that differ in nothing but the draw of their training (``draw=1``). What they differ by is noise of
-the training, which no interval over questions contains.
+and the p-value of sign flips over products, adjusted for the number of comparisons (Holm). Before any of it is
+believed, equals are compared: two arms that differ in nothing but the draw of their training (``draw=1``). What they
+differ by is noise of the training, which no interval over questions contains.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,16 +14,13 @@ import numpy as np
 import pandas as pd
 
 from bench.forgetting_arms import ARMS, arm
-from bench.forgetting_figures import Learned, by_product
-from bench.forgetting_plans import BASE_GROUP, POLICIES
+from bench.forgetting_figures import Learned, by_product, changed_for
 from bench.measured import Figure
 from data.handbook_questions import Form
 from data.records import Grade
-from models.clusters import bootstrap
+from models.clusters import bootstrap, sign_flips
 from models.power import noise_between_equals
-from models.statistics import holm, mcnemar
-
-KEPT = (BASE_GROUP, POLICIES)
+from models.statistics import holm
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Comparison:
     """Questions that the arm alone answered right."""
     lost: int
     p: float
-    """McNemar's, adjusted for all comparisons of the plan."""
+    """Of sign flips over products, adjusted for all comparisons of the plan."""
     n: int
 
 
@@ -102,7 +99,8 @@ def _reference(arms: Sequence[Learned]) -> Learned:
 def _pairs(one: Learned, reference: Learned) -> Iterator[Comparison]:
     """On what was taught, and on what was to be kept."""
     both = _beside(one, reference)
-    for about, mine in (("taught", both[~both["group"].isin(KEPT)]), ("kept", both[both["group"].isin(KEPT)])):
+    taught = both["group"].isin(changed_for(one.arm)) | both["group"].str.startswith("day ")
+    for about, mine in (("taught", both[taught]), ("kept", both[~taught])):
         if len(mine):
             yield _compared(one, reference, about, mine)
 
@@ -115,7 +113,8 @@ def _last(one: Learned) -> pd.DataFrame:
 
 def _compared(one: Learned, reference: Learned, about: str, mine: pd.DataFrame) -> Comparison:
     values = mine["right"].to_numpy(dtype=np.float64) - mine["right_reference"].to_numpy(dtype=np.float64)
-    low, high = bootstrap(values, by_product(mine))
+    products = by_product(mine)
+    low, high = bootstrap(values, products)
     gained, lost = int((values > 0).sum()), int((values < 0).sum())
     return Comparison(
         plan=one.plan,
@@ -128,6 +127,6 @@ def _compared(one: Learned, reference: Learned, about: str, mine: pd.DataFrame) 
         high=high,
         gained=gained,
         lost=lost,
-        p=mcnemar(gained, lost),
+        p=sign_flips(values, products),
         n=len(mine),
     )

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from bench.forgetting_arms import arm
 from bench.forgetting_asking import SAMPLES
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Groups
 from bench.measured import Figure
@@ -65,6 +66,11 @@ class Learned:
         found = set(self.answers["group"]) - {POLICIES, BASE_GROUP}
         days = sorted(found, key=lambda name: int(name.split()[1]))
         return [BASE_GROUP, *days]
+
+    def asked(self, groups: Sequence[str]) -> int:
+        """Questions about some groups after the last day, in held-out wordings, of all seeds."""
+        last = self.answers[self.answers["day"] == self.answers["day"].max()]
+        return int(((last["form"] == Form.HELD_OUT.value) & last["group"].isin(groups)).sum())
 
     def matrix(self, seed: int) -> Matrix:
         """R of one seed: rows are days from 0, columns ``groups``."""
@@ -145,17 +151,23 @@ def figures(arms: Sequence[Learned]) -> list[Figure]:
 
 def sequence(one: Learned) -> list[Figure]:
     """Learning against forgetting over days."""
-    n = int(one.answers["fact"].nunique())
-    measures: dict[str, Measure] = {
-        "learned when taught": learned_when_taught,
-        "final average": final_average,
-        "backward transfer": backward_transfer,
-        "worst drop": worst_drop,
-        "base's facts lost": base_lost,
-        "base's facts lost on the first day": lambda R: float(R[0, 0] - R[1, 0]),
+    taught, kept = one.asked(one.groups[1:]), one.asked([BASE_GROUP])
+    measures: dict[str, tuple[Measure, int]] = {
+        "learned when taught": (learned_when_taught, taught),
+        "final average": (final_average, taught + kept),
+        "backward transfer": (backward_transfer, taught),
+        "worst drop": (worst_drop, taught + kept),
+        "worst drop of what was taught": (_worst_taught, taught),
+        "base's facts lost": (base_lost, kept),
+        "base's facts lost on the first day": (lambda R: float(R[0, 0] - R[1, 0]), kept),
     }
-    shown = [_figure(one, name, *one.drawn(measure), n) for name, measure in measures.items()]
+    shown = [_figure(one, name, *one.drawn(measure), n) for name, (measure, n) in measures.items()]
     return [*shown, *_at_the_end(one), *_bits(one), *_texts(one)]
+
+
+def _worst_taught(R: Matrix) -> float:
+    """The base's facts left out."""
+    return worst_drop(np.hstack([np.full((len(R), 1), np.nan), R[:, 1:]]))
 
 
 def _texts(one: Learned) -> Iterator[Figure]:
@@ -222,7 +234,9 @@ def stories(one: Learned) -> list[Figure]:
     done = one.answers[(one.answers["story"] == Story.REVERTED.value) & (one.answers["day"] > 0)]["day"].min()
     last = one.answers["day"].max()
     then = one.answers[one.answers["day"] == done]
-    after = one.answers[(one.answers["day"] == last) & one.answers["fact"].isin(then["fact"])]
+    same = pd.MultiIndex.from_frame(then[["seed", "fact"]])
+    after = one.answers[one.answers["day"] == last]
+    after = after[pd.MultiIndex.from_frame(after[["seed", "fact"]]).isin(same)]
     later = [*_summed_up(one, after), *_leaks(one, after)] if last > done else []
     lasting = [replace(figure, name=_later(figure.name)) for figure in later]
     return [*_summed_up(one, then), *lasting, *_by_form(one, then), *_leaks(one, then)]
@@ -241,12 +255,21 @@ def _later(name: str) -> str:
 
 def _summed_up(one: Learned, asked: pd.DataFrame) -> list[Figure]:
     held_out = asked[asked["form"] == Form.HELD_OUT.value]
-    changed = held_out["group"].isin([story.value for story in CHANGED])
-    leaks = asked.dropna(subset=["leaked"])
+    changed = held_out["group"].isin(changed_for(one.arm))
+    leaks = asked[asked["group"].isin(changed_for(one.arm))].dropna(subset=["leaked"])
     new = _share(one, "new answer", held_out[changed], Grade.RIGHT)
     near = _share(one, "locality", held_out[~changed], Grade.RIGHT)
     leak = counted(one, f"leakage, any of {SAMPLES} samples", leaks, leaks["leaked"])
-    return [_figure(one, SCORE, *_score(new, leak, near), int(asked["fact"].nunique())), new, leak, near]
+    return [_figure(one, SCORE, *_score(new, leak, near), new.n + near.n), new, leak, near]
+
+
+def changed_for(name: str) -> list[str]:
+    """Stories that change what an arm's model knew.
+
+    To one that starts from the base each day what was put back never changed: it was not told what held in between.
+    """
+    told = [story for story in CHANGED if story is not Story.REVERTED or arm(name).order.goes_on]
+    return [story.value for story in told]
 
 
 def _by_form(one: Learned, asked: pd.DataFrame) -> Iterator[Figure]:

@@ -4,10 +4,11 @@ An arm that learns more forgets more, and how much it learns depends on its step
 teaching is confused with how far it went. So arms that differ in rate, steps and passes alone are a *family*; each is a
 point of what it learned and what it lost of what the base knew; and the loss is read off at a level that was learned,
 between the measured points of the family's frontier (Pareto: no other arm of it learned as much and lost less). Nothing
-is extrapolated. A family of more arms has more chances of a low loss; families are to be given alike.
+is extrapolated: where all of the frontier learned more, the least of its losses is what was lost *at most*. A family of
+more arms has more chances of a low loss; families are to be given alike.
 
 Intervals are of the bootstrap over products that other figures have, the same weights for all arms of a seed. Where
-fewer than ``ENOUGH`` of the draws have the level between points, there is none.
+fewer than ``ENOUGH`` of the draws reach the level, there is none.
 """
 
 import itertools
@@ -59,7 +60,7 @@ class Family:
         return np.array(drawn).transpose(2, 0, 1)
 
     def losses(self, level: float) -> Array:
-        """The loss at a level in each draw, [draw]; NaN where the level lies beyond what was measured."""
+        """The loss at a level in each draw, [draw]; NaN where the level is not reached."""
         found = (read_off([(float(x), float(y)) for x, y in points], level) for points in self.draws)
         return np.array([np.nan if loss is None else loss for loss in found])
 
@@ -75,12 +76,12 @@ class AtLevel:
     low: float | None
     high: float | None
     between: tuple[str, ...]
-    """Arms between which the level lies; none: it lies beyond them."""
+    """Arms between which the level lies; one where it was learned or all learned more; none: it is not reached."""
     said: str
-    """Why there is no figure, or no interval; empty where there are both."""
+    """Why there is no figure, or no interval, and whether it is a bound; empty where it is a figure with interval."""
     arms: tuple[str, ...]
     n: int
-    """Facts that were asked about."""
+    """Questions of each of its arms."""
     seeds: tuple[int, ...]
     command: str
 
@@ -97,7 +98,7 @@ class Apart:
     low: float | None
     high: float | None
     said: str
-    """Why there is no interval; empty where there is one."""
+    """Why there is no interval, and whether it is a bound; empty where it is a figure with interval."""
     n: int
     seeds: tuple[int, ...]
     command: str
@@ -127,9 +128,12 @@ def frontier_of(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
 
 
 def read_off(points: Sequence[tuple[float, float]], level: float) -> float | None:
-    """The loss at a level, straight between the frontier's points; None where the level lies beyond them."""
+    """The loss at a level, straight between the frontier's points; None where none of them reaches it.
+
+    Where all of them learned more it is the least loss, a bound: less would have been lost where less was learned.
+    """
     edge = frontier_of(points)
-    if not edge or not edge[0][0] <= level <= edge[-1][0]:
+    if not edge or level > edge[-1][0]:
         return None
     learned, lost = zip(*edge, strict=True)
     return float(np.interp(level, learned, lost))
@@ -154,7 +158,10 @@ def _reference(plan: str, found: Sequence[Family]) -> Family:
 
 def _at(one: Family, level: float) -> AtLevel:
     lost = read_off(_pairs(one), level)
-    low, high, said = _interval(one.losses(level)) if lost is not None else (None, None, _beyond(one, level))
+    low, high, said = _interval(one.losses(level)) if lost is not None else (None, None, _never(one, level))
+    if _is_bound(one, level):
+        least = frontier_of(_pairs(one))[0][0]
+        said = "; ".join(filter(None, (f"at most: all of its frontier learned more, {least:.3f} at least", said)))
     between = _between(one, level) if lost is not None else ()
     names = tuple(each.arm for each in one.arms)
     return AtLevel(one.plan, one.name, level, lost, low, high, between, said, names, *_rests_on(one))
@@ -162,9 +169,17 @@ def _at(one: Family, level: float) -> AtLevel:
 
 def _apart(one: Family, reference: Family, level: float) -> Iterator[Apart]:
     mine, other = (read_off(_pairs(each), level) for each in (one, reference))
-    if mine is not None and other is not None:
-        interval = _interval(one.losses(level) - reference.losses(level))
-        yield Apart(one.plan, one.name, reference.name, level, mine - other, *interval, *_rests_on(one))
+    bounds = _is_bound(one, level), _is_bound(reference, level)
+    if mine is not None and other is not None and not all(bounds):
+        low, high, said = _interval(one.losses(level) - reference.losses(level))
+        bound = "at most: it learned more" if bounds[0] else f"at least: {reference.name} learned more"
+        said = "; ".join(filter(None, (bound if any(bounds) else "", said)))
+        yield Apart(one.plan, one.name, reference.name, level, mine - other, low, high, said, *_rests_on(one))
+
+
+def _is_bound(one: Family, level: float) -> bool:
+    """Whether all of the frontier learned more."""
+    return level < frontier_of(_pairs(one))[0][0]
 
 
 def _pairs(one: Family) -> list[tuple[float, float]]:
@@ -173,23 +188,22 @@ def _pairs(one: Family) -> list[tuple[float, float]]:
 
 def _rests_on(one: Family) -> tuple[int, tuple[int, ...], str]:
     first = one.arms[0]
-    return int(first.answers["fact"].nunique()), first.seeds, first.command
+    return first.asked(first.groups), first.seeds, first.command
 
 
 def _between(one: Family, level: float) -> tuple[str, ...]:
-    """Names of the frontier's points beside the level; one where it lies on a point."""
+    """Names of the frontier's points beside the level; one where it lies on a point or below all of them."""
     edge = frontier_of(_pairs(one))
-    below, above = max(p for p in edge if p[0] <= level), min(p for p in edge if p[0] >= level)
+    above = min(p for p in edge if p[0] >= level)
+    below = max((p for p in edge if p[0] <= level), default=above)
     names = {(point.learned, point.lost): point.arm for point in one.points}
     return tuple(dict.fromkeys((names[below], names[above])))
 
 
-def _beyond(one: Family, level: float) -> str:
+def _never(one: Family, level: float) -> str:
     """In words, why nothing can be read off."""
-    most, least = max(one.points, key=lambda p: p.learned), frontier_of(_pairs(one))[0]
-    if most.learned < level:
-        return f"never reaches {level:.2f}: learned {most.learned:.3f} at most ({most.arm})"
-    return f"no arm on its frontier learned as little as {level:.2f}: the least {least[0]:.3f}, and lost {least[1]:.3f}"
+    most = max(one.points, key=lambda p: p.learned)
+    return f"never reaches {level:.2f}: learned {most.learned:.3f} at most ({most.arm})"
 
 
 def _interval(losses: Array) -> tuple[float | None, float | None, str]:
@@ -197,7 +211,7 @@ def _interval(losses: Array) -> tuple[float | None, float | None, str]:
     inside = losses[np.isfinite(losses)]
     share = len(inside) / len(losses)
     if share < ENOUGH:
-        return None, None, f"no interval: the level lies between measured points in {share:.0%} of draws only"
+        return None, None, f"no interval: the level is reached in {share:.0%} of draws only"
     low, high = np.quantile(inside, (0.025, 0.975))
     return float(low), float(high), ""
 

@@ -119,7 +119,7 @@ PLANS = {
             (Form.HELD_OUT,),
             lambda book, seed, size: changing(book, seed, size.days, Daily(entities=size.entities)),
             Groups.DAYS,
-            (f"default,{PASSES}", "warm,passes=2"),
+            (f"default,{PASSES}", "warm,passes=1"),
             ("default,steps=60",),
         ),
         Plan(

@@ -72,7 +72,7 @@ def typed(program: str, **options: object) -> str:
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
         for each in value if isinstance(value, tuple) else [value]:
-            if each in (None, False, []):
+            if each is None or each is False or each == []:
                 continue
             parts.append(option)
             if each is not True:

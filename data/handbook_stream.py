@@ -102,7 +102,10 @@ class Stream:
         return [_told(fact, start.get(id_), by_fact.get(id_, []), near) for id_, fact in facts.items()]
 
     def changes(self, day: int, since: int = 0) -> list[FactChange]:
-        """How the facts stand on a day against those of an earlier one, 0 being the base."""
+        """How the facts stand on a day against those of an earlier one, 0 being the base.
+
+        What was added and withdrawn in between is withdrawn, too: somebody may have been told it meanwhile.
+        """
         before = {one.fact.id: one for one in self.told(since)}
         return [change for one in self.told(day) if (change := _change(one, before.get(one.fact.id))) is not None]
 
@@ -139,10 +142,11 @@ def _story(values: Sequence[str | None], added: bool, fact: Fact, near: _Near) -
 
 
 def _change(now: Told, before: Told | None) -> FactChange | None:
-    """None: withdrawn on both days, or added and withdrawn in between."""
+    """None: withdrawn on both days."""
     value, old = now.values[-1], before.values[-1] if before else None
     if value is None:
-        return FactChange(standing=Standing.WITHDRAWN, fact=now.fact) if old is not None else None
+        already = before is not None and old is None
+        return None if already else FactChange(standing=Standing.WITHDRAWN, fact=now.fact)
     if value == old:
         return FactChange(standing=Standing.HELD, fact=now.fact)
     standing = Standing.NEW if old is None else Standing.REPLACED

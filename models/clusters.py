@@ -31,6 +31,7 @@ MIN_EVENTS = 10
 """With fewer answers of the rarer kind nothing shows how alike a fact's wordings are."""
 RESAMPLES = 2000
 """1,000 or more are needed for an interval's ends (Efron and Tibshirani, An Introduction to the Bootstrap, 1993)."""
+SIGN_DRAWS = 10_000
 _CHUNK = 200
 _NORMAL = NormalDist()
 
@@ -50,6 +51,11 @@ class Clusters:
     def sizes(self) -> Values:
         """Questions of each cluster."""
         return np.bincount(self.of).astype(np.float64)
+
+    @property
+    def usual_size(self) -> float:
+        """Of the cluster of a question drawn at random, larger than their mean unless all are equal."""
+        return float(self.sizes @ self.sizes) / len(self.of)
 
     def sums(self, values: Values) -> Values:
         """Sum of each cluster."""
@@ -88,7 +94,7 @@ def design_effect(values: Values, found: Clusters, alike: float = 1.0) -> float:
             be measured; 1: what belongs together counts as one answer.
     """
     n = len(values)
-    least = 1.0 + alike * (n / found.count - 1.0) if _events(values) < MIN_EVENTS else 1.0
+    least = 1.0 + alike * (found.usual_size - 1.0) if _events(values) < MIN_EVENTS else 1.0
     if n < 2 or found.count < 2 or not _events(values):
         return least
     residuals = found.sums(values) - values.mean() * found.sizes
@@ -101,10 +107,26 @@ def correlation(values: Values, found: Clusters) -> float:
 
     1 where too few values differ, or clusters are too small, to tell.
     """
-    size = len(values) / found.count
-    if size == 1.0:
+    if found.usual_size == 1.0:
         return 1.0
-    return min(1.0, (design_effect(values, found) - 1.0) / (size - 1.0))
+    return min(1.0, (design_effect(values, found) - 1.0) / (found.usual_size - 1.0))
+
+
+def sign_flips(values: Values, found: Clusters, seed: int = 0) -> float:
+    """Two-sided p-value of a mean difference of 0: how often as large a sum comes of clusters whose signs are drawn.
+
+    Where every cluster is one pair of right and wrong, McNemar's exact test of the same pairs, but for the drawing.
+
+    Args:
+        values: -1, 0 or 1 each.
+        found: which questions belong together.
+        seed: of ``SIGN_DRAWS`` draws, of which what was measured counts as one more (Phipson and Smyth 2010).
+    """
+    sums = found.sums(values)
+    sums = sums[sums != 0]
+    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(SIGN_DRAWS, len(sums)))
+    as_large = np.count_nonzero(np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9)
+    return (as_large + 1) / (SIGN_DRAWS + 1)
 
 
 def _events(values: Values) -> int:

@@ -16,8 +16,9 @@ from models.clusters import (
     design_effect,
     documents,
     facts,
+    sign_flips,
 )
-from models.statistics import PairedTable, compare, deciding
+from models.statistics import PairedTable, compare, deciding, mcnemar
 
 
 def question(fact: str, document: str = "", wording: int = 0) -> Question:
@@ -85,6 +86,26 @@ def test_too_few_answers_of_a_kind_are_as_alike_as_is_said(lost: int, alike: flo
     values = np.zeros(400)
     values[: 2 * lost : 2] = -1.0  # never both wordings of a fact
     assert design_effect(values, facts(asked(200, 1)), alike) == effect
+
+
+def test_unlike_clusters_weigh_as_their_questions_do() -> None:
+    """One of 9 questions and one of 1: a question drawn at random stands among 8.2 on average."""
+    found = Clusters(np.array([0] * 9 + [1]))
+    assert found.usual_size == pytest.approx(8.2)
+    assert design_effect(np.ones(10), found) == pytest.approx(8.2)
+    assert design_effect(np.ones(10), found, alike=0.5) == pytest.approx(4.6)
+
+
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (8, 2), (30, 14), (12, 12)])
+def test_sign_flips_of_lone_pairs_are_mcnemars_test(gained: int, lost: int) -> None:
+    values = np.array([1.0] * gained + [-1.0] * lost + [0.0] * 20)
+    assert sign_flips(values, lonely(len(values))) == pytest.approx(mcnemar(gained, lost), abs=0.015)
+
+
+def test_pairs_that_go_together_are_less_evidence() -> None:
+    values = np.array([1.0] * 32 + [-1.0] * 8)
+    assert sign_flips(values, lonely(40)) < 0.01
+    assert sign_flips(values, Clusters(np.arange(40) // 8)) == pytest.approx(6 * 2 / 2**5, abs=0.015)
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.3, 0.8])

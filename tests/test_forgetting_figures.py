@@ -11,15 +11,15 @@ from data.handbook_questions import Form
 from models.continual import worst_drop
 
 
-def _flips(*answers: tuple[int, str, str, str, str, bool | None]) -> Learned:
+def _flips(*answers: tuple[int, str, str, str, str, bool | None], arm: str = "none") -> Learned:
     """Answers to one question each: day, group, story, product, grade, and whether the old answer leaked."""
     rows = [
-        {"plan": "flips", "arm": "none", "seed": 1, "day": day, "group": group, "form": "held-out", "story": story}
+        {"plan": "flips", "arm": arm, "seed": 1, "day": day, "group": group, "form": "held-out", "story": story}
         | {"fact": f"{subject}/{group}", "subject": subject, "attribute": "colour", "question": f"{subject}/{group}"}
         | {"stale": ["red"] if leaked is not None else [], "grade": grade, "leaked": leaked, "old_likelier": leaked}
         for day, group, story, subject, grade, leaked in answers
     ]
-    return Learned("flips", "none", pd.DataFrame(rows), pd.DataFrame([{"day": 0}]), "relearn")
+    return Learned("flips", arm, pd.DataFrame(rows), pd.DataFrame([{"day": 0}]), "relearn")
 
 
 def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_the_end() -> None:
@@ -51,6 +51,23 @@ def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_
     assert found[later + "leakage, any of 16 samples"].value == pytest.approx(2 / 3)
     score = "score: harmonic mean of new answer, 1 - leakage and locality"
     assert found[score].value == pytest.approx(3 / (3 / 2 + 3 / 2 + 1))
+
+
+def test_what_was_put_back_never_changed_for_who_begins_at_the_base_each_day() -> None:
+    answers = [
+        (2, "reverted", "reverted", "a", "wrong", True),
+        (2, "flipped", "flipped", "b", "right", False),
+        (2, "same subject", "same subject", "d", "right", None),
+    ]
+    names = ("new answer", "leakage, any of 16 samples", "locality")
+    found = {one.name: one for name in ("joint", "default") for one in figures([_flips(*answers, arm=name)])}
+
+    assert [(found[f"flips/joint/{name}"].value, found[f"flips/joint/{name}"].n) for name in names] == [
+        (1.0, 1),
+        (0.0, 1),
+        (0.5, 2),
+    ]
+    assert [found[f"flips/default/{name}"].value for name in names] == [0.5, 0.5, 1.0]
 
 
 def test_the_worst_of_many_noisy_drops_lies_within_its_interval() -> None:

@@ -39,7 +39,8 @@ def test_what_another_arm_does_better_is_no_part_of_the_frontier() -> None:
     assert frontier_of(points) == [(0.8, 0.02), (0.99, 0.05)]
     assert read_off(points, 0.9) == pytest.approx(0.02 + 0.03 * 0.1 / 0.19)
     assert (read_off(points, 0.8), read_off(points, 0.99)) == (0.02, 0.05)
-    assert read_off(points, 0.79) is read_off(points, 1.0) is read_off([], 0.9) is None
+    assert read_off(points, 0.5) == 0.02, "at most: whoever learned less lost no more"
+    assert read_off(points, 1.0) is read_off([], 0.9) is None
 
 
 @given(POINTS, SHARES)
@@ -90,15 +91,19 @@ def test_families_stand_side_by_side_where_they_learned_alike() -> None:
     assert [at["asked", level].lost for level in LEVELS] == pytest.approx([0.3, 0.35])
     assert at["default", 0.9].between == ("default,steps=150", "default,steps=300")
     assert at["raw", 0.9].said == "never reaches 0.90: learned 0.500 at most (raw,steps=300)"
-    assert at["told", 0.9].said == ("no arm on its frontier learned as little as 0.90: the least 0.980, and lost 0.300")
-    assert {(one.lost, one.low, one.high) for (name, _), one in at.items() if name in ("raw", "told")} == {(None,) * 3}
-    assert set(beside) == {("asked", 0.9), ("asked", 0.95)}
+    assert at["told", 0.9].said == "at most: all of its frontier learned more, 0.980 at least"
+    assert at["told", 0.9].lost == pytest.approx(0.3)
+    assert at["told", 0.9].between == ("told,steps=300",)
+    assert {(one.lost, one.low, one.high) for (name, _), one in at.items() if name == "raw"} == {(None,) * 3}
+    assert set(beside) == {("asked", 0.9), ("asked", 0.95), ("told", 0.9), ("told", 0.95)}
+    assert beside["told", 0.9].said == "at most: it learned more"
+    assert beside["told", 0.9].difference == pytest.approx(0.25)
     assert [beside["asked", level].difference for level in LEVELS] == pytest.approx([0.25, 0.275])
     for one, value in ((at["default", 0.9], 0.05), (at["asked", 0.9], 0.3), (beside["asked", 0.9], 0.25)):
         assert one.low is not None
         assert one.high is not None
         assert one.low < value < one.high < one.low + 0.1
-        assert (one.n, one.seeds, one.said) == (2 * PRODUCTS, (1, 2), "")
+        assert (one.n, one.seeds, one.said) == (4 * PRODUCTS, (1, 2), "")
     lines = table(list(at.values()), list(beside.values()))
     assert [line for line in lines if "raw" in line and "never reaches 0.95" in line]
     assert [line for line in lines if "asked/lost at 0.90 learned, minus default" in line and "0.250 [" in line]
@@ -130,10 +135,27 @@ def test_draws_spread_as_shares_of_so_many_products_do() -> None:
 
 
 def test_no_interval_is_given_where_draws_lie_beyond_what_was_measured() -> None:
-    found = families([_arm("default,steps=100", (0.8,), (0.0,), 10), _arm("default,steps=200", (1.0,), (0.1,), 10)])
-    at = at_levels(found, (0.9,))[0]
+    found = families([_arm("default,steps=100", (0.8,), (0.0,), 10), _arm("default,steps=200", (0.9,), (0.1,), 10)])
+    at = at_levels(found, (0.85,))[0]
 
     assert at.lost == pytest.approx(0.05)
     assert (at.low, at.high) == (None, None)
-    assert at.said.startswith("no interval: the level lies between measured points in ")
-    assert apart(found, (0.9,)) == []
+    assert at.said.startswith("no interval: the level is reached in ")
+    assert apart(found, (0.85,)) == []
+
+
+def test_where_the_shipped_way_learned_more_everywhere_others_lost_at_least_so_much_more() -> None:
+    """One arm of it beats all others in both, so that its frontier is one point."""
+    default = [_arm("default,steps=150", (0.8,), (0.05,)), _arm("default,steps=300", (1.0,), (0.01,))]
+    asked = [_arm("asked,steps=75", (0.8,), (0.2,)), _arm("asked,steps=150", (1.0,), (0.4,))]
+    told = [_arm("told,steps=300", (1.0,), (0.3,))]
+    found = families([*default, *asked, *told])
+    at = {one.family: one for one in at_levels(found, (0.9,))}
+    (difference,) = apart(found, (0.9,))
+
+    assert at["default"].lost == pytest.approx(0.01)
+    assert at["default"].between == ("default,steps=300",)
+    assert at["default"].said.startswith("at most: ")
+    assert difference.family == "asked", "of two bounds nothing follows"
+    assert difference.difference == pytest.approx(0.29)
+    assert difference.said == "at least: default learned more"

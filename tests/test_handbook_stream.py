@@ -73,6 +73,8 @@ def test_changes_of_single_days_add_up_to_the_change_from_the_base(seed: int) ->
                 assert held[change.fact.id] == change.fact.value
     whole = stream.changes(stream.days)
     assert {one.fact.id: one.fact.value for one in whole if one.standing is not Standing.WITHDRAWN} == held
+    gone = {one.fact.id for one in stream.told(stream.days) if one.story is Story.RETRACTED}
+    assert {one.fact.id for one in whole if one.standing is Standing.WITHDRAWN} == gone, "newcomers, too"
 
 
 def test_no_fact_has_two_events_on_one_day_and_every_kind_of_event_happens() -> None:
