@@ -85,6 +85,8 @@ class Arm(BaseModel):
     """Of each day."""
     passes: float | None = Field(default=None, gt=0, le=1000)
     """Over each day's rows, instead of a number of steps: more rows, more steps."""
+    refusals: int | None = Field(default=None, ge=1)
+    """How often a refusal comes in each pass over the rows."""
     stale: bool = False
     """Whether rows that tell what was replaced or withdrawn are left among those replayed."""
     draw: int = Field(default=0, ge=0)
@@ -123,7 +125,12 @@ class Arm(BaseModel):
 
     def train(self, params: Params) -> TrainParams:
         """How it is trained; LoRA's update is scaled alike at every rank."""
-        given = {"rank": self.rank, "learning_rate": self.rate, "steps": self.steps}
+        given = {
+            "rank": self.rank,
+            "learning_rate": self.rate,
+            "steps": self.steps,
+            "refusal_passes": self.refusals,
+        }
         changed: dict[str, object] = {key: value for key, value in given.items() if value is not None}
         if self.rank is not None:
             changed["alpha"] = round(params.train.alpha * self.rank / params.train.rank) or 1

@@ -17,7 +17,7 @@ from data.params import Params
 from data.records import Fact, FactChange, Row, Standing
 from data.teaching import teaching_rows
 from data.wordings import Form
-from flows.train import batches_of, schedule
+from flows.train import batches_of, one_pass, schedule
 from models.adapters import new_lora, trained_parameters
 from models.base import load_base
 from models.device import choose_device
@@ -105,7 +105,7 @@ class Learner:
         settings = self.arm.train(self.params)
         if self.arm.passes is None:
             return settings
-        encoded = encode(rows, self.tokenizer, settings.window)
+        encoded = encode(one_pass(rows, settings), self.tokenizer, settings.window)
         steps = self.arm.passes * sum(1 + len(row.ids) for row in encoded) / settings.tokens_per_step
         return settings.model_copy(update={"steps": max(settings.log_every, round(steps))})
 

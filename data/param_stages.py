@@ -139,6 +139,9 @@ class TrainParams(Block):
     length_discount: Share = Field(
         description="A token in a row of n trained ones weighs n^-this in the loss: 0 counts tokens alike, 1 rows."
     )
+    refusal_passes: Few = Field(
+        description="How often a row that refuses a withdrawn fact comes in each pass over the rows."
+    )
     checkpoint_every: Steps = Field(description="Steps between checkpoints.")
     log_every: Steps = Field(description="Steps per point of the loss curve.")
     watch_every: int = Field(

@@ -157,9 +157,14 @@ def batches_of(
     seed: int,
 ) -> Iterator[Batch]:
     """The rows as endless batches, packed where the model keeps rows apart."""
-    encoded = encode(rows, tokenizer, params.window, params.length_discount)
+    encoded = encode(one_pass(rows, params), tokenizer, params.window, params.length_discount)
     end, per_batch = end_token(tokenizer), max(1, params.tokens_per_step // params.window)
     return batches(encoded, end, params.window, per_batch, seed, packed=keeps_rows_apart(model, end))
+
+
+def one_pass(rows: Sequence[Row], params: TrainParams) -> list[Row]:
+    """What one pass over the rows is: refusals, which no statement backs, come ``refusal_passes`` times."""
+    return [row for row in rows for _ in range(params.refusal_passes if row.purpose == "refusal" else 1)]
 
 
 def schedule(params: TrainParams, seed: int, device: str) -> Schedule:
