@@ -19,7 +19,7 @@ from bench.forgetting_figures import by_arm
 from bench.forgetting_found import Found, found_in
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import PLANS, Size
-from bench.forgetting_run import Report, folder_of, read_answers, read_days, run
+from bench.forgetting_run import Report, folder_of, read_answers, read_days, run, run_days
 from bench.forgetting_world import Unit, World, world
 from bench.jobs import ALONE, Job, Places, run_jobs
 from bench.measured import write_answers
@@ -83,26 +83,30 @@ def measure(workspace: Workspace, grid: Grid, command: str, report: Report, plac
 
 
 def jobs_of(root: Path, known: World, units: Sequence[Unit]) -> list[Job]:
-    """Each unit, those that only ask another's models again after the others."""
+    """The base before anything is taught, then each unit, those last that only ask another's models again."""
     base = str(Path(known.base).resolve())
+    taught = [unit for unit in units if unit.untaught != unit]
+    first = dict.fromkeys(one for unit in taught for one in (unit.untaught.closed, unit.untaught))
     return [
         Job(
             unit.name,
             folder_of(root, known, unit),
-            f"day-{unit.size.days:02d}",
+            f"day-{days[-1]:02d}",
             run_unit,
-            (root, base, known.params, unit.plan.name, unit.size, unit.arm.name, unit.seed),
-            later=unit.closed != unit,
+            (root, base, known.params, unit.plan.name, unit.size, unit.arm.name, unit.seed, days),
+            turn=2 * whole + (unit.closed != unit),
         )
-        for unit in units
+        for whole, some in enumerate((tuple(first), units))
+        for unit in some
+        for days in [range(unit.size.days + 1) if whole else range(1)]
     ]
 
 
 def run_unit(
-    root: Path, base: str, params: Params, plan: str, size: Size, name: str, seed: int, report: Report
+    root: Path, base: str, params: Params, plan: str, size: Size, name: str, seed: int, days: range, report: Report
 ) -> Path:
-    """One arm with one seed, by names that another process understands, and where it is kept."""
-    return run(root, world(base, params), Unit(PLANS[plan], size, arm(name), seed), report)
+    """Some days of one arm with one seed, by names that another process understands, and where they are kept."""
+    return run_days(root, world(base, params), Unit(PLANS[plan], size, arm(name), seed), days, report)
 
 
 def units_of(grid: Grid) -> Sequence[Unit]:

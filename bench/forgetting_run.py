@@ -2,7 +2,8 @@
 
 Each day has a folder that appears whole or not at all: the state of the model, the answers as Parquet, what the day
 cost and did to texts as JSON. A run that was killed goes on with the first day that has none, and a training with its
-last checkpoint. Arms that differ in what they read alone share one training: that of the arm that reads nothing.
+last checkpoint. Arms that differ in what they read alone share one training, that of the arm that reads nothing; and
+before anything was taught all arms are the base, which is asked once.
 """
 
 import shutil
@@ -39,12 +40,20 @@ def folder_of(root: Path, world: World, unit: Unit) -> Path:
 
 def run(root: Path, world: World, unit: Unit, report: Report) -> Path:
     """Run every day of a unit that has not been run, and return its folder."""
+    return run_days(root, world, unit, range(unit.size.days + 1), report)
+
+
+def run_days(root: Path, world: World, unit: Unit, days: Sequence[int], report: Report) -> Path:
+    """Run those of some days, each of which follows on the one before, that have not been run; return the folder."""
     folder = folder_of(root, world, unit)
-    missing = [day for day in range(unit.size.days + 1) if not _place(folder, day).is_dir()]
+    missing = [day for day in days if not _place(folder, day).is_dir()]
+    if 0 in missing and unit.untaught != unit:
+        _copy(run_days(root, world, unit.untaught, [0], report), folder, unit)
+        missing.remove(0)
     if missing and unit.closed == unit:
-        _run(folder, world, unit, missing[0], report)
+        _run(folder, world, unit, range(missing[0], days[-1] + 1), report)
     elif missing:
-        _ask_again(run(root, world, unit.closed, report), folder, world, unit, missing, report)
+        _ask_again(run_days(root, world, unit.closed, days, report), folder, world, unit, missing, report)
     return folder
 
 
@@ -52,13 +61,21 @@ def _place(folder: Path, day: int) -> Path:
     return folder / f"day-{day:02d}"
 
 
-def _run(folder: Path, world: World, unit: Unit, first: int, report: Report) -> None:
+def _copy(untaught: Path, folder: Path, unit: Unit) -> None:
+    """What the base says on day 0, as that of a unit which will teach it; the asking was the base's cost."""
+    place = _place(untaught, 0)
+    answers = [one | unit.key(0) for one in pq.read_table(place / ANSWERS, schema=SCHEMA).to_pylist()]
+    with building(_place(folder, 0)) as draft:
+        _write_day(draft, answers, read_json(place / DAY) | unit.key(0) | {"answering_seconds": 0.0})
+
+
+def _run(folder: Path, world: World, unit: Unit, days: Sequence[int], report: Report) -> None:
     """Train and ask, from the first day that is missing on."""
     stream = unit.plan.make(world.book, unit.seed, unit.size)
     learner = Learner(world.base, unit.arm, world.params, unit.training_seed)
-    if first > 1 and unit.arm.trains and unit.arm.order.goes_on:
-        learner.load(_place(folder, first - 1))
-    for day in range(first, unit.size.days + 1):
+    if days[0] > 1 and unit.arm.trains and unit.arm.order.goes_on:
+        learner.load(_place(folder, days[0] - 1))
+    for day in days:
         begun = time.monotonic()
         report(f"{unit.name}: day {day} of {unit.size.days}", None)
         checkpoints = folder / f"training-{day:02d}"

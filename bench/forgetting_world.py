@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from bench.forgetting_arms import Arm
+from bench.forgetting_arms import Arm, Method
 from bench.forgetting_plans import Plan, Size
 from data.changes import compare_facts
 from data.collection import as_collection, read_lineage
@@ -49,6 +49,11 @@ class Unit:
     def closed(self) -> "Unit":
         """The same model, asked with nothing before the questions."""
         return replace(self, arm=self.arm.closed)
+
+    @property
+    def untaught(self) -> "Unit":
+        """The base, asked as this unit's model is."""
+        return replace(self, arm=Arm(method=Method.NONE, reads=self.arm.reads))
 
     def key(self, day: int) -> dict[str, str | int]:
         """What every record of a day begins with."""

@@ -23,8 +23,8 @@ class Job:
     work: Callable[..., Path]
     """Of a module that every worker has: takes what is ``given``, then whom to report to, and returns the folder."""
     given: tuple[Any, ...]
-    later: bool = False
-    """Needs what others leave, and starts when those are done."""
+    turn: int = 0
+    """Starts when those of lower turns, which leave what it needs, are done."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def spread(workspace: Workspace, bench: str, params: Params, jobs: Sequence[Job]
     cluster = places.cluster
     runner = dask(cluster) if cluster else cast(_Runner, ProcessPoolTaskRunner(max_workers=places.workers))
     working = at_work(cluster) if cluster else contextlib.nullcontext()
-    asked = [(job.name, job.work, job.given, job.later) for job in jobs]
+    asked = [(job.name, job.work, job.given, job.turn) for job in jobs]
     with prefect_server(workspace) as url, known_to_threads(url), prefect_works(own_history=False), working:
         folders = grid.with_options(name=bench, task_runner=runner)(params.train.threads, asked)
     for job, folder in zip(jobs, folders, strict=True):
@@ -63,12 +63,12 @@ def _require_here(job: Job, kept: Path) -> None:
 
 
 @flow(persist_result=False, validate_parameters=False)
-def grid(threads: int, jobs: list[tuple[str, Callable[..., Path], tuple[Any, ...], bool]]) -> list[Path]:
-    """All jobs and where they are kept, the later ones after the others. What one raises is raised at the end."""
+def grid(threads: int, jobs: list[tuple[str, Callable[..., Path], tuple[Any, ...], int]]) -> list[Path]:
+    """All jobs and where they are kept, turn after turn. What one raises is raised at the end."""
     running: dict[int, PrefectFuture[Path]] = {}
-    for turn in (False, True):
-        for place, (name, work, given, later) in enumerate(jobs):
-            if later is turn:
+    for now in sorted({turn for *_, turn in jobs}):
+        for place, (name, work, given, turn) in enumerate(jobs):
+            if turn == now:
                 running[place] = one.submit(threads, name, work, given)
         wait(list(running.values()))
     with loss_said():

@@ -232,7 +232,8 @@ def test_asked_with_nothing_before_a_model_says_again_what_it_said(
     root, folders = tmp_path / "again", ran[1]
     closed, reading = (Unit(PLANS["stages"], SMALL, arm(name), 1) for name in NAMES[3:])
     shutil.copytree(ran[0], root)
-    shutil.rmtree(root / folders[reading.arm.name].relative_to(ran[0]))
+    for unit in (reading, reading.untaught):
+        shutil.rmtree(root / folders[unit.arm.name].relative_to(ran[0]))
     monkeypatch.setattr(forgetting_asking, "prompts", lambda reads, *rest: prompts(Reads.NOTHING, *rest))
 
     again = read_answers([run(root, known, reading, _silent)]).drop_columns(["arm"])
