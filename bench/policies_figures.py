@@ -2,8 +2,8 @@
 
 A share has Wilson's interval at an effective number of questions: the wordings of one fact, the three wordings of one
 probe, and the seeds of one arm stand or fall together. It speaks of these documents, all of which are there; what the
-same recipe would do to others is less certain, and of all facts in force and withdrawn together that interval is given,
-too, with documents as what belongs together.
+same recipe would do to others is less certain, and where there are enough documents that interval is given, too, with
+documents as what belongs together. What is stale is a share of the questions that had another answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,12 @@ from models.statistics import wilson
 
 WANTED = (Mark.RIGHT, Mark.RIGHTLY_REFUSED)
 AS_WANTED = "right or rightly refused"
-IN_GROUP = {"facts in force": Mark.RIGHT.value, "withdrawn facts": Mark.RIGHTLY_REFUSED.value, "probes": AS_WANTED}
+IN_GROUP = {
+    "facts in force": Mark.RIGHT.value,
+    "withdrawn facts": Mark.RIGHTLY_REFUSED.value,
+    "facts that came and went": Mark.RIGHTLY_REFUSED.value,
+    "probes": AS_WANTED,
+}
 """What is wanted of the questions of each group."""
 EARLY = "answered as only later years do"
 _WENT = (Fate.WITHDRAWN, Fate.GONE)
@@ -29,11 +34,13 @@ _WENT = (Fate.WITHDRAWN, Fate.GONE)
 def in_groups(answers: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Answers about facts in force, about facts that were, and to probes; of a group that was not asked, none.
 
+    What came and went since the base is apart: an arm that starts at the base has never been told it.
     Of probes all count, as people looked each up: what nothing states, or nothing yet, wants the refusal. Facts of
     later years are in no group.
     """
     facts, probes = answers[answers["kind"] != PROBE], answers[answers["kind"] == PROBE]
-    groups = (facts[facts["fate"].isin(IN_FORCE)], facts[facts["fate"].isin(_WENT)], probes)
+    fates = (IN_FORCE, *((fate,) for fate in _WENT))
+    groups = (*(facts[facts["fate"].isin(some)] for some in fates), probes)
     return {name: asked for name, asked in zip(IN_GROUP, groups, strict=True) if len(asked)}
 
 
@@ -44,6 +51,11 @@ def possible(asked: pd.DataFrame) -> list[Mark]:
         {Mark.RIGHT, Mark.WRONGLY_REFUSED} if not stated.any() else {Mark.RIGHTLY_REFUSED} if stated.all() else set()
     )
     return [mark for mark in Mark if mark not in never]
+
+
+def _with_former(asked: pd.DataFrame) -> pd.DataFrame:
+    """Those that had another answer before; no other answer can be stale."""
+    return asked[asked["stale"].map(len) > 0]
 
 
 def to_come(answers: pd.DataFrame) -> pd.DataFrame:
@@ -73,29 +85,34 @@ class _Year:
     def figures(self) -> Iterator[Figure]:
         for name, asked in in_groups(self._answers).items():
             wanted, marks = IN_GROUP[name], possible(asked)
-            yield self._share(f"{name}: {wanted}", asked, asked["mark"].isin(WANTED))
-            if asked["document"].nunique() >= MIN_DOCUMENTS:
-                sample = f"{name}: {wanted}, these documents as a sample of others"
-                yield self._share(sample, asked, asked["mark"].isin(WANTED), "document")
+            yield from self._of_these_and_others(f"{name}: {wanted}", asked, asked["mark"].isin(WANTED))
             for mark in [mark for mark in marks if mark.value != wanted]:
-                yield self._share(f"{name}: {mark}", asked, asked["mark"] == mark.value)
+                able = _with_former(asked) if mark is Mark.STALE else asked
+                if len(able):
+                    yield self._share(f"{name}: {mark}", able, able["mark"] == mark.value)
         facts = self._answers[self._answers["kind"] != PROBE]
-        for fate in (*IN_FORCE, *_WENT):
+        for fate in IN_FORCE:
             yield from self._of_fate(fate, facts[facts["fate"] == fate.value])
         yield from self._early()
 
     def _of_fate(self, fate: Fate, asked: pd.DataFrame) -> Iterator[Figure]:
+        able = _with_former(asked)
         if len(asked):
-            wanted = Mark.RIGHT if fate in IN_FORCE else Mark.RIGHTLY_REFUSED
-            yield self._share(f"{fate}: {wanted}", asked, asked["mark"] == wanted.value)
-        if asked["stale"].map(len).any():
-            yield self._share(f"{fate}: {Mark.STALE}", asked, asked["mark"] == Mark.STALE.value)
+            yield from self._of_these_and_others(f"{fate}: {Mark.RIGHT}", asked, asked["mark"] == Mark.RIGHT.value)
+        if len(able):
+            yield self._share(f"{fate}: {Mark.STALE}", able, able["mark"] == Mark.STALE.value)
+
+    def _of_these_and_others(self, name: str, asked: pd.DataFrame, hits: "pd.Series[Any]") -> Iterator[Figure]:
+        """Of these documents; and where they are enough, as a sample of others."""
+        yield self._share(name, asked, hits)
+        if asked["document"].nunique() >= MIN_DOCUMENTS:
+            yield self._share(f"{name}, these documents as a sample of others", asked, hits, "document")
 
     def _early(self) -> Iterator[Figure]:
         """Whether anything of later years shows, beside what the same answers would hit if dealt at random."""
         coming = to_come(self._answers)
         if len(coming):
-            yield self._share(f"{Fate.NOT_YET}: {EARLY}", coming, coming["early"])
+            yield from self._of_these_and_others(f"{Fate.NOT_YET}: {EARLY}", coming, coming["early"])
             chance = _dealt(coming)
             name = f"{Fate.NOT_YET}: the same answers dealt at random among the questions of a kind"
             yield Figure(f"{self._name}/{name}", chance, chance, chance, len(coming), self._seeds, self._command)
