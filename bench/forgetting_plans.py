@@ -119,7 +119,7 @@ PLANS = {
             (Form.HELD_OUT,),
             lambda book, seed, size: changing(book, seed, size.days, Daily(entities=size.entities)),
             Groups.DAYS,
-            (f"default,{PASSES}", "warm,passes=1"),
+            ("warm,passes=1", "warm,rate=0.002,passes=1", f"default,{PASSES}"),
             ("default,steps=60",),
         ),
         Plan(
