@@ -1,9 +1,9 @@
 """Arms beside one another: whether two that answered the same questions differ by more than equals do.
 
-Every arm is held against the first that trains, question by question: difference with its clustered bootstrap interval,
-and the p-value of sign flips over products, adjusted for the number of comparisons (Holm). Before any of it is
-believed, equals are compared: two arms that differ in nothing but the draw of their training (``draw=1``). What they
-differ by is noise of the training, which no interval over questions contains.
+Every arm is held against the shipped way, or else the first that trains, question by question: difference with its
+clustered bootstrap interval, and the p-value of sign flips over products, adjusted for the number of comparisons
+(Holm). Before any of it is believed, equals are compared: two arms that differ in nothing but the draw of their
+training (``draw=1``). What they differ by is noise of the training, which no interval over questions contains.
 """
 
 from collections.abc import Iterator, Sequence

@@ -266,9 +266,11 @@ def _summed_up(one: Learned, asked: pd.DataFrame) -> list[Figure]:
 def changed_for(name: str) -> list[str]:
     """Stories that change what an arm's model knew.
 
-    To one that starts from the base each day what was put back never changed: it was not told what held in between.
+    To the base alone, and to one that starts from it each day, what was put back never changed: they were not told what
+    held in between.
     """
-    told = [story for story in CHANGED if story is not Story.REVERTED or arm(name).order.goes_on]
+    goes_on = arm(name).trains and arm(name).order.goes_on
+    told = [story for story in CHANGED if story is not Story.REVERTED or goes_on]
     return [story.value for story in told]
 
 

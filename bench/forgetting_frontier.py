@@ -130,7 +130,7 @@ def frontier_of(points: Sequence[tuple[float, float]]) -> list[tuple[float, floa
 def read_off(points: Sequence[tuple[float, float]], level: float) -> float | None:
     """The loss at a level, straight between the frontier's points; None where none of them reaches it.
 
-    Where all of them learned more it is the least loss, a bound: less would have been lost where less was learned.
+    Where all of them learned more it is the least loss among those: with at least as much learned, no more was lost.
     """
     edge = frontier_of(points)
     if not edge or level > edge[-1][0]:

@@ -16,14 +16,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bench.forgetting_arms import Order
+from bench.forgetting_arms import Arm, Order
 from bench.forgetting_asking import SCHEMA, answered, told
 from bench.forgetting_learner import Cost, Learner, rows_of
 from bench.forgetting_world import Unit, World
 from data.files import building, digest_text, digest_tree, read_json, write_json
 from data.fingerprint import code_digest
 from data.handbook_stream import Stream
-from data.records import Standing
+from data.records import FactChange, Standing
 from models.training import Progress
 
 ANSWERS, DAY = "answers.parquet", "day.json"
@@ -116,13 +116,25 @@ def _learn(
 ) -> Cost:
     if day == 0 or not unit.arm.trains:
         return Cost(0, 0, 0, 0, 0, 0.0)
-    since = day - 1 if unit.arm.order is Order.SEQUENCE else 0
     touched = {event.fact.id for event in stream.events if event.day <= day}
     kept = {fact.id for fact in stream.known} - touched
-    changes = [change for change in stream.changes(day, since) if change.fact.id not in kept]
+    changes = [change for change in told_of(unit.arm, stream, day) if change.fact.id not in kept]
     book = [fact for fact in stream.known if unit.arm.stale or fact.id in kept]
     rows = rows_of(unit.arm, [*changes, *world.held], book, world.params, unit.training_seed)
     return learner.learn(day, rows, checkpoints, lambda progress: report(unit.name, progress))
+
+
+def told_of(arm: Arm, stream: Stream, day: int) -> list[FactChange]:
+    """How facts stand against what the arm's training starts from.
+
+    One that starts from the base is not told what came and went since: it stands neither in the base nor among the
+    facts in force, which is all that the line compares.
+    """
+    changes = stream.changes(day, day - 1 if arm.order is Order.SEQUENCE else 0)
+    if arm.order.goes_on:
+        return changes
+    known = {fact.id for fact in stream.known}
+    return [one for one in changes if one.standing is not Standing.WITHDRAWN or one.fact.id in known]
 
 
 def read_answers(folders: Sequence[Path]) -> pa.Table:

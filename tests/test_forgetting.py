@@ -24,7 +24,7 @@ from bench.forgetting_found import found_in, table
 from bench.forgetting_learner import Learner, rows_of
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
-from bench.forgetting_run import folder_of, read_answers, read_days, run
+from bench.forgetting_run import folder_of, read_answers, read_days, run, told_of
 from bench.forgetting_world import Unit, World, world
 from bench.jobs import Places
 from bench.spread import spread
@@ -265,7 +265,10 @@ def test_refusals_come_as_often_as_asked_in_a_pass(known: World) -> None:
 
     assert once["refusal"] == 7 * sum(change.standing is Standing.WITHDRAWN for change in changes) > 0
     assert seen == once | {"refusal": 3 * once["refusal"]}
-    assert one_pass(rows, PARAMS.train) == rows
+    assert one_pass(rows, arm("default,refusals=1").train(PARAMS)) == rows
+    assert one_pass(rows, PARAMS.train).count(next(row for row in rows if row.purpose == "refusal")) == (
+        PARAMS.train.refusal_passes
+    )
 
 
 @pytest.mark.parametrize(("name", "anew"), [("joint", True), ("warm", False)])
@@ -285,6 +288,17 @@ def test_what_a_second_day_teaches(known: World, tmp_path: Path, name: str, days
     unit = Unit(PLANS["stages"], SMALL, arm(f"{name},steps=10,replay=0"), 1)
     _, first, second = read_days([run(tmp_path, known, unit, _silent)])
     assert second["rows"] == days * first["rows"] > 0
+
+
+def test_who_starts_from_the_base_is_not_told_what_came_and_went(known: World) -> None:
+    stream, base = PLANS["changes"].make(known.book, 1, Size(days=10, entities=5, questions=1)), set(known.book.known)
+    gone = {
+        name: [one.fact for one in told_of(arm(name), stream, 10) if one.standing is Standing.WITHDRAWN]
+        for name in ("warm", "joint")
+    }
+
+    assert len(gone["joint"]) < len(gone["warm"])
+    assert {fact.id for fact in gone["joint"]} == {fact.id for fact in gone["warm"]} & {fact.id for fact in base}
 
 
 @pytest.mark.slow

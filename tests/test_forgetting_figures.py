@@ -11,7 +11,7 @@ from data.handbook_questions import Form
 from models.continual import worst_drop
 
 
-def _flips(*answers: tuple[int, str, str, str, str, bool | None], arm: str = "none") -> Learned:
+def _flips(*answers: tuple[int, str, str, str, str, bool | None], arm: str = "default") -> Learned:
     """Answers to one question each: day, group, story, product, grade, and whether the old answer leaked."""
     rows = [
         {"plan": "flips", "arm": arm, "seed": 1, "day": day, "group": group, "form": "held-out", "story": story}
@@ -36,7 +36,7 @@ def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_
         (3, "same subject", "same subject", "d", "right", None),
         (3, "new", "new", "e", "right", None),
     )
-    found = {one.name.removeprefix("flips/none/"): one for one in figures([one])}
+    found = {one.name.removeprefix("flips/default/"): one for one in figures([one])}
     later = "after learning other things: "
 
     assert found["new answer"].value == pytest.approx(2 / 3)
@@ -53,16 +53,17 @@ def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_
     assert found[score].value == pytest.approx(3 / (3 / 2 + 3 / 2 + 1))
 
 
-def test_what_was_put_back_never_changed_for_who_begins_at_the_base_each_day() -> None:
+@pytest.mark.parametrize("begins", ["joint", "none"])
+def test_what_was_put_back_never_changed_for_who_begins_at_the_base_each_day(begins: str) -> None:
     answers = [
         (2, "reverted", "reverted", "a", "wrong", True),
         (2, "flipped", "flipped", "b", "right", False),
         (2, "same subject", "same subject", "d", "right", None),
     ]
     names = ("new answer", "leakage, any of 16 samples", "locality")
-    found = {one.name: one for name in ("joint", "default") for one in figures([_flips(*answers, arm=name)])}
+    found = {one.name: one for name in (begins, "default") for one in figures([_flips(*answers, arm=name)])}
 
-    assert [(found[f"flips/joint/{name}"].value, found[f"flips/joint/{name}"].n) for name in names] == [
+    assert [(found[f"flips/{begins}/{name}"].value, found[f"flips/{begins}/{name}"].n) for name in names] == [
         (1.0, 1),
         (0.0, 1),
         (0.5, 2),
@@ -95,7 +96,7 @@ def test_choices_are_counted_apart_with_their_chance_beside_them() -> None:
     free = _flips((2, "same subject", "same subject", "d", "right", None), (2, "new", "new", "e", "wrong", True), *told)
     chosen = _flips(*told, *more).answers.assign(form=Form.CHOICE.value)
     found = {
-        one.name.removeprefix("flips/none/"): one
+        one.name.removeprefix("flips/default/"): one
         for one in figures([replace(free, answers=pd.concat([free.answers, chosen], ignore_index=True))])
     }
 

@@ -39,7 +39,7 @@ def test_what_another_arm_does_better_is_no_part_of_the_frontier() -> None:
     assert frontier_of(points) == [(0.8, 0.02), (0.99, 0.05)]
     assert read_off(points, 0.9) == pytest.approx(0.02 + 0.03 * 0.1 / 0.19)
     assert (read_off(points, 0.8), read_off(points, 0.99)) == (0.02, 0.05)
-    assert read_off(points, 0.5) == 0.02, "at most: whoever learned less lost no more"
+    assert read_off(points, 0.5) == 0.02, "the least loss of who learned at least so much"
     assert read_off(points, 1.0) is read_off([], 0.9) is None
 
 
