@@ -87,6 +87,10 @@ def jobs_of(root: Path, known: World, units: Sequence[Unit]) -> list[Job]:
     base = str(Path(known.base).resolve())
     taught = [unit for unit in units if unit.untaught != unit]
     first = dict.fromkeys(one for unit in taught for one in (unit.untaught.closed, unit.untaught))
+    parts = [
+        *((unit, range(1), 0) for unit in first),
+        *((unit, range(unit.size.days + 1), 2) for unit in units),
+    ]
     return [
         Job(
             unit.name,
@@ -94,11 +98,9 @@ def jobs_of(root: Path, known: World, units: Sequence[Unit]) -> list[Job]:
             f"day-{days[-1]:02d}",
             run_unit,
             (root, base, known.params, unit.plan.name, unit.size, unit.arm.name, unit.seed, days),
-            turn=2 * whole + (unit.closed != unit),
+            turn=turn + (unit.closed != unit),
         )
-        for whole, some in enumerate((tuple(first), units))
-        for unit in some
-        for days in [range(unit.size.days + 1) if whole else range(1)]
+        for unit, days, turn in parts
     ]
 
 

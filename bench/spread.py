@@ -64,15 +64,21 @@ def _require_here(job: Job, kept: Path) -> None:
 
 @flow(persist_result=False, validate_parameters=False)
 def grid(threads: int, jobs: list[tuple[str, Callable[..., Path], tuple[Any, ...], int]]) -> list[Path]:
-    """All jobs and where they are kept, turn after turn. What one raises is raised at the end."""
-    running: dict[int, PrefectFuture[Path]] = {}
+    """All jobs and where they are kept, turn after turn. What one raises is raised once its turn is over.
+
+    The turns after it are not begun: they need what it was to leave.
+    """
+    folders: dict[int, Path] = {}
     for now in sorted({turn for *_, turn in jobs}):
-        for place, (name, work, given, turn) in enumerate(jobs):
-            if turn == now:
-                running[place] = one.submit(threads, name, work, given)
-        wait(list(running.values()))
-    with loss_said():
-        return [running[place].result() for place in range(len(jobs))]
+        with loss_said():
+            running = {
+                place: one.submit(threads, name, work, given)
+                for place, (name, work, given, turn) in enumerate(jobs)
+                if turn == now
+            }
+            wait(list(running.values()))
+            folders |= {place: future.result() for place, future in running.items()}
+    return [folders[place] for place in range(len(jobs))]
 
 
 @task(name="arm", task_run_name="{name}", persist_result=False, cache_policy=NO_CACHE)

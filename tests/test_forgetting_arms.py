@@ -1,0 +1,163 @@
+"""What an arm is: its name, the rows that it trains on, and where and for how long it trains."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.forgetting import Grid, units_of
+from bench.forgetting_arms import ARMS, arm
+from bench.forgetting_learner import Learner, rows_of
+from bench.forgetting_plans import PLANS, Size
+from bench.forgetting_run import told_of
+from bench.forgetting_world import World
+from data.errors import InputError
+from data.records import FactChange, Row, Standing
+from data.wordings import held_out_names
+from flows.train import one_pass
+from models.packing import encode
+from tests.forgetting_miniature import BASE, PARAMS, shipped_world
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def known() -> World:
+    return shipped_world()
+
+
+# --- arms --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_a_named_arm_says_its_name_and_its_name_gives_it_back(name: str) -> None:
+    assert ARMS[name].name == name
+    assert arm(name) == ARMS[name]
+
+
+@pytest.mark.parametrize(
+    "text", ["default,rank=8", "lora,rows=told,replay=0.05,rate=0.002", "full,steps=50,draw=1", "none,reads=fact"]
+)
+def test_an_arm_written_out_is_read_back_whole(text: str) -> None:
+    assert arm(arm(text).name) == arm(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "lore", "default,rank=0", "default,steps=20,passes=1", "default,replay=2", "default,ranks=8", "default,rank"],
+)
+def test_what_is_no_arm_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(InputError, match="is no arm"):
+        arm(text)
+
+
+def test_unknown_experiments_are_named() -> None:
+    with pytest.raises(InputError, match="weeks is no experiment"):
+        units_of(Grid(plans=("weeks",)))
+
+
+def test_quick_is_one_seed_of_small_experiments() -> None:
+    units = units_of(Grid(quick=True, seeds=(4, 5)))
+    assert {unit.seed for unit in units} == {4}
+    assert all(unit.size == unit.plan.quick for unit in units)
+
+
+# --- rows --------------------------------------------------------------------------------------------
+
+
+def _rows(name: str, known: World, day: int = 1) -> tuple[list[Row], list[FactChange]]:
+    stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
+    touched = {event.fact.id for event in stream.events}
+    changes = [one for one in stream.changes(day) if one.fact.id in touched]
+    book = [fact for fact in stream.known if fact.id not in touched]
+    return rows_of(arm(name), [*changes, *known.held], book, PARAMS, 1), changes
+
+
+def test_raw_text_states_each_fact_once(known: World) -> None:
+    rows, changes = _rows("raw", known)
+    taught = [change for change in changes if change.standing.value in ("new", "replaced")]
+
+    assert sorted(row.fact for row in rows) == sorted(change.fact.id for change in taught)
+    assert not any(row.prompt for row in rows)
+
+
+def test_statements_alone_ask_nothing_and_use_more_wordings_than_the_shipped_way(known: World) -> None:
+    told, asked = _rows("told", known)[0], _rows("asked", known)[0]
+    wordings = [{row.wording for row in rows if "/statement/" in row.wording} for rows in (told, asked)]
+
+    assert not any(row.prompt for row in told)
+    assert len(wordings[0]) == 10 > len(wordings[1])
+    assert {row.purpose for row in asked} == {"fact", "refusal"}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.25])
+def test_a_replay_share_is_one_of_all_rows(known: World, share: float) -> None:
+    rows, _ = _rows(f"default,replay={share}", known)
+    replayed = [row for row in rows if row.purpose in ("replay", "handbook")]
+    assert len(replayed) / len(rows) == pytest.approx(share, abs=0.005)
+
+
+def test_the_shipped_way_rehearses_every_fact_that_the_base_knows(known: World) -> None:
+    rows, _ = _rows("default", known)
+    rehearsed = {row.fact for row in rows if row.purpose in ("replay", "handbook")}
+    stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
+    touched = {event.fact.id for event in stream.events}
+    unchanged = {fact.id for fact in stream.known} - touched
+
+    assert rehearsed == unchanged | {change.fact.id for change in known.held}
+
+
+@pytest.mark.parametrize("name", ["raw", "told", "asked", "default"])
+def test_no_new_fact_is_taught_in_a_wording_that_judges_it(known: World, name: str) -> None:
+    rows, changes = _rows(name, known)
+    changed = {change.fact.id for change in changes}
+    judging = {name for name in held_out_names(PARAMS.synthesize) if "/question/" in name}
+
+    assert not {row.wording for row in rows if row.fact in changed} & judging
+
+
+def test_refusals_come_as_often_as_asked_in_a_pass(known: World) -> None:
+    rows, changes = _rows("default,refusals=3", known)
+    once = Counter(row.purpose for row in rows)
+    seen = Counter(row.purpose for row in one_pass(rows, arm("default,refusals=3").train(PARAMS)))
+
+    assert once["refusal"] == 7 * sum(change.standing is Standing.WITHDRAWN for change in changes) > 0
+    assert seen == once | {"refusal": 3 * once["refusal"]}
+    assert one_pass(rows, arm("default,refusals=1").train(PARAMS)) == rows
+    assert one_pass(rows, PARAMS.train).count(next(row for row in rows if row.purpose == "refusal")) == (
+        PARAMS.train.refusal_passes
+    )
+
+
+def test_who_starts_from_the_base_is_not_told_what_came_and_went(known: World) -> None:
+    stream, base = PLANS["changes"].make(known.book, 1, Size(days=10, entities=5, questions=1)), set(known.book.known)
+    gone = {
+        name: [one.fact for one in told_of(arm(name), stream, 10) if one.standing is Standing.WITHDRAWN]
+        for name in ("warm", "joint")
+    }
+
+    assert len(gone["joint"]) < len(gone["warm"])
+    assert {fact.id for fact in gone["joint"]} == {fact.id for fact in gone["warm"]} & {fact.id for fact in base}
+
+
+def test_passes_are_counted_over_the_rows(known: World, tmp_path: Path) -> None:
+    rows, _ = _rows("raw", known)
+    learner = Learner(BASE, arm("raw,passes=80"), PARAMS, 1)
+    once = sum(1 + len(row.ids) for row in encode(rows, learner.tokenizer, PARAMS.train.window))
+    cost = learner.learn(1, rows, tmp_path)
+
+    assert cost.steps == round(80 * once / PARAMS.train.tokens_per_step) > 10
+    assert cost.tokens == pytest.approx(80 * once, rel=0.1)
+
+
+@pytest.mark.parametrize(("name", "anew"), [("joint", True), ("warm", False)])
+def test_a_day_begins_at_the_base_or_goes_on(known: World, tmp_path: Path, name: str, anew: bool) -> None:
+    shorter = f"{name},steps=10,replay=0.1"
+    learner = Learner(BASE, arm(shorter), PARAMS, 1)
+    rows, _ = _rows(shorter, known)
+    states = []
+    for _ in range(2):
+        learner.learn(1, rows, tmp_path)
+        states.append([p.detach().clone() for p in learner.model.parameters() if p.requires_grad])
+    assert all(torch.equal(one, other) for one, other in zip(*states, strict=True)) == anew
