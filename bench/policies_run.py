@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from bench.forgetting_arms import Arm, Order
 from bench.forgetting_learner import Cost, Learner
 from bench.policies_questions import asked_in
-from bench.policies_years import Year, changed
+from bench.policies_years import Year, changed, gone_again
 from data.files import building, digest_text, digest_tree, read_json, write_json
 from data.fingerprint import code_digest
 from data.params import Params
@@ -138,9 +138,14 @@ def _learn(
 
 
 def rows_of(course: Course, unit: Unit, number: int) -> list[Row]:
-    """What an arm is taught in a year: what changed since the year before, or since the base."""
-    since = number - 1 if unit.arm.order is Order.SEQUENCE else 0
-    changes, statements = changed(course.years[number], course.years[since])
+    """What an arm is taught in a year: what changed since the year before, or since the base.
+
+    One that goes on from the year before and is told how things stand against the base is also told what came and went.
+    """
+    base, now, order = course.years[0], course.years[number], unit.arm.order
+    changes, statements = changed(now, course.years[number - 1] if order is Order.SEQUENCE else base)
+    if order is Order.WARM:
+        changes = (*changes, *gone_again(now, base, course.years[1:number]))
     settings = unit.arm.synthesize(course.params)
     return teaching_rows(changes, statements, course.book, settings, unit.training_seed)
 

@@ -1,16 +1,17 @@
 """Dated snapshots of one collection as an experiment takes them: what each states, and what it changes."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from data.changes import compare_facts, new_statements
+from data.changes import asked_as, compare_facts, new_statements
 from data.collection import as_collection
 from data.errors import InputError
 from data.extraction import extract_facts, extract_statements
 from data.params import Params
 from data.probes import plain_collection
-from data.records import DocumentVersion, Fact, FactChange, Statement
+from data.records import DocumentVersion, Fact, FactChange, Standing, Statement
 
 
 @dataclass(frozen=True)
@@ -71,3 +72,13 @@ def _is_date(name: str) -> bool:
 def changed(now: Year, before: Year) -> tuple[tuple[FactChange, ...], tuple[Statement, ...]]:
     """Every fact with its standing against an earlier year, and the statements that are not in it."""
     return compare_facts(before.facts, now.facts), new_statements(before.statements, now.statements)
+
+
+def gone_again(now: Year, base: Year, between: Sequence[Year]) -> tuple[FactChange, ...]:
+    """What came after the base, in one of the years ``between``, and is withdrawn now; each name once.
+
+    No comparison with the base shows it, and a model that goes on from one of those years was taught it.
+    """
+    known = {asked_as(fact) for fact in base.facts}
+    came = [fact for year in between for fact in year.facts if asked_as(fact) not in known]
+    return tuple(one for one in compare_facts(came, now.facts) if one.standing is Standing.WITHDRAWN)

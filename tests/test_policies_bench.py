@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from bench.forgetting_arms import arm
 from bench.jobs import Places
 from bench.policies import ARMS, ROOT, Grid, base_folder, base_of, measure, units_of
 from bench.policies_figures import sentence
@@ -23,7 +24,7 @@ from bench.policies_questions import (
     fact_questions,
     probe_questions,
 )
-from bench.policies_run import SCHEMA
+from bench.policies_run import SCHEMA, Course, Unit, rows_of
 from bench.policies_years import Year, changed, read_years
 from data.collection import read_lineage
 from data.errors import InputError
@@ -231,6 +232,15 @@ def test_of_the_shipped_probes_one_is_contradicted_in_one_year() -> None:
     years = read_years(PROJECT_ROOT / PARAMS.tiny.stream, PARAMS)
     found = disagreements(read_probes(PROJECT_ROOT / "data" / "probes"), years)
     assert found == ["open-dpo-email in 2023: by date nothing, by quote privacy@github.com"]
+
+
+@pytest.mark.parametrize(("name", "told"), [("joint", set()), ("default", {"noon"}), ("warm", {"noon"})])
+def test_who_goes_on_is_told_what_came_after_the_base_and_went(
+    workspace: Workspace, years: tuple[Year, ...], name: str, told: set[str]
+) -> None:
+    rows = rows_of(Course("", workspace.params(), (), years, ()), Unit(name, arm(name), 1), 2)
+    monday = {fact.id: fact.value for fact in years[1].facts if fact.subject == "Monday"}
+    assert {monday[row.fact] for row in rows if row.purpose == "refusal" and row.fact in monday} == told
 
 
 # --- the base --------------------------------------------------------------------------------------------------------
