@@ -76,24 +76,6 @@ async def _hand_over() -> None:
     await asyncio.to_thread(hand_over)
 
 
-@contextlib.contextmanager
-def loss_said() -> Iterator[None]:
-    """A cluster that went away is one sentence; where none is used, nothing is imported and nothing is changed.
-
-    Raises:
-        OutsideError: the scheduler went away, or workers did so again and again.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not type(error).__module__.startswith("distributed."):
-            raise
-        raise OutsideError(
-            f"The Dask cluster stopped working ({quoted(error)}). Start it again, then run the same command again; it "
-            "goes on with the first day that is missing."
-        ) from error
-
-
 def _require_fit(address: str, workers: dict[str, dict[str, Any]]) -> None:
     if not workers:
         raise OutsideError(

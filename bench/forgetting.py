@@ -1,7 +1,7 @@
 """Learning against forgetting: arms through experiments whose truth is known, and what came of them.
 
     relearn bench forgetting --quick
-    python -m bench.forgetting --plan stages --arm default --arm default,replay=0.05 --seeds 1 2 3
+    relearn bench forgetting --plan stages --arm default --arm default,replay=0.05 --seed 1
 
 Every answer is kept (answers.parquet), every figure has its interval (figures.json), and one page shows them. Arms and
 days that are there already are not run again.

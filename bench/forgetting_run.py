@@ -20,6 +20,7 @@ from bench.forgetting_arms import Arm, Order
 from bench.forgetting_asking import SCHEMA, answered, told
 from bench.forgetting_learner import Cost, Learner, rows_of
 from bench.forgetting_world import Unit, World
+from bench.holding import held
 from data.files import building, digest_text, digest_tree, read_json, write_json
 from data.fingerprint import code_digest
 from data.handbook_stream import Stream
@@ -46,15 +47,22 @@ def run(root: Path, world: World, unit: Unit, report: Report) -> Path:
 def run_days(root: Path, world: World, unit: Unit, days: Sequence[int], report: Report) -> Path:
     """Run those of some days, each of which follows on the one before, that have not been run; return the folder."""
     folder = folder_of(root, world, unit)
-    missing = [day for day in days if not _place(folder, day).is_dir()]
-    if 0 in missing and unit.untaught != unit:
-        _copy(run_days(root, world, unit.untaught, [0], report), folder, unit)
-        missing.remove(0)
-    if missing and unit.closed == unit:
-        _run(folder, world, unit, range(missing[0], days[-1] + 1), report)
-    elif missing:
-        _ask_again(run_days(root, world, unit.closed, days, report), folder, world, unit, missing, report)
+    if not _missing(folder, days):
+        return folder
+    with held(folder, unit.name, report):
+        missing = _missing(folder, days)
+        if 0 in missing and unit.untaught != unit:
+            _copy(run_days(root, world, unit.untaught, [0], report), folder, unit)
+            missing.remove(0)
+        if missing and unit.closed == unit:
+            _run(folder, world, unit, range(missing[0], days[-1] + 1), report)
+        elif missing:
+            _ask_again(run_days(root, world, unit.closed, days, report), folder, world, unit, missing, report)
     return folder
+
+
+def _missing(folder: Path, days: Sequence[int]) -> list[int]:
+    return [day for day in days if not _place(folder, day).is_dir()]
 
 
 def _place(folder: Path, day: int) -> Path:

@@ -17,6 +17,7 @@ import torch
 
 from bench.forgetting_arms import Arm, Reads, Rows, arm
 from bench.forgetting_world import world
+from bench.holding import held
 from bench.jobs import ALONE, Job, Places, run_jobs
 from bench.measured import Figure, write_answers
 from bench.policies_figures import figures, sentences
@@ -179,8 +180,8 @@ def base_of(workspace: Workspace, params: Params, first: Year, report: Report) -
     """
     folder = base_folder(workspace, params, first)
     if not folder.is_dir():
-        report(f"base of {first.date}: {params.tiny.steps} steps, at {folder}", None)
-        build_base(workspace, folder, params, first.date, lambda progress: report("base", progress))
+        with held(folder, folder.name, report):
+            _build(workspace, folder, params, first, report)
     lineage = read_lineage(str(folder))
     if (lineage.until, lineage.snapshot) != (first.date, first.digest):
         raise InputError(
@@ -188,6 +189,13 @@ def base_of(workspace: Workspace, params: Params, first: Year, report: Report) -
             "expected. Delete the folder and run the same again."
         )
     return folder
+
+
+def _build(workspace: Workspace, folder: Path, params: Params, first: Year, report: Report) -> None:
+    if folder.is_dir():  # built by another command meanwhile
+        return
+    report(f"base of {first.date}: {params.tiny.steps} steps, at {folder}", None)
+    build_base(workspace, folder, params, first.date, lambda progress: report("base", progress))
 
 
 def _about(base: Path, params: Params, years: Sequence[Year]) -> str:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from bench.forgetting_arms import Arm, Order
 from bench.forgetting_learner import Cost, Learner
+from bench.holding import held
 from bench.policies_questions import asked_in
 from bench.policies_years import Year, changed, gone_again
 from data.files import building, digest_text, digest_tree, read_json, write_json
@@ -99,15 +100,26 @@ def folder_of(root: Path, course: Course, unit: Unit) -> Path:
 def run(root: Path, course: Course, unit: Unit, report: Report) -> Path:
     """Run every year of a unit that has not been run, and return its folder."""
     folder = folder_of(root, course, unit)
-    places = [folder / year.date for year in course.years]
-    first = next((number for number, place in enumerate(places) if not place.is_dir()), None)
-    if first is None:
-        return folder
+    if _missing(folder, course):
+        with held(folder, unit.name, report):
+            if missing := _missing(folder, course):
+                _run(folder, course, unit, missing, report)
+    return folder
+
+
+def _missing(folder: Path, course: Course) -> range:
+    """From the first year on that is not there."""
+    there = (number for number, year in enumerate(course.years) if not (folder / year.date).is_dir())
+    return range(next(there, len(course.years)), len(course.years))
+
+
+def _run(folder: Path, course: Course, unit: Unit, missing: range, report: Report) -> None:
+    """Train and ask, year by year."""
     learner = Learner(course.base, unit.arm, course.params, unit.training_seed)
     goes_on = unit.arm.trains and unit.arm.order.goes_on
-    if first > 1 and goes_on:
-        learner.load(places[first - 1])
-    for number in range(first, len(places)):
+    if missing[0] > 1 and goes_on:
+        learner.load(folder / course.years[missing[0] - 1].date)
+    for number in missing:
         year = course.years[number]
         report(f"{unit.name}: {year.name}", None)
         begun = time.monotonic()
@@ -115,14 +127,13 @@ def run(root: Path, course: Course, unit: Unit, report: Report) -> Path:
         cost = _learn(learner, course, unit, number, checkpoints, lambda progress: report(unit.name, progress))
         trained = time.monotonic() - begun
         answers = _answered(learner, course, unit, number)
-        with building(places[number]) as draft:
+        with building(folder / year.date) as draft:
             if goes_on:
                 learner.save(draft)
             pq.write_table(pa.Table.from_pylist(answers, schema=SCHEMA), draft / ANSWERS)
             seconds = {"training_seconds": trained, "answering_seconds": time.monotonic() - begun - trained}
             write_json(draft / YEAR, _key(unit, year) | asdict(cost) | seconds)
         shutil.rmtree(checkpoints, ignore_errors=True)
-    return folder
 
 
 def _key(unit: Unit, year: Year) -> dict[str, str | int]:

@@ -4,7 +4,8 @@ Each task writes a folder of its own, so that whatever ends the flow, the next o
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,9 +15,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
-from bench.cluster import at_work, dask, loss_said
+from bench.cluster import at_work, dask
 from bench.jobs import Job, Places
-from data.errors import OutsideError
+from data.errors import OutsideError, quoted
 from data.params import Params
 from data.workspace import Workspace
 from flows.progress import Lines
@@ -79,6 +80,27 @@ def grid(threads: int, jobs: list[tuple[str, Callable[..., Path], tuple[Any, ...
             wait(list(running.values()))
             folders |= {place: future.result() for place, future in running.items()}
     return [folders[place] for place in range(len(jobs))]
+
+
+@contextlib.contextmanager
+def loss_said() -> Iterator[None]:
+    """A process or a cluster that went away is one sentence; where no cluster is used, nothing of Dask is imported.
+
+    Raises:
+        OutsideError: a process was ended, the scheduler went away, or workers did so again and again.
+    """
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, BrokenProcessPool):
+            lost = "A process with an arm was ended from outside, perhaps for want of memory: fewer --workers take less"
+        elif type(error).__module__.startswith("distributed."):
+            lost = f"The Dask cluster stopped working ({quoted(error)}); start it again"
+        else:
+            raise
+        raise OutsideError(
+            f"{lost}. Run the same command again; it goes on with the first day that is missing."
+        ) from error
 
 
 @task(name="arm", task_run_name="{name}", persist_result=False, cache_policy=NO_CACHE)

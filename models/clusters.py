@@ -33,6 +33,7 @@ RESAMPLES = 2000
 """1,000 or more are needed for an interval's ends (Efron and Tibshirani, An Introduction to the Bootstrap, 1993)."""
 SIGN_DRAWS = 10_000
 _CHUNK = 200
+"""Draws at a time, so that memory stays bounded."""
 _NORMAL = NormalDist()
 
 
@@ -124,8 +125,10 @@ def sign_flips(values: Values, found: Clusters, seed: int = 0) -> float:
     """
     sums = found.sums(values)
     sums = sums[sums != 0]
-    signs = np.random.default_rng(seed).choice((-1.0, 1.0), size=(SIGN_DRAWS, len(sums)))
-    as_large = np.count_nonzero(np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9)
+    draw, as_large = np.random.default_rng(seed), 0
+    for _ in range(SIGN_DRAWS // _CHUNK):
+        signs = draw.choice((-1.0, 1.0), size=(_CHUNK, len(sums)))
+        as_large += np.count_nonzero(np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9)
     return (as_large + 1) / (SIGN_DRAWS + 1)
 
 
@@ -156,7 +159,7 @@ def bootstrap(values: Values, found: Clusters, seed: int = 0) -> tuple[float, fl
 
 
 def _resampled(sums: Values, sizes: Values, draw: np.random.Generator) -> Values:
-    """``RESAMPLES`` means, a few at a time, so that memory stays bounded."""
+    """``RESAMPLES`` means."""
     parts = []
     for _ in range(RESAMPLES // _CHUNK):
         drawn = draw.integers(0, len(sums), (_CHUNK, len(sums)))

@@ -1,7 +1,9 @@
 """The instrument itself: a run on the shipped base that can be stopped anywhere, and what is counted from it."""
 
 import json
+import os
 import shutil
+import signal
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from filelock import FileLock
 from prefect.server.api.server import SubprocessASGIServer
 
 from bench.forgetting import Grid, jobs_of, measure
@@ -30,6 +33,7 @@ from bench.spread import spread
 from data.errors import OutsideError
 from data.handbook_questions import CHOICES, Form
 from data.workspace import Workspace
+from models.training import Progress
 from tests.forgetting_miniature import BASE, PARAMS, shipped_world, silent
 
 SMALL = Size(days=2, entities=1, questions=6)
@@ -169,6 +173,23 @@ def test_two_processes_give_what_one_gives(
     pd.testing.assert_frame_equal(one, two)
 
 
+def test_two_commands_do_not_write_one_folder_at_once(ran: Ran, known: World, tmp_path: Path) -> None:
+    unit = replace(ran[1][0], size=replace(SMALL, days=1))
+    folder, heard = folder_of(tmp_path, known, unit), []
+
+    def report(what: str, progress: Progress | None) -> None:
+        heard.append(what)
+        if "waiting" in what:
+            first.release()
+
+    folder.parent.mkdir(parents=True)
+    first = FileLock(folder.with_name(f".{folder.name}.lock"))
+    first.acquire()
+    run(tmp_path, known, unit, report)
+    assert heard[0] == f"{unit.name}: waiting for another process that runs it"
+    assert heard[1] == f"{unit.name}: day 0 of 1"
+
+
 def _leave(place: Path, fails: bool, report: Report) -> Path:
     """What one of two jobs does; the second needs the first."""
     if fails:
@@ -186,6 +207,20 @@ def test_what_needs_a_job_that_failed_is_not_begun(tmp_path: Path) -> None:
     with pytest.raises(OutsideError, match="The disk is full"):
         spread(Workspace(tmp_path), "forgetting", PARAMS, jobs, Places(2))
     assert not places[1].exists()
+
+
+def _end(place: Path, report: Report) -> Path:
+    """A job whose process is killed, as the system does where memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_here")
+def test_a_process_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
+    jobs = [Job(name, tmp_path / name, "done", _end, (tmp_path / name,)) for name in ("first", "second")]
+    with pytest.raises(OutsideError, match=r"ended from outside.*goes on with the first day that is missing"):
+        spread(Workspace(tmp_path), "forgetting", PARAMS, jobs, Places(2))
 
 
 def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
