@@ -4,6 +4,7 @@ Each task writes a folder of its own, so that whatever ends the flow, the next o
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -106,6 +107,7 @@ def loss_said() -> Iterator[None]:
 @task(name="arm", task_run_name="{name}", persist_result=False, cache_policy=NO_CACHE)
 def one(threads: int, name: str, work: Callable[..., Path], given: tuple[Any, ...]) -> Path:
     """One job, in a process of its own, and where it is kept."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries among themselves
     torch.set_num_threads(threads)
     keep_freed_memory()
     lines = Lines("bench")
