@@ -19,8 +19,9 @@ from bench.forgetting_figures import by_arm
 from bench.forgetting_found import Found, found_in
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import PLANS, Size
-from bench.forgetting_run import Report, folder_of, read_answers, read_days, run, run_days
+from bench.forgetting_run import folder_of, read_answers, read_days, run, run_days
 from bench.forgetting_world import Unit, World, world
+from bench.holding import Report
 from bench.jobs import ALONE, Job, Places, run_jobs
 from bench.measured import write_answers
 from bench.sentence_encoder import minilm_folder

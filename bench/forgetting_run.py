@@ -8,7 +8,7 @@ before anything was taught all arms are the base, which is asked once.
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,14 @@ from bench.forgetting_arms import Arm, Order
 from bench.forgetting_asking import SCHEMA, answered, told
 from bench.forgetting_learner import Cost, Learner, rows_of
 from bench.forgetting_world import Unit, World
-from bench.holding import held
+from bench.holding import Report, held
 from data.files import building, digest_text, digest_tree, read_json, write_json
 from data.fingerprint import code_digest
 from data.handbook_stream import Stream
 from data.records import FactChange, Standing
-from models.training import Progress
 
 ANSWERS, DAY = "answers.parquet", "day.json"
 _TAUGHT = (Standing.NEW, Standing.REPLACED)
-Report = Callable[[str, Progress | None], None]
 
 
 def folder_of(root: Path, world: World, unit: Unit) -> Path:

@@ -9,9 +9,12 @@ from filelock import FileLock, Timeout
 from data.files import refused_writes
 from models.training import Progress
 
+Report = Callable[[str, Progress | None], None]
+"""Hears what is run, and how far its training is."""
+
 
 @contextlib.contextmanager
-def held(folder: Path, name: str, report: Callable[[str, Progress | None], None]) -> Iterator[None]:
+def held(folder: Path, name: str, report: Report) -> Iterator[None]:
     """Hold ``folder``, or wait until its holder is done or gone; what that left is there then.
 
     Args:

@@ -17,13 +17,13 @@ import torch
 
 from bench.forgetting_arms import Arm, Reads, Rows, arm
 from bench.forgetting_world import world
-from bench.holding import held
+from bench.holding import Report, held
 from bench.jobs import ALONE, Job, Places, run_jobs
 from bench.measured import Figure, write_answers
 from bench.policies_figures import figures, sentences
 from bench.policies_page import write_page
 from bench.policies_questions import disagreements
-from bench.policies_run import Course, Report, Unit, folder_of, read_answers, read_costs, run
+from bench.policies_run import Course, Unit, folder_of, read_answers, read_costs, run
 from bench.policies_years import Year, read_years
 from data.collection import read_lineage
 from data.errors import InputError

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from bench.forgetting_arms import Arm, Order
 from bench.forgetting_learner import Cost, Learner
-from bench.holding import held
+from bench.holding import Report, held
 from bench.policies_questions import asked_in
 from bench.policies_years import Year, changed, gone_again
 from data.files import building, digest_text, digest_tree, read_json, write_json
@@ -51,7 +51,6 @@ SCHEMA = pa.schema(
     ]
 )
 """One row per answer."""
-Report = Callable[[str, Progress | None], None]
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,9 @@ from bench.forgetting_found import found_in, table
 from bench.forgetting_learner import Learner
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
-from bench.forgetting_run import Report, folder_of, read_answers, read_days, run
+from bench.forgetting_run import folder_of, read_answers, read_days, run
 from bench.forgetting_world import Unit, World
+from bench.holding import Report
 from bench.jobs import Job, Places
 from bench.spread import spread
 from data.errors import OutsideError
