@@ -128,7 +128,7 @@ def sign_flips(values: Values, found: Clusters, seed: int = 0) -> float:
     draw, as_large = np.random.default_rng(seed), 0
     for _ in range(SIGN_DRAWS // _CHUNK):
         signs = draw.choice((-1.0, 1.0), size=(_CHUNK, len(sums)))
-        as_large += np.count_nonzero(np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9)
+        as_large += int(np.count_nonzero(np.abs(signs @ sums) >= abs(sums.sum()) - 1e-9))
     return (as_large + 1) / (SIGN_DRAWS + 1)
 
 
