@@ -3,7 +3,6 @@
 All of it is the caller's: nothing here knows a vendor or a model, and every value that stands here is an example.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -11,6 +10,8 @@ from enum import StrEnum
 from data.errors import InputError
 
 MILLION = 1e6
+MOST = 1e15
+"""Of any number that is given: beyond it nothing is meant, and sums would no longer be finite."""
 
 
 class Way(StrEnum):
@@ -49,8 +50,8 @@ class _Numbers:
     def __post_init__(self) -> None:
         for one in fields(self):  # type: ignore[arg-type]
             value = getattr(self, one.name)
-            if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
-                raise InputError(f"{one.name} is {value}; expected a finite number from 0 on. Give another.")
+            if isinstance(value, int | float) and not 0 <= value <= MOST:
+                raise InputError(f"{one.name} is {value}; expected a number from 0 to {MOST:.0e}. Give another.")
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,8 @@ class Training(_Numbers):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.horizon == 0:
-            raise InputError("The first training is spread over 0 days; expected more. Give another horizon.")
+        if self.horizon < 1:
+            raise InputError(f"The first training is spread over {self.horizon} days; expected 1 or more.")
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,10 @@ def per_million(hour: float, tokens_per_second: float) -> float:
     Raises:
         InputError: no token is trained.
     """
-    if not tokens_per_second > 0:
-        raise InputError(f"{tokens_per_second} tokens a second train nothing; expected more than 0.")
+    if not 0 <= hour <= MOST:
+        raise InputError(f"An hour of hardware costs {hour}; expected a number from 0 to {MOST:.0e}.")
+    if not 0 < tokens_per_second <= MOST:
+        raise InputError(f"{tokens_per_second} tokens a second; expected more than 0, and at most {MOST:.0e}.")
     return hour / 3600 / tokens_per_second * MILLION
 
 
@@ -175,7 +178,11 @@ def case(load: Load, prices: Sequence[str], training: Sequence[str], right: Sequ
     left_out = {text.partition("=")[0] for text in right if text.endswith("=none")}
     shares = _numbers([text for text in right if not text.endswith("=none")], ways)
     if unknown := sorted(left_out - set(ways)):
-        raise InputError(f"{unknown[0]} is no way of answering. Name one of: {', '.join(ways)}.")
+        raise InputError(f"{unknown[0]!r} is no way of answering. Name one of: {', '.join(ways)}.")
+    if len(left_out) == len(ways):
+        raise InputError("Every way of answering is left out. Give at least one of them a share.")
+    if both := sorted(left_out & shares.keys()):
+        raise InputError(f"{both[0]} has a share and is left out. Give one of the two.")
     kept = tuple(
         (way, shares.get(way.value, share)) for way, share in EXAMPLE_RIGHT.items() if way.value not in left_out
     )

@@ -22,6 +22,7 @@ from data.collection import read_lineage
 from data.context_drafts import Task
 from data.context_tasks import ROOM, Item, effective_length, items, recall
 from data.errors import InputError
+from data.files import digest_tree
 from data.handbook import Handbook, handbook
 from data.workspace import Workspace
 from models.adapters import load_adapter
@@ -91,7 +92,10 @@ def measure(
     model, tokenizer = load_base(folder)
     lengths = lengths_of(plan.lengths, held(model, tokenizer))
     asked, left_out = _asked(plan, lengths, tokenizer, _book(folder))
-    adapted = load_adapter(model, adapter) if adapter else model
+    if not asked:
+        told = ", ".join(map(str, lengths))
+        raise InputError(f"No task fits into {told} tokens. Give a --length of {SHORTEST} or more.")
+    adapted = load_adapter(model, adapter, digest_tree(Path(folder))) if adapter else model
     rows = [row for chosen in asked for row in answered(adapted, tokenizer, chosen, plan.seed, report)]
     target = write_answers(workspace.root / ROOT / "answers.parquet", pa.Table.from_pylist(rows, SCHEMA))
     return Outcome(figures(rows, plan, command), target, left_out)

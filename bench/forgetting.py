@@ -19,10 +19,10 @@ from bench.forgetting_figures import by_arm
 from bench.forgetting_found import Found, found_in
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import PLANS, Size
-from bench.forgetting_run import folder_of, read_answers, read_days, run, run_days
+from bench.forgetting_run import folder_of, run, run_days
 from bench.forgetting_world import Unit, World, world
-from bench.holding import Report
 from bench.jobs import ALONE, Job, Places, run_jobs
+from bench.kept import Report, read_answers, read_costs
 from bench.measured import write_answers
 from bench.sentence_encoder import minilm_folder
 from data.errors import InputError
@@ -74,7 +74,7 @@ def measure(workspace: Workspace, grid: Grid, command: str, report: Report, plac
     known = world(str(workspace.base()), params)
     run_jobs(workspace, "forgetting", params, jobs_of(root, known, units), places)
     folders = [run(root, known, unit, report) for unit in units]
-    answers, days = read_answers(folders), read_days(folders)
+    answers, days = read_answers(folders), read_costs(folders)
     learned = by_arm(answers.to_pandas(), pd.DataFrame(days), command)
     found, families = found_in(learned)
     target = write_answers(root / "answers.parquet", answers)
@@ -120,9 +120,9 @@ def units_of(grid: Grid) -> Sequence[Unit]:
     """
     unknown = [name for name in grid.plans if name not in PLANS]
     if unknown:
-        raise InputError(f"{unknown[0]} is no experiment of this bench. Name one of: {', '.join(PLANS)}.")
-    chosen = [PLANS[name] for name in (grid.plans or PLANS)]
-    seeds = grid.seeds[:1] if grid.quick else grid.seeds
+        raise InputError(f"{unknown[0]!r} is no experiment of this bench. Name one of: {', '.join(PLANS)}.")
+    chosen = [PLANS[name] for name in dict.fromkeys(grid.plans or PLANS)]
+    seeds = tuple(dict.fromkeys(grid.seeds))[: 1 if grid.quick else None]
     return [
         Unit(plan, plan.quick if grid.quick else plan.whole, one, seed)
         for plan in chosen

@@ -93,9 +93,16 @@ class Arm(BaseModel):
     """Another draw of rows, their order and the update's start; two arms that differ in nothing else are equals."""
 
     @model_validator(mode="after")
-    def _one_budget(self) -> Self:
+    def _says_something(self) -> Self:
+        given = self.model_fields_set - {"method", "reads"}
         if self.steps is not None and self.passes is not None:
             raise ValueError("steps or passes, not both")
+        if not self.trains and given:
+            raise ValueError(f"nothing is trained, so {sorted(given)[0]} says nothing")
+        if self.method is Method.FULL and self.rank is not None:
+            raise ValueError("every weight is trained, so rank says nothing")
+        if self.replay == 0 and self.stale:
+            raise ValueError("nothing is replayed, so stale says nothing")
         return self
 
     @property
@@ -138,7 +145,9 @@ class Arm(BaseModel):
 
 
 def _plain(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value).lower()
+    """As it is read back to the same value."""
+    shortest = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+    return shortest.lower()
 
 
 FULL_RATE = 0.001
@@ -160,6 +169,9 @@ ARMS = {
 }
 
 
+_EXAMPLE = "default,rank=8,replay=0.1,steps=200"
+
+
 def arm(text: str) -> Arm:
     """An arm by its name, or written out, or a name with changes (``default,rank=8``).
 
@@ -168,6 +180,8 @@ def arm(text: str) -> Arm:
     """
     first, *settings = text.split(",")
     pairs = dict(setting.partition("=")[::2] for setting in settings)
+    if len(pairs) < len(settings) or not all(pairs) or "method" in pairs:
+        raise InputError(f"{text!r} is no arm: expected a name and settings NAME=VALUE, each once, such as {_EXAMPLE}.")
     start = ARMS[first].model_dump(exclude_defaults=True) if first in ARMS else {"method": first}
     try:
         return Arm.model_validate({**start, **pairs})
@@ -176,5 +190,5 @@ def arm(text: str) -> Arm:
         place = ".".join(str(part) for part in said["loc"]) or "whole"
         raise InputError(
             f"{text!r} is no arm ({place}: {said['msg']}). Name one of {', '.join(ARMS)}, with changes such as "
-            "default,rank=8,replay=0.1,steps=200."
+            f"{_EXAMPLE}."
         ) from error

@@ -20,13 +20,12 @@ from bench.forgetting_arms import Arm, Order
 from bench.forgetting_asking import SCHEMA, answered, told
 from bench.forgetting_learner import Cost, Learner, rows_of
 from bench.forgetting_world import Unit, World
-from bench.holding import Report, held
-from data.files import building, digest_text, digest_tree, read_json, write_json
+from bench.kept import ANSWERS, COST, Report, held, is_whole, read_cost, read_table
+from data.files import building, digest_text, digest_tree, write_json
 from data.fingerprint import code_digest
 from data.handbook_stream import Stream
 from data.records import FactChange, Standing
 
-ANSWERS, DAY = "answers.parquet", "day.json"
 _TAUGHT = (Standing.NEW, Standing.REPLACED)
 
 
@@ -60,7 +59,7 @@ def run_days(root: Path, world: World, unit: Unit, days: Sequence[int], report: 
 
 
 def _missing(folder: Path, days: Sequence[int]) -> list[int]:
-    return [day for day in days if not _place(folder, day).is_dir()]
+    return [day for day in days if not is_whole(_place(folder, day))]
 
 
 def _place(folder: Path, day: int) -> Path:
@@ -70,9 +69,9 @@ def _place(folder: Path, day: int) -> Path:
 def _copy(untaught: Path, folder: Path, unit: Unit) -> None:
     """What the base says on day 0, as that of a unit which will teach it; the asking was the base's cost."""
     place = _place(untaught, 0)
-    answers = [one | unit.key(0) for one in pq.read_table(place / ANSWERS, schema=SCHEMA).to_pylist()]
+    answers = [one | unit.key(0) for one in read_table(place).to_pylist()]
     with building(_place(folder, 0)) as draft:
-        _write_day(draft, answers, read_json(place / DAY) | unit.key(0) | {"answering_seconds": 0.0})
+        _write_day(draft, answers, read_cost(place) | unit.key(0) | {"answering_seconds": 0.0})
 
 
 def _run(folder: Path, world: World, unit: Unit, days: Sequence[int], report: Report) -> None:
@@ -109,12 +108,12 @@ def _ask_again(closed: Path, folder: Path, world: World, unit: Unit, missing: Se
         answers = answered(learner, world, unit, stream, day)
         seconds = {"training_seconds": 0.0, "answering_seconds": time.monotonic() - begun}
         with building(_place(folder, day)) as draft:
-            _write_day(draft, answers, read_json(_place(closed, day) / DAY) | unit.key(day) | seconds)
+            _write_day(draft, answers, read_cost(_place(closed, day)) | unit.key(day) | seconds)
 
 
 def _write_day(draft: Path, answers: Sequence[dict[str, Any]], day: dict[str, Any]) -> None:
     pq.write_table(pa.Table.from_pylist(list(answers), schema=SCHEMA), draft / ANSWERS)
-    write_json(draft / DAY, day)
+    write_json(draft / COST, day)
 
 
 def _learn(
@@ -141,14 +140,3 @@ def told_of(arm: Arm, stream: Stream, day: int) -> list[FactChange]:
         return changes
     known = {fact.id for fact in stream.known}
     return [one for one in changes if one.standing is not Standing.WITHDRAWN or one.fact.id in known]
-
-
-def read_answers(folders: Sequence[Path]) -> pa.Table:
-    """Every answer of some units."""
-    files = [file for folder in folders for file in sorted(folder.glob(f"day-*/{ANSWERS}"))]
-    return pa.concat_tables([pq.read_table(file, schema=SCHEMA) for file in files])
-
-
-def read_days(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """What each day of some units cost, and what it did to the texts that the base knows."""
-    return [read_json(file) for folder in folders for file in sorted(folder.glob(f"day-*/{DAY}"))]

@@ -84,10 +84,13 @@ def measure(
         model, tokenizer = load_base(workspace.base(), choose_device(params.train.device))
         lm = language_model(model, tokenizer, asked.batch_size)
         require_room(found, lm, asked)
+        digest = digest_tree(Path(workspace.base()))
+        if adapter is not None:  # before the base is asked, for hours
+            load_adapter(model, adapter, digest).unload()
         report(f"base: {', '.join(found['tasks'])}")
         outcomes = {"base": evaluate(found, lm, asked)}
         if adapter is not None:
-            adapted = load_adapter(model, adapter, digest_tree(Path(workspace.base())))
+            adapted = load_adapter(model, adapter, digest)
             report(f"adapter: {', '.join(found['tasks'])}")
             outcomes["adapter"] = evaluate(found, language_model(adapted, tokenizer, asked.batch_size), asked)
     return _written(workspace.root / ROOT, outcomes, asked, command)

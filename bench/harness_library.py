@@ -208,11 +208,23 @@ def require_room(found: dict[str, Any], lm: Any, asked: Asked) -> None:
     """See that the model reads every prompt whole; the harness would cut it at the front and say nothing.
 
     Raises:
-        InputError: a prompt is longer than the model's context.
+        InputError: a prompt cannot be made, or is longer than the model's context.
     """
     _draw_anew(found, asked.seed)
     for name, task in found["tasks"].items():
-        task.build_all_requests(limit=asked.limit)
+        try:
+            task.build_all_requests(limit=asked.limit)
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AssertionError,
+            TemplateError,
+        ) as error:  # as fewer examples than asked
+            raise InputError(
+                f"{name}: the harness could not make its prompts ({quoted(error)}). Mend the task, or take fewer "
+                "examples (--num-fewshot)."
+            ) from error
         lengths = [_length(lm, one) for one in task.instances]
         longer = sum(length > lm.max_length for length in lengths)
         if longer:

@@ -17,13 +17,13 @@ import torch
 
 from bench.forgetting_arms import Arm, Reads, Rows, arm
 from bench.forgetting_world import world
-from bench.holding import Report, held
 from bench.jobs import ALONE, Job, Places, run_jobs
+from bench.kept import Report, held, read_answers, read_costs
 from bench.measured import Figure, write_answers
 from bench.policies_figures import figures, sentences
 from bench.policies_page import write_page
 from bench.policies_questions import disagreements
-from bench.policies_run import Course, Unit, folder_of, read_answers, read_costs, run
+from bench.policies_run import Course, Unit, folder_of, run
 from bench.policies_years import Year, read_years
 from data.collection import read_lineage
 from data.errors import InputError
@@ -134,9 +134,11 @@ def units_of(grid: Grid) -> Sequence[Unit]:
     Raises:
         InputError: an arm is unknown, or teaches in a way that documents do not allow.
     """
-    seeds = grid.seeds[:1] if grid.quick else grid.seeds
-    named = {name: _as_shipped(name) for name in grid.arms or (QUICK_ARMS if grid.quick else ARMS)}
-    return [Unit(name, one, seed) for name, one in named.items() for seed in (seeds if one.trains else seeds[:1])]
+    seeds = tuple(dict.fromkeys(grid.seeds))[: 1 if grid.quick else None]
+    named: dict[Arm, str] = {}
+    for name in grid.arms or (QUICK_ARMS if grid.quick else ARMS):
+        named.setdefault(_as_shipped(name), name)
+    return [Unit(name, one, seed) for one, name in named.items() for seed in (seeds if one.trains else seeds[:1])]
 
 
 def _as_shipped(name: str) -> Arm:
@@ -144,7 +146,7 @@ def _as_shipped(name: str) -> Arm:
     if found.reads is not Reads.NOTHING or found.rows is not Rows.ASKED or found.stale:
         raise InputError(
             f"{name} is no arm of this bench, which teaches documents as the line does, or nothing. Name none, joint, "
-            "default or full, with changes such as joint,passes=2."
+            "warm, default or full, with changes such as joint,passes=2."
         )
     return found
 

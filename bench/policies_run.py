@@ -7,7 +7,7 @@ with its last checkpoint.
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ import pyarrow.parquet as pq
 
 from bench.forgetting_arms import Arm, Order
 from bench.forgetting_learner import Cost, Learner
-from bench.holding import Report, held
+from bench.kept import ANSWERS, COST, Report, held, is_whole
 from bench.policies_questions import asked_in
 from bench.policies_years import Year, changed, gone_again
-from data.files import building, digest_text, digest_tree, read_json, write_json
+from data.files import building, digest_text, digest_tree, write_json
 from data.fingerprint import code_digest
 from data.params import Params
 from data.probes import Probe
@@ -29,7 +29,6 @@ from data.teaching import teaching_rows
 from models.generation import answer
 from models.training import Progress
 
-ANSWERS, YEAR = "answers.parquet", "year.json"
 SCHEMA = pa.schema(
     [
         ("arm", pa.string()),
@@ -108,7 +107,7 @@ def run(root: Path, course: Course, unit: Unit, report: Report) -> Path:
 
 def _missing(folder: Path, course: Course) -> range:
     """From the first year on that is not there."""
-    there = (number for number, year in enumerate(course.years) if not (folder / year.date).is_dir())
+    there = (number for number, year in enumerate(course.years) if not is_whole(folder / year.date))
     return range(next(there, len(course.years)), len(course.years))
 
 
@@ -131,7 +130,7 @@ def _run(folder: Path, course: Course, unit: Unit, missing: range, report: Repor
                 learner.save(draft)
             pq.write_table(pa.Table.from_pylist(answers, schema=SCHEMA), draft / ANSWERS)
             seconds = {"training_seconds": trained, "answering_seconds": time.monotonic() - begun - trained}
-            write_json(draft / YEAR, _key(unit, year) | asdict(cost) | seconds)
+            write_json(draft / COST, _key(unit, year) | asdict(cost) | seconds)
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 
@@ -184,14 +183,3 @@ def _answered(learner: Learner, course: Course, unit: Unit, number: int) -> list
         }
         for one, text in zip(asked, said, strict=True)
     ]
-
-
-def read_answers(folders: Sequence[Path]) -> pa.Table:
-    """Every answer of some units."""
-    files = [file for folder in folders for file in sorted(folder.glob(f"????-??-??/{ANSWERS}"))]
-    return pa.concat_tables([pq.read_table(file, schema=SCHEMA) for file in files])
-
-
-def read_costs(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """What each year of some units cost."""
-    return [read_json(file) for folder in folders for file in sorted(folder.glob(f"????-??-??/{YEAR}"))]

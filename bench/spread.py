@@ -4,6 +4,11 @@ Each task writes a folder of its own, so that whatever ends the flow, the next o
 """
 
 import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -46,13 +51,30 @@ def spread(workspace: Workspace, bench: str, params: Params, jobs: Sequence[Job]
             answer, or its workers keep their folders elsewhere.
     """
     cluster = places.cluster
-    runner = dask(cluster) if cluster else cast(_Runner, ProcessPoolTaskRunner(max_workers=places.workers))
+    runner = dask(cluster) if cluster else cast(_Runner, _pool(places.workers))
     working = at_work(cluster) if cluster else contextlib.nullcontext()
     asked = [(job.name, job.work, job.given, job.turn) for job in jobs]
     with prefect_server(workspace) as url, known_to_threads(url), prefect_works(own_history=False), working:
         folders = grid.with_options(name=bench, task_runner=runner)(params.train.threads, asked)
     for job, folder in zip(jobs, folders, strict=True):
         _require_here(job, folder)
+
+
+def _pool(workers: int) -> ProcessPoolTaskRunner:
+    return ProcessPoolTaskRunner(max_workers=workers, initializer=_follow_the_parent)
+
+
+def _follow_the_parent() -> None:
+    """A process of the pool leaves Ctrl-C to the command that started it, and ends when that is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_leave_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _leave_after(sentinel: int) -> None:
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)  # what was written is whole or not there, and nobody waits for the rest
 
 
 def _require_here(job: Job, kept: Path) -> None:
@@ -87,12 +109,18 @@ def grid(threads: int, jobs: list[tuple[str, Callable[..., Path], tuple[Any, ...
 def loss_said() -> Iterator[None]:
     """A process or a cluster that went away is one sentence; where no cluster is used, nothing of Dask is imported.
 
+    Ctrl-C and SIGTERM end the processes of the pool at once.
+
     Raises:
         OutsideError: a process was ended, the scheduler went away, or workers did so again and again.
     """
     try:
         yield
-    except Exception as error:
+    except BaseException as error:
+        if not isinstance(error, Exception):  # Ctrl-C, or what Prefect makes of SIGTERM
+            for process in multiprocessing.active_children():  # it would wait until they are done
+                process.kill()
+            raise
         if isinstance(error, BrokenProcessPool):
             lost = "A process with an arm was ended from outside, perhaps for want of memory: fewer --workers take less"
         elif type(error).__module__.startswith("distributed."):

@@ -15,6 +15,8 @@ from flows.command import JsonOption, WorkspaceOption, app, quiet_output, show
 bench_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Measure what the project claims.")
 app.add_typer(bench_app, name="bench")
 
+MOST_SEED = 2**32 - 1
+"""NumPy, Python and torch take no larger one alike."""
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=1, max=256, help="Processes that share train.threads of params.yaml.")
 ]
@@ -34,7 +36,10 @@ def forgetting(
         typer.Option("--arm", help="A way of learning by name, or with changes; without it the plan's. Repeatable."),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option("--seed", help="Of streams and training; without it 1, 2 and 3. Repeatable.")
+        list[int] | None,
+        typer.Option(
+            "--seed", min=0, max=MOST_SEED, help="Of streams and training; without it 1, 2 and 3. Repeatable."
+        ),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Small streams and the first seed, in minutes.")] = False,
     workers: WorkersOption = 1,
@@ -65,7 +70,8 @@ def policies(
         typer.Option("--arm", help="none, joint, default or full, or with changes; without it three. Repeatable."),
     ] = None,
     seed: Annotated[
-        list[int] | None, typer.Option("--seed", help="Of the training; without it 1, 2 and 3. Repeatable.")
+        list[int] | None,
+        typer.Option("--seed", min=0, max=MOST_SEED, help="Of the training; without it 1, 2 and 3. Repeatable."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A small base, three years, few questions, first seed; in minutes.")
@@ -154,7 +160,9 @@ def harness_tasks(
         int | None, typer.Option("--num-fewshot", min=0, help="Examples before each question; without it the task's.")
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Prompts at once.")] = 8,
-    seed: Annotated[int, typer.Option("--seed", help="Of drawn examples; the harness's own.")] = 1234,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of drawn examples; the harness's own.")
+    ] = 1234,
     download: Annotated[bool, typer.Option("--download", help="Fetch datasets that are not on this machine.")] = False,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,

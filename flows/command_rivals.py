@@ -8,7 +8,7 @@ import typer
 
 from bench.break_even_case import EXAMPLE_RIGHT, Load, Prices, Training
 from flows.command import JsonOption, WorkspaceOption, quiet_output, show
-from flows.command_bench import bench_app
+from flows.command_bench import MOST_SEED, bench_app
 
 
 def _named(part: type[Prices] | type[Training]) -> str:
@@ -99,7 +99,7 @@ def context(
         ),
     ] = None,
     questions: Annotated[int, typer.Option("--questions", min=1, help="Of each task and length.")] = 50,
-    seed: Annotated[int, typer.Option("--seed", help="Of the questions.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=MOST_SEED, help="Of the questions.")] = 1,
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Score that holds a length; RULER's is 0.856.")
     ] = 0.856,

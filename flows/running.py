@@ -263,4 +263,4 @@ def _holder(note: Path) -> str:
 def _is_not_said_by_us(record: logging.LogRecord) -> bool:
     """Our failures are one sentence, said once at the end; Prefect keeps them as the run's state."""
     ours = record.exc_info is not None and isinstance(record.exc_info[1], RelearnError)
-    return not ours and not record.getMessage().startswith("Finished in state")
+    return not ours and not record.getMessage().startswith(("Finished in state", "Crash detected!"))

@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
-from data.errors import InputError
+from data.errors import InputError, quoted
 from data.files import read_record
 from data.report_records import TrainingReport
 
@@ -50,9 +50,9 @@ def load_adapter(model: PreTrainedModel, folder: Path, base_digest: str | None =
         )
     try:
         adapted = PeftModel.from_pretrained(model, str(folder)).eval()
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError) as error:  # the last two of a configuration that is none
         raise InputError(
-            f"The adapter in {folder} does not fit this base ({str(error).splitlines()[0]}). "
+            f"The adapter in {folder} does not fit this base ({quoted(error)}). "
             "Load it on the base that its training.json names."
         ) from error
     _refuse_halves(adapted, folder)

@@ -19,9 +19,10 @@ from bench.cluster import dask
 from bench.forgetting import jobs_of
 from bench.forgetting_arms import arm
 from bench.forgetting_plans import PLANS, Size
-from bench.forgetting_run import folder_of, read_answers, run
+from bench.forgetting_run import folder_of, run
 from bench.forgetting_world import Unit, World, world
 from bench.jobs import Places
+from bench.kept import read_answers
 from bench.spread import spread
 from data.errors import InputError, OutsideError
 from data.params import load_params

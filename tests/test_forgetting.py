@@ -4,7 +4,10 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,14 +29,14 @@ from bench.forgetting_found import found_in, table
 from bench.forgetting_learner import Learner
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Size, examine
-from bench.forgetting_run import folder_of, read_answers, read_days, run
+from bench.forgetting_run import folder_of, run
 from bench.forgetting_world import Unit, World
-from bench.holding import Report
 from bench.jobs import Job, Places
+from bench.kept import ANSWERS, COST, Report, read_answers, read_costs
 from bench.spread import spread
-from data.errors import OutsideError
+from data.errors import InputError, OutsideError
 from data.handbook_questions import CHOICES, Form
-from data.workspace import Workspace
+from data.workspace import PROJECT_ROOT, Workspace
 from models.training import Progress
 from tests.forgetting_miniature import BASE, PARAMS, shipped_world, silent
 
@@ -115,7 +118,7 @@ def test_before_a_unit_is_taught_its_model_says_what_the_base_was_asked_once(
     assert told(learner, known, unit)["divergence"] == pytest.approx(0, abs=1e-6)
     assert kept.equals(pa.Table.from_pylist(said, schema=SCHEMA))
     assert kept.drop_columns(["arm"]).equals(base.drop_columns(["arm"]))
-    assert read_days([folders[place]])[0]["answering_seconds"] == 0 < read_days([folders[0]])[0]["answering_seconds"]
+    assert read_costs([folders[place]])[0]["answering_seconds"] == 0 < read_costs([folders[0]])[0]["answering_seconds"]
 
 
 @pytest.mark.parametrize("place", [1, 2])
@@ -148,7 +151,7 @@ def test_other_settings_have_another_folder(ran: Ran, known: World) -> None:
 @pytest.mark.parametrize(("name", "days"), [("default", 1), ("joint", 2), ("warm", 2)])
 def test_what_a_second_day_teaches(known: World, tmp_path: Path, name: str, days: int) -> None:
     unit = Unit(PLANS["stages"], SMALL, arm(f"{name},steps=10,replay=0"), 1)
-    _, first, second = read_days([run(tmp_path, known, unit, silent)])
+    _, first, second = read_costs([run(tmp_path, known, unit, silent)])
     assert second["rows"] == days * first["rows"] > 0
 
 
@@ -172,6 +175,28 @@ def test_two_processes_give_what_one_gives(
 
     one, two = (_answers([run(root, alone, unit, silent) for unit in units]) for root in roots)
     pd.testing.assert_frame_equal(one, two)
+
+
+def test_a_day_that_lacks_a_file_is_run_again_and_what_a_kill_left_is_taken_away(
+    ran: Ran, known: World, tmp_path: Path
+) -> None:
+    unit, folder = ran[1][0], folder_of(tmp_path, known, ran[1][0])
+    shutil.copytree(ran[2][0], folder)
+    draft = folder / ".day-01.torn.tmp"
+    draft.mkdir()
+    (folder / "day-02" / COST).unlink()
+    run(tmp_path, known, unit, silent)
+
+    assert not draft.exists()
+    pd.testing.assert_frame_equal(_answers([folder]), _answers([ran[2][0]]))
+
+
+@pytest.mark.parametrize(("name", "torn"), [(ANSWERS, b"PAR1"), (COST, b"[1]"), (COST, b"{")])
+def test_a_damaged_file_of_a_day_is_named(ran: Ran, tmp_path: Path, name: str, torn: bytes) -> None:
+    shutil.copytree(ran[2][0], tmp_path / "unit")
+    (tmp_path / "unit" / "day-01" / name).write_bytes(torn)
+    with pytest.raises(InputError, match="day-01"):
+        read_answers([tmp_path / "unit"]), read_costs([tmp_path / "unit"])
 
 
 def test_two_commands_do_not_write_one_folder_at_once(ran: Ran, known: World, tmp_path: Path) -> None:
@@ -224,6 +249,47 @@ def test_a_process_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
         spread(Workspace(tmp_path), "forgetting", PARAMS, jobs, Places(2))
 
 
+def linger(place: Path, report: Report) -> Path:
+    """A job that says which process runs it, and does not end."""
+    place.mkdir()
+    (place / str(os.getpid())).touch()
+    time.sleep(600)
+    return place
+
+
+_LINGERS = """
+import signal, sys
+from pathlib import Path
+from bench.jobs import Job, Places
+from bench.spread import spread
+from data.workspace import PROJECT_ROOT, Workspace
+from tests.test_forgetting import PARAMS, linger
+root = Path(sys.argv[1])
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+spread(Workspace(root), "forgetting", PARAMS, [Job("one", root / "one", "done", linger, (root / "one",))], Places(2))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_here")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_end_with_the_command_that_started_them(tmp_path: Path, number: int) -> None:
+    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT)}
+    with subprocess.Popen([sys.executable, "-c", _LINGERS, str(tmp_path)], env=environment) as command:
+        _until(lambda: list((tmp_path / "one").glob("*")))
+        command.send_signal(number)
+        command.wait(30)
+    worker = int(next((tmp_path / "one").iterdir()).name)
+    _until(lambda: not Path(f"/proc/{worker}").exists())
+
+
+def _until(holds: Callable[[], object]) -> None:
+    end = time.monotonic() + 90
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
     known: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,7 +323,7 @@ def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
 
 @pytest.fixture(scope="module")
 def learned(ran: Ran) -> list[Learned]:
-    days = pd.DataFrame(read_days(ran[2]))
+    days = pd.DataFrame(read_costs(ran[2]))
     return by_arm(_answers(ran[2]), days, "relearn bench forgetting")
 
 
@@ -304,7 +370,7 @@ def test_the_page_shows_every_arm_and_loads_nothing(learned: list[Learned], tmp_
 
 
 def test_days_say_what_they_cost(ran: Ran) -> None:
-    days = {(one["arm"], one["day"]): one for one in read_days(ran[2])}
+    days = {(one["arm"], one["day"]): one for one in read_costs(ran[2])}
     lora = days[arm(NAMES[1]).name, 1]
 
     assert (lora["steps"], lora["rows"] > lora["replayed"] > 0) == (10, True)

@@ -37,7 +37,14 @@ def test_a_named_arm_says_its_name_and_its_name_gives_it_back(name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["default,rank=8", "lora,rows=told,replay=0.05,rate=0.002", "full,steps=50,draw=1", "none,reads=fact"]
+    "text",
+    [
+        "default,rank=8",
+        "lora,rows=told,replay=0.05,rate=0.002",
+        "full,steps=50,draw=1",
+        "none,reads=fact",
+        "default,rate=0.0012345678",
+    ],
 )
 def test_an_arm_written_out_is_read_back_whole(text: str) -> None:
     assert arm(arm(text).name) == arm(text)
@@ -45,7 +52,11 @@ def test_an_arm_written_out_is_read_back_whole(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "lore", "default,rank=0", "default,steps=20,passes=1", "default,replay=2", "default,ranks=8", "default,rank"],
+    [
+        *("", "lore", "default,rank=0", "default,steps=20,passes=1", "default,replay=2", "default,ranks=8"),
+        *("default,rank", "default,", "default,steps=300,steps=200", "default,method=none"),
+        *("none,steps=10", "full,rank=8", "raw,stale=true"),
+    ],
 )
 def test_what_is_no_arm_is_said_to_be_none(text: str) -> None:
     with pytest.raises(InputError, match="is no arm"):
@@ -53,7 +64,7 @@ def test_what_is_no_arm_is_said_to_be_none(text: str) -> None:
 
 
 def test_unknown_experiments_are_named() -> None:
-    with pytest.raises(InputError, match="weeks is no experiment"):
+    with pytest.raises(InputError, match="'weeks' is no experiment"):
         units_of(Grid(plans=("weeks",)))
 
 
@@ -61,6 +72,11 @@ def test_quick_is_one_seed_of_small_experiments() -> None:
     units = units_of(Grid(quick=True, seeds=(4, 5)))
     assert {unit.seed for unit in units} == {4}
     assert all(unit.size == unit.plan.quick for unit in units)
+
+
+def test_what_is_named_twice_is_run_once() -> None:
+    twice = units_of(Grid(plans=("day", "day"), arms=("raw", "lora,rows=raw,replay=0"), seeds=(2, 2)))
+    assert [(unit.plan.name, unit.arm.name, unit.seed) for unit in twice] == [("day", "raw", 2)]
 
 
 # --- rows --------------------------------------------------------------------------------------------

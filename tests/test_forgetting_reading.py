@@ -19,8 +19,9 @@ from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, Size, examine
 from bench.forgetting_reading import FOUND, Prompt, by_meaning, by_words, prompts
 from bench.forgetting_rivals import Rival, figures, rivals, table
-from bench.forgetting_run import read_answers, read_days, run
+from bench.forgetting_run import run
 from bench.forgetting_world import Unit, World
+from bench.kept import read_answers, read_costs
 from bench.sentence_encoder import bare_question, embed, load_encoder
 from data.errors import InputError
 from data.handbook_questions import Asked, Form
@@ -180,7 +181,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, known: World) -> tuple[Path, d
 @pytest.fixture(scope="module")
 def learned(ran: tuple[Path, dict[str, Path]]) -> list[Learned]:
     folders = list(ran[1].values())
-    return by_arm(read_answers(folders).to_pandas(), pd.DataFrame(read_days(folders)), "relearn")
+    return by_arm(read_answers(folders).to_pandas(), pd.DataFrame(read_costs(folders)), "relearn")
 
 
 def test_the_same_model_closed_book_comes_before_one_that_reads(ran: tuple[Path, dict[str, Path]]) -> None:
@@ -212,7 +213,7 @@ def test_a_model_is_trained_once_however_it_is_asked(
 
 
 def test_the_days_of_who_asks_again_tell_the_cost_of_the_training(ran: tuple[Path, dict[str, Path]]) -> None:
-    closed, reading = (read_days([ran[1][arm(name).name]])[1] for name in NAMES[3:])
+    closed, reading = (read_costs([ran[1][arm(name).name]])[1] for name in NAMES[3:])
     timed = {"arm", "training_seconds", "answering_seconds"}
 
     assert {name for name in closed if closed[name] != reading[name]} == timed
