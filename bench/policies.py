@@ -38,9 +38,9 @@ from models.device import keep_freed_memory
 
 ROOT = Path(".relearn") / "bench" / "policies"
 SEEDS = (1, 2, 3)
-ARMS = ("none", "joint,passes=2", "default,passes=2")
+ARMS = ("none", "joint,passes=2", "warm,passes=1")
 """At the shipped number of steps a year's rows pass 1.6 to 2.1 times, taught on the base of 2019."""
-QUICK_ARMS = ("none", "joint,steps=200", "default,steps=200")
+QUICK_ARMS = ("none", "joint,steps=200", "warm,steps=200")
 QUICK_YEARS, QUICK_QUESTIONS = 3, 100
 _COUNTS = {"window", "warmup_share", "weight_decay", "clip", "dtype"}
 """Of block ``train``: what a base follows from, too; threads only round otherwise."""

@@ -67,7 +67,9 @@ def forgetting(
 def policies(
     arm: Annotated[
         list[str] | None,
-        typer.Option("--arm", help="none, joint, default or full, or with changes; without it three. Repeatable."),
+        typer.Option(
+            "--arm", help="none, joint, warm, default or full, or with changes such as joint,passes=2. Repeatable."
+        ),
     ] = None,
     seed: Annotated[
         list[int] | None,
