@@ -310,4 +310,4 @@ def counted(one: Learned, name: str, asked: pd.DataFrame, hits: "pd.Series[Any]"
 
 def table(found: Sequence[Figure]) -> list[str]:
     """One line per figure."""
-    return [f"{one.name:<80} {one.value:7.3f} [{one.low:6.3f}, {one.high:6.3f}] n={one.n}" for one in found]
+    return [f"{one.name:<80} {one.value:z7.3f} [{one.low:z6.3f}, {one.high:z6.3f}] n={one.n}" for one in found]

@@ -241,6 +241,15 @@ def test_the_command_keeps_every_answer(tmp_path: Path) -> None:
     }
 
 
+def test_where_no_task_fits_the_answers_of_before_stay(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes((PROJECT_ROOT / "params.yaml").read_bytes())
+    typed = ["bench", "context", "--length", "1", "--questions", "1", "--workspace", str(tmp_path)]
+    done = CliRunner().invoke(app, typed)
+    assert isinstance(done.exception, InputError)
+    assert "No task fits into 1 tokens" in str(done.exception)
+    assert not (tmp_path / ".relearn" / "bench").exists()
+
+
 def test_a_folder_without_an_adapter_is_refused(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes((PROJECT_ROOT / "params.yaml").read_bytes())
     done = CliRunner().invoke(

@@ -143,6 +143,11 @@ def test_prompts_that_the_base_cannot_read_whole_are_refused(tmp_path: Path) -> 
         _ask(tmp_path, tasks=tasks)
 
 
+def test_more_examples_than_there_are_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="could not make its prompts"):
+        _ask(tmp_path, "--limit", "1", "--num-fewshot", "500", tasks=make_task(tmp_path / "tasks"))
+
+
 def test_room_for_the_answer_counts(tmp_path: Path) -> None:
     tasks = make_task(
         tmp_path / "tasks",

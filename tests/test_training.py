@@ -362,6 +362,13 @@ def test_a_failed_allocation_is_told_from_other_errors() -> None:
     assert not ran_out_of_memory(RuntimeError("shapes do not match"))
 
 
+def test_an_adapter_without_a_configuration_does_not_fit(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    save_adapter(new_lora(small(tokenizer), 4, 8, 0.0, 1), tmp_path / "adapter", "b")
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="does not fit this base"):
+        load_adapter(small(tokenizer), tmp_path / "adapter")
+
+
 def test_clear_errors(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="could not be loaded"):
         load_base(tmp_path / "nowhere")
