@@ -1,9 +1,10 @@
 """Arms beside one another: whether two that answered the same questions differ by more than equals do.
 
-Every arm is held against the shipped way, or else the first that trains, question by question: difference with its
-clustered bootstrap interval, and the p-value of sign flips over products, adjusted for the number of comparisons
-(Holm). Before any of it is believed, equals are compared: two arms that differ in nothing but the draw of their
-training (``draw=1``). What they differ by is noise of the training, which no interval over questions contains.
+Every arm is held against the shipped way, or else the first that trains, and another draw of an arm against that arm,
+question by question: difference with its clustered bootstrap interval, and the p-value of sign flips over products,
+adjusted for the number of comparisons (Holm). Before any of it is believed, equals are compared: two arms that differ
+in nothing but the draw of their training (``draw=1``). What they differ by is noise of the training, which no interval
+over questions contains.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,12 +48,12 @@ class Comparison:
 
 
 def comparisons(arms: Sequence[Learned]) -> list[Comparison]:
-    """Every arm of each plan against the plan's reference."""
+    """Every arm of each plan against the plan's reference, and another draw of an arm against that arm."""
     found: list[Comparison] = []
     for plan in dict.fromkeys(one.plan for one in arms):
         mine = [one for one in arms if one.plan == plan]
         reference = _reference(mine)
-        pairs = [pair for one in mine if one is not reference for pair in _pairs(one, reference)]
+        pairs = [pair for one in mine if one is not reference for pair in _pairs(one, _equal(one, mine) or reference)]
         adjusted = holm([pair.p for pair in pairs])
         found += [replace(pair, p=p) for pair, p in zip(pairs, adjusted, strict=True)]
     return found
@@ -62,10 +63,15 @@ def noise(arms: Sequence[Learned]) -> list[Figure]:
     """Of each arm whose equal is there: how far apart the two lie, and how often a test calls them different."""
     found: list[Figure] = []
     for one in arms:
-        equal = next((other for other in arms if other.plan == one.plan and _are_equals(one, other)), None)
+        equal = _equal(one, arms)
         if equal is not None:
             found += _noise(one, equal)
     return found
+
+
+def _equal(one: Learned, arms: Sequence[Learned]) -> Learned | None:
+    """The arm of which ``one`` is another draw."""
+    return next((other for other in arms if other.plan == one.plan and _are_equals(one, other)), None)
 
 
 def _are_equals(one: Learned, other: Learned) -> bool:

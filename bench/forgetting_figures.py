@@ -82,7 +82,7 @@ class Learned:
         return float(np.mean([measure(self.matrix(seed)) for seed in self.seeds]))
 
     def draws(self, measure: Measure) -> Array:
-        """The mean over seeds in each draw of weights, [draw]; a product of a seed weighs the same in every arm."""
+        """The mean over seeds in each draw of weights, [draw]; a product weighs the same in every arm and seed."""
         each = [[measure(R) for R in self._drawn[seed]] for seed in self.seeds]
         return np.asarray(np.mean(each, axis=0), dtype=np.float64)
 
@@ -99,7 +99,7 @@ class Learned:
     @cached_property
     def _drawn(self) -> dict[int, Array]:
         """R of each draw, [draw, day, group], by seed."""
-        return {seed: self._matrices(seed, _weights(seed, self._counts[seed][0])) for seed in self.seeds}
+        return {seed: self._matrices(seed, _weights(self._counts[seed][0])) for seed in self.seeds}
 
     def _matrices(self, seed: int, weights_WS: Array) -> Array:
         """R with each product weighted so, [weights, day, group]."""
@@ -130,9 +130,12 @@ class Learned:
         return found
 
 
-def _weights(seed: int, products: Sequence[str]) -> Array:
-    """Of each product in each draw, [draw, product]: they follow from its name and the seed, whatever else is asked."""
-    drawn = [np.random.default_rng((SEED, seed, *name.encode())).exponential(size=DRAWS) for name in products]
+def _weights(products: Sequence[str]) -> Array:
+    """Of each product in each draw, [draw, product]: they follow from its name, whatever else is asked.
+
+    So what the base knows weighs the same in every seed: it is the same base and handbook.
+    """
+    drawn = [np.random.default_rng((SEED, *name.encode())).exponential(size=DRAWS) for name in products]
     return np.stack(drawn, axis=1)
 
 
@@ -243,9 +246,8 @@ def stories(one: Learned) -> list[Figure]:
 
 
 def by_product(asked: pd.DataFrame) -> Clusters:
-    """What is asked about one product of one seed, together."""
-    names = asked["seed"].astype(str) + "/" + asked["subject"]
-    return Clusters(np.asarray(pd.factorize(names)[0], dtype=np.int64))
+    """What is asked about one product, together, in all seeds: they ask the same base about it."""
+    return Clusters(np.asarray(pd.factorize(asked["subject"])[0], dtype=np.int64))
 
 
 def _later(name: str) -> str:

@@ -55,19 +55,21 @@ def champion_check(comparison: ChampionComparison, limit: float) -> Check:
 def _worst(comparison: ChampionComparison, limit: float) -> Check:
     """Of slices with the same outcome the one whose fall may be the largest.
 
-    A slice that shows no fall and is too small to rule one out is left to the others, where there are any.
+    A slice that lost no answer and is too small to rule a fall out is left to the others, where there are any, and
+    named.
     """
     adjusted = holm([paired_of(figures).mcnemar for figures in comparison.cohorts])
     slices = [
         (_slice(comparison, figures, limit, p), figures)
         for figures, p in zip(comparison.cohorts, adjusted, strict=True)
     ]
-    telling = [one for one in slices if not (one[0].outcome is Outcome.INSUFFICIENT and _shows_no_fall(one[1]))]
-    return max(telling or slices, key=lambda one: (_SEVERITY.index(one[0].outcome), -one[1].difference_low))[0]
-
-
-def _shows_no_fall(figures: CohortFigures) -> bool:
-    return paired_of(figures).lost <= paired_of(figures).gained
+    small = [one for one in slices if one[0].outcome is Outcome.INSUFFICIENT and paired_of(one[1]).lost == 0]
+    telling = [one for one in slices if one not in small]
+    worst = max(telling or slices, key=lambda one: (_SEVERITY.index(one[0].outcome), -one[1].difference_low))[0]
+    if worst.outcome is not Outcome.PASS or not small:
+        return worst
+    left = ", ".join(f"{SLICES[figures.cohort]} ({figures.n} questions)" for _, figures in small)
+    return worst.model_copy(update={"reason": f"{worst.reason} Nothing is lost, and too few to tell alone: {left}."})
 
 
 def _slice(comparison: ChampionComparison, figures: CohortFigures, limit: float, adjusted: float) -> Check:

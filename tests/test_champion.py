@@ -6,7 +6,7 @@ import pytest
 
 from data.errors import InputError, MissingFigureError
 from data.files import read_record, read_records, write_json
-from data.records import Answer, Cohort
+from data.records import Answer, Cohort, Grade
 from data.report_records import ChampionComparison, Check, CohortFigures, Compared, EvaluationReport, Outcome, Verdict
 from data.workspace import Workspace
 from flows.champion import beside_champion
@@ -15,11 +15,13 @@ from flows.judged import Judged
 from flows.promote import promote
 from models.champion_check import SLICES, champion_check
 from models.generation import answer
+from models.statistics import figures
 from tasks import registry, serving, weights
 from tasks.candidate import Decision
 from tasks.tracking import CHAMPION_ARTIFACT, fetched, reaching
 from tests.fault_miniature import MORE, At, Fault, command, copied, kill, turn
 from tests.judgements import BASE_SERVES, GOOD, cohort, judged, outcome, would
+from tests.judgements import answer as answered
 from tests.miniature import NEW, write_documents
 
 LIMIT = 0.03
@@ -77,8 +79,17 @@ def test_a_small_slice_without_a_fall_is_left_to_the_others_where_there_are_any(
     found = checked(small, good)
     assert found.outcome is Outcome.PASS
     assert "facts that still hold" in found.reason
+    assert found.reason.endswith("too few to tell alone: facts known under another title or heading (50 questions).")
     for alone in ((small,), (small, cohort(Cohort.HANDBOOK, 60, 60, 60))):
         assert checked(*alone).outcome is Outcome.INSUFFICIENT
+
+
+def test_a_small_slice_that_lost_answers_holds_though_it_gained_as_many() -> None:
+    grades = [*[(Grade.RIGHT, Grade.WRONG)] * 5, *[(Grade.WRONG, Grade.RIGHT)] * 5, *[(Grade.RIGHT, Grade.RIGHT)] * 2]
+    (small,) = figures([answered(Cohort.WITHDRAWN, i, *both) for i, both in enumerate(grades)])
+    found = checked(cohort(Cohort.HELD, 1400, 1400, 1400), small)
+    assert found.outcome is Outcome.INSUFFICIENT
+    assert "refusals of withdrawn facts" in found.reason
 
 
 def test_of_several_slices_one_that_chance_may_have_made_bad_does_not_fail() -> None:

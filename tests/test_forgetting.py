@@ -351,6 +351,8 @@ def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -
     assert {one.arm for one in found if one.equals} == {equal.arm}
     assert all(one.difference == 0 and one.p == 1 for one in found if one.equals)
     assert {one.reference for one in found} == {base.arm}
+    shipped = replace(base, arm="default,steps=20")
+    assert {one.reference for one in comparisons([shipped, base, equal]) if one.equals} == {base.arm}
     apart = noise([base, equal, learned[0]])
     assert [one.value for one in apart] == [0.0, 0.0]
     assert all(equal.arm in one.name for one in apart)

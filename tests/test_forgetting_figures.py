@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench.forgetting_figures import Learned, figures
+from bench.forgetting_figures import Learned, by_product, figures
 from data.handbook_questions import Form
 from models.continual import worst_drop
 
@@ -104,3 +104,8 @@ def test_choices_are_counted_apart_with_their_chance_beside_them() -> None:
     assert found["flipped, choice of 4 (chance 0.25): right"].n == 3
     assert found["flipped, held-out: right"].value == 0
     assert found["new answer"].n == 3
+
+
+def test_a_product_counts_once_however_many_seeds_ask_about_it() -> None:
+    asked = pd.DataFrame({"seed": [1, 1, 2, 2], "subject": ["lamp", "scale", "lamp", "scale"]})
+    assert by_product(asked).count == 2
