@@ -1,6 +1,6 @@
 """Ways of keeping a model up to date, by name: the arms of ``relearn bench forgetting``.
 
-An arm is what it changes of the settings in ``params.yaml``; written out, ``lora,rows=raw,replay=0,steps=200``. How it
+An arm is what it changes of the settings in ``params.yaml``; written out, ``raw,steps=200``. How it
 is trained and what it reads before it answers are apart: arms that differ in ``reads`` alone are one model. A new
 method joins the table by a name in ``ARMS`` and, where it teaches in a new way, a case in ``bench.forgetting_learner``.
 """
@@ -87,6 +87,12 @@ class Arm(BaseModel):
     """Over each day's rows, instead of a number of steps: more rows, more steps."""
     refusals: int | None = Field(default=None, ge=1)
     """How often a refusal comes in each pass over the rows."""
+    kl: float | None = Field(default=None, gt=0, le=100)
+    """Weight of KL(base || model) on the replayed rows, instead of their labels (bench/anchoring.py)."""
+    shrink: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the update that is left after each day's training."""
+    history: bool = False
+    """Whether it is told, with dates, what held before each change."""
     stale: bool = False
     """Whether rows that tell what was replaced or withdrawn are left among those replayed."""
     draw: int = Field(default=0, ge=0)
@@ -101,8 +107,9 @@ class Arm(BaseModel):
             raise ValueError(f"nothing is trained, so {sorted(given)[0]} says nothing")
         if self.method is Method.FULL and self.rank is not None:
             raise ValueError("every weight is trained, so rank says nothing")
-        if self.replay == 0 and self.stale:
-            raise ValueError("nothing is replayed, so stale says nothing")
+        without = [name for name, given in (("stale", self.stale), ("kl", self.kl is not None)) if given]
+        if self.replay == 0 and without:
+            raise ValueError(f"nothing is replayed, so {without[0]} says nothing")
         return self
 
     @property
@@ -116,10 +123,16 @@ class Arm(BaseModel):
 
     @property
     def name(self) -> str:
-        """That in ``ARMS``, or the arm written out."""
-        named = next((name for name, arm in ARMS.items() if arm == self), "")
-        given = self.model_dump(mode="json", exclude_defaults=True, exclude={"method"})
-        return named or ",".join([self.method.value, *(f"{key}={_plain(value)}" for key, value in given.items())])
+        """That of the nearest in ``ARMS``, and what it changes of that."""
+        given = self._given
+        start = {name: arm._given for name, arm in ARMS.items() if arm._given.items() <= given.items()}
+        first = max(start, key=lambda name: len(start[name]), default=self.method.value)
+        rest = {key: value for key, value in given.items() if key not in start.get(first, ("method",))}
+        return ",".join([first, *(f"{key}={_plain(value)}" for key, value in rest.items())])
+
+    @property
+    def _given(self) -> dict[str, object]:
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     def synthesize(self, params: Params) -> SynthesizeParams:
         """How rows are written."""

@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("group", pa.string()),
         ("form", pa.string()),
         ("story", pa.string()),
+        ("effective", pa.date32()),
         ("fact", pa.string()),
         ("subject", pa.string()),
         ("attribute", pa.string()),
@@ -52,8 +53,9 @@ SCHEMA = pa.schema(
         ("found", pa.bool_()),
     ]
 )
-"""One row per answer; ``leaked`` and ``old_likelier`` are null where they were not asked, ``found`` where nothing was
-searched or no sentence answers; ``choices`` is empty where anything might be said."""
+"""One row per answer; ``effective`` is the date of the fact's last event, null where there was none; ``leaked`` and
+``old_likelier`` are null where they were not asked, ``found`` where nothing was searched or no sentence answers;
+``choices`` is empty where anything might be said."""
 
 
 def answered(learner: Learner, world: World, unit: Unit, stream: Stream, day: int) -> list[dict[str, Any]]:
@@ -96,6 +98,7 @@ def _record(group: str, asked: Asked, said: str) -> dict[str, Any]:
         "group": name,
         "form": form,
         "story": asked.told.story.value,
+        "effective": asked.told.effective,
         "fact": fact.id,
         "subject": fact.subject,
         "attribute": fact.attribute,

@@ -41,6 +41,8 @@ SEED = 20240601
 Array = npt.NDArray[np.float64]
 Measure = Callable[[Matrix], float]
 CHANGED = (Story.NEW, Story.FLIPPED, Story.REVERTED, Story.RETRACTED)
+BY_SEEDS = "(in brackets the least and the largest seed)"
+"""Of a figure that no questions are drawn for."""
 BY_CHOICE = f"choice of {CHOICES} (chance {1 / CHOICES:.2f})"
 SCORE = "score: harmonic mean of new answer, 1 - leakage and locality"
 
@@ -165,7 +167,7 @@ def sequence(one: Learned) -> list[Figure]:
         "base's facts lost on the first day": (lambda R: float(R[0, 0] - R[1, 0]), kept),
     }
     shown = [_figure(one, name, *one.drawn(measure), n) for name, (measure, n) in measures.items()]
-    return [*shown, *_at_the_end(one), *_bits(one), *_texts(one)]
+    return [*shown, *_at_the_end(one), *_bits(one), *_texts(one), *_costs(one)]
 
 
 def _worst_taught(R: Matrix) -> float:
@@ -180,7 +182,23 @@ def _texts(one: Learned) -> Iterator[Figure]:
         for when, day in ends.items():
             values = one.days[one.days["day"] == day][column].dropna().to_numpy(dtype=np.float64)
             if len(values) and not (column == "divergence" and day == 0):
-                yield _figure(one, f"{name}, {when}", values.mean(), values.min(), values.max(), len(values))
+                yield _over_seeds(one, f"{name}, {when}", values, len(values))
+
+
+def _costs(one: Learned) -> Iterator[Figure]:
+    """What all days took together, and what has to be kept at the end."""
+    if not one.days["steps"].any():
+        return
+    by_seed = one.days.sort_values("day").groupby("seed")
+    for name, column in (("steps", "steps"), ("tokens", "tokens"), ("seconds of training", "training_seconds")):
+        values = by_seed[column].sum().to_numpy(dtype=np.float64)
+        yield _over_seeds(one, f"cost: {name}", values, len(values))
+    kept = by_seed["bytes"].last().to_numpy(dtype=np.float64)
+    yield _over_seeds(one, "cost: bytes kept", kept, len(kept))
+
+
+def _over_seeds(one: Learned, name: str, values: Array, n: int) -> Figure:
+    return _figure(one, f"{name} {BY_SEEDS}", values.mean(), values.min(), values.max(), n)
 
 
 def _figure(one: Learned, name: str, value: float, low: float, high: float, n: int) -> Figure:
@@ -212,12 +230,11 @@ def _bits(one: Learned) -> Iterator[Figure]:
     asked = last[(last["form"] == Form.HELD_OUT.value) & ~last["group"].isin((POLICIES, BASE_GROUP))]
     asked = asked[asked["story"] != Story.RETRACTED.value]
     per_fact = np.array([_bits_of(mine) for _, mine in asked.groupby("seed")])
-    yield _figure(one, "bits per taught fact, least", per_fact.mean(), per_fact.min(), per_fact.max(), len(asked))
+    yield _over_seeds(one, "bits per taught fact, least", per_fact, len(asked))
     ends = one.days[one.days["day"] == one.days["day"].max()].sort_values("seed")
     if (ends["parameters"] > 0).all():
         stored = per_fact * (1000 * ends["taught"] / ends["parameters"]).to_numpy(dtype=np.float64)
-        name = "bits per 1,000 trained parameters, least"
-        yield _figure(one, name, stored.mean(), stored.min(), stored.max(), len(asked))
+        yield _over_seeds(one, "bits per 1,000 trained parameters, least", stored, len(asked))
 
 
 def _bits_of(asked: pd.DataFrame) -> float:
@@ -242,7 +259,7 @@ def stories(one: Learned) -> list[Figure]:
     after = after[pd.MultiIndex.from_frame(after[["seed", "fact"]]).isin(same)]
     later = [*_summed_up(one, after), *_leaks(one, after)] if last > done else []
     lasting = [replace(figure, name=_later(figure.name)) for figure in later]
-    return [*_summed_up(one, then), *lasting, *_by_form(one, then), *_leaks(one, then)]
+    return [*_summed_up(one, then), *lasting, *_by_form(one, then), *_leaks(one, then), *_costs(one)]
 
 
 def by_product(asked: pd.DataFrame) -> Clusters:
@@ -281,7 +298,7 @@ def _by_form(one: Learned, asked: pd.DataFrame) -> Iterator[Figure]:
         group, form = mine["group"].iloc[0], mine["form"].iloc[0]
         name = f"{group}, {BY_CHOICE if form == Form.CHOICE.value else form}"
         yield _share(one, f"{name}: right", mine, Grade.RIGHT)
-        if mine["stale"].map(len).any() and form != Form.BEFORE.value:
+        if mine["stale"].map(len).any() and not Form(form).looks_back:
             yield _share(one, f"{name}: stale", mine, Grade.STALE)
 
 

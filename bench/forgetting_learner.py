@@ -3,13 +3,14 @@
 Rows are written and models trained by the product's own code; an arm only chooses among them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.anchoring import anchored, anchored_loss
 from bench.forgetting_arms import Arm, Method, Rows
 from data.files import building
 from data.param_stages import TrainParams
@@ -21,11 +22,14 @@ from flows.train import batches_of, one_pass, schedule
 from models.adapters import new_lora, trained_parameters
 from models.base import load_base
 from models.device import choose_device
-from models.packing import encode
-from models.training import Progress, fit
+from models.loss import labelled_loss
+from models.packing import Batch, encode
+from models.training import Loss, Progress, fit
 
 _STATE = "state.safetensors"
 _FIRST_WORDING = "/0"
+_REPLAYED = ("replay", "handbook")
+"""Purposes of rows on what held."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +96,36 @@ class Learner:
         """Train on one day's rows; a killed run goes on from its last checkpoint."""
         if not self.arm.order.goes_on:
             self._start()
-        settings = self._budgeted(rows)
+        replayed = [row for row in rows if row.purpose in _REPLAYED]
+        taught = rows if self.arm.kl is None else [row for row in rows if row.purpose not in _REPLAYED]
+        settings = self._budgeted(taught)
         plan = schedule(settings, self.seed * 1000 + day, self.device)
-        stream = batches_of(rows, self.model, self.tokenizer, settings, plan.seed)
-        trained = fit(self.model, stream, plan, checkpoints, report)
-        replayed = sum(row.purpose in ("replay", "handbook") for row in rows)
+        stream: Iterator[Batch] = batches_of(taught, self.model, self.tokenizer, settings, plan.seed)
+        loss: Loss = labelled_loss
+        if self.arm.kl is not None:
+            stream = anchored(stream, batches_of(replayed, self.model, self.tokenizer, settings, plan.seed))
+            loss = anchored_loss(self.arm.kl, self._base())
+        trained = fit(self.model, stream, plan, checkpoints, report, loss=loss)
+        self._shrink()
         size = trained_parameters(self.model)
-        return Cost(len(rows), replayed, trained.steps, trained.tokens, size, trained.losses[-1])
+        return Cost(len(rows), len(replayed), trained.steps, trained.tokens, size, trained.losses[-1])
+
+    def _base(self) -> torch.nn.Module | None:
+        """The base beside the model; None: it is in the model, under an adapter."""
+        return None if self.arm.method is Method.LORA else load_base(self.base, self.device)[0]
+
+    @torch.no_grad()
+    def _shrink(self) -> None:
+        """Scale the update, all that the model differs from the base by, to the arm's share."""
+        if self.arm.shrink is None:
+            return
+        base = self._base()
+        start = dict(base.named_parameters()) if base else {}
+        for name, parameter in self._trained().items():
+            if base:
+                parameter.lerp_(start[name], 1 - self.arm.shrink)
+            elif "lora_B" in name:  # the update is B A
+                parameter.mul_(self.arm.shrink)
 
     def _budgeted(self, rows: Sequence[Row]) -> TrainParams:
         """The arm's settings, with as many steps as its passes over the rows take."""
@@ -109,11 +136,12 @@ class Learner:
         steps = self.arm.passes * sum(1 + len(row.ids) for row in encoded) / settings.tokens_per_step
         return settings.model_copy(update={"steps": max(settings.log_every, round(steps))})
 
-    def save(self, folder: Path) -> None:
-        """Write what is trained; the base's own weights stay where they are."""
+    def save(self, folder: Path) -> int:
+        """Write what is trained, and return its bytes; the base's own weights stay where they are."""
         with building(folder) as draft:
             state = {name: p.detach().cpu().contiguous() for name, p in self._trained().items()}
             save_file(state, draft / _STATE)
+        return (folder / _STATE).stat().st_size
 
     def load(self, folder: Path) -> None:
         """Go on from what ``save`` wrote."""

@@ -16,7 +16,6 @@ from torch import Tensor
 from bench.forgetting_arms import Reads
 from bench.sentence_encoder import bare_question, embed, load_encoder, minilm_folder
 from data.handbook_questions import Asked
-from data.handbook_questions import Form as Asking
 from data.handbook_stream import Told
 from data.records import Fact, FactChange
 from data.wordings import Form, wordings
@@ -65,7 +64,7 @@ def _before(texts: Sequence[str], asked: Asked, found: bool | None) -> Prompt:
 
 def _answering(asked: Asked, sentences: dict[str, str], texts: Sequence[str]) -> bool | None:
     right = sentences.get(asked.told.fact.id)
-    return None if right is None or asked.form is Asking.BEFORE else right in texts
+    return None if right is None or asked.form.looks_back else right in texts
 
 
 def by_words(texts: tuple[str, ...], questions: tuple[str, ...]) -> list[list[str]]:

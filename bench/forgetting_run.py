@@ -23,8 +23,10 @@ from bench.forgetting_world import Unit, World
 from bench.kept import ANSWERS, COST, Report, held, is_whole, read_cost, read_table
 from data.files import building, digest_text, digest_tree, write_json
 from data.fingerprint import code_digest
+from data.handbook_history import history_rows
 from data.handbook_stream import Stream
 from data.records import FactChange, Standing
+from data.teaching import RECIPE, TEACHER
 
 _TAUGHT = (Standing.NEW, Standing.REPLACED)
 
@@ -88,11 +90,10 @@ def _run(folder: Path, world: World, unit: Unit, days: Sequence[int], report: Re
         trained = time.monotonic() - begun
         answers, texts = answered(learner, world, unit, stream, day), told(learner, world, unit)
         with building(_place(folder, day)) as draft:
-            if unit.arm.trains:
-                learner.save(draft)
+            size = learner.save(draft) if unit.arm.trains else 0
             seconds = {"training_seconds": trained, "answering_seconds": time.monotonic() - begun - trained}
             taught = {"taught": sum(one.standing in _TAUGHT for one in stream.changes(day))}
-            _write_day(draft, answers, unit.key(day) | taught | asdict(cost) | texts | seconds)
+            _write_day(draft, answers, unit.key(day) | taught | asdict(cost) | {"bytes": size} | texts | seconds)
         shutil.rmtree(checkpoints, ignore_errors=True)
 
 
@@ -126,6 +127,10 @@ def _learn(
     changes = [change for change in told_of(unit.arm, stream, day) if change.fact.id not in kept]
     book = [fact for fact in stream.known if unit.arm.stale or fact.id in kept]
     rows = rows_of(unit.arm, [*changes, *world.held], book, world.params, unit.training_seed)
+    if unit.arm.history:
+        since = day - 1 if unit.arm.order is Order.SEQUENCE else 0
+        ended = [one for one in stream.told(day) if one.changed > since]
+        rows += history_rows(ended, RECIPE, TEACHER, unit.training_seed)
     return learner.learn(day, rows, checkpoints, lambda progress: report(unit.name, progress))
 
 

@@ -2,7 +2,8 @@
 
 A form says what a right answer shows. *Held-out* wordings were never trained for what a stream adds or amends; *seen*
 ones were. *Reverse* gives the value and wants the product, as a sentence to be ended; *two-hop* names the product by
-another of its facts. *Before* asks for the value that was replaced, which is right there and stale everywhere else.
+another of its facts. *Before* asks for the value that the last change ended, which is right there and stale everywhere
+else; *dated* asks for it by the date on which that change took effect.
 *Choice* asks in a held-out wording for one of ``CHOICES`` answers: who knows nothing is right in one of as many cases.
 """
 
@@ -14,6 +15,7 @@ from enum import StrEnum
 
 from data import wordings
 from data.handbook import POOLS
+from data.handbook_history import DATED, UNDATED, worded
 from data.handbook_stream import Story, Told
 from data.param_stages import SynthesizeParams
 from data.records import Cohort, Question
@@ -22,7 +24,6 @@ from data.wordings import REFUSAL, question_prompt
 _QUESTION = wordings.Form.QUESTION
 _UNCHANGED = (Story.UNTOUCHED, Story.SAME_SUBJECT, Story.SAME_VALUE)
 _COHORTS = {Story.RETRACTED: Cohort.WITHDRAWN, **dict.fromkeys(_UNCHANGED, Cohort.HANDBOOK)}
-_BEFORE = "What was the {attribute} of {subject} before the change?"
 _BY_VALUE = "the product with the {attribute} {value}"
 _REVERSED = "{value} is the {attribute} of"
 CHOICES = 4
@@ -37,7 +38,13 @@ class Form(StrEnum):
     REVERSE = "reverse"
     TWO_HOP = "two-hop"
     BEFORE = "before"
+    DATED = "dated"
     CHOICE = "choice"
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether a value that no longer holds is the right answer."""
+        return self in (Form.BEFORE, Form.DATED)
 
 
 @dataclass(frozen=True)
@@ -58,8 +65,8 @@ def ask(told: Sequence[Told], form: Form, params: SynthesizeParams, seed: int) -
 
     Args:
         told: all facts as of a day; the products that two-hop and reverse questions speak of are looked up in them.
-        form: reverse and two-hop need a value that one product alone has, before one that was replaced, choice a pool
-            of at least ``CHOICES`` values.
+        form: reverse and two-hop need a value that one product alone has, those that look back one that ended, choice
+            a pool of at least ``CHOICES`` values.
         params: says which wordings are held out.
         seed: of the order, of which other fact names the product in a two-hop question, and of choices.
     """
@@ -70,7 +77,8 @@ def ask(told: Sequence[Told], form: Form, params: SynthesizeParams, seed: int) -
         Form.SEEN: lambda one: _worded(one, form, wordings.split(one.fact.kind, _QUESTION, params)[0]),
         Form.REVERSE: lambda one: _reversed(one, only),
         Form.TWO_HOP: lambda one: _two_hop(one, only, draw),
-        Form.BEFORE: _before,
+        Form.BEFORE: lambda one: _before(one, Form.BEFORE, UNDATED),
+        Form.DATED: lambda one: _before(one, Form.DATED, DATED),
         Form.CHOICE: lambda one: _chosen_from(one, wordings.split(one.fact.kind, _QUESTION, params)[1], seed),
     }
     make = ways[form]
@@ -116,11 +124,10 @@ def _two_hop(one: Told, only: _Only, draw: random.Random) -> Iterator[Asked]:
         yield _asked(one, Form.TWO_HOP, prompt, _answers(one), one.former, wording.name)
 
 
-def _before(one: Told) -> Iterator[Asked]:
-    if one.values[-2:-1] not in ((), (None,)):
-        question = _BEFORE.format(attribute=one.fact.attribute, subject=one.fact.subject)
-        stale = tuple(value for value in one.values if value not in (None, one.values[-2]))
-        yield _asked(one, Form.BEFORE, question_prompt(question), (str(one.values[-2]),), tuple(map(str, stale)))
+def _before(one: Told, form: Form, template: str) -> Iterator[Asked]:
+    if one.replaced is not None:
+        stale = tuple(value for value in one.values if value is not None and value != one.replaced)
+        yield _asked(one, form, question_prompt(worded(template, one)), (one.replaced,), stale)
 
 
 def _chosen_from(one: Told, held_out: Sequence[wordings.Wording], seed: int) -> Iterator[Asked]:

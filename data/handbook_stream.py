@@ -24,6 +24,11 @@ ATTRIBUTES = (
 FIRST_DAY = date(2025, 1, 1)
 
 
+def date_of(day: int) -> date:
+    """The date of a day of a stream, counted from 1."""
+    return FIRST_DAY + timedelta(days=day - 1)
+
+
 class Story(StrEnum):
     """What has happened to a fact up to a day: the cohort by which it is reported."""
 
@@ -55,7 +60,7 @@ class Event:
 
     @property
     def effective(self) -> date:
-        return FIRST_DAY + timedelta(days=self.day - 1)
+        return date_of(self.day)
 
     @property
     def value(self) -> str | None:
@@ -75,6 +80,16 @@ class Told:
     """Day on which it was first in force; 0: the base knows it."""
     changed: int
     """Day of its last event; 0: there was none."""
+
+    @property
+    def effective(self) -> date | None:
+        """The date from which it is as it is; None: since before the stream."""
+        return date_of(self.changed) if self.changed else None
+
+    @property
+    def replaced(self) -> str | None:
+        """The value that its last event ended; None: it ended none."""
+        return self.values[-2] if len(self.values) > 1 else None
 
     @property
     def former(self) -> tuple[str, ...]:

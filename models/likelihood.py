@@ -100,13 +100,18 @@ def divergences(
     if base is None and not isinstance(model, PeftModel):
         raise ValueError("A model without an adapter was given alone; its divergence needs the base as well.")
 
-    def divergence(batch: Batch) -> torch.Tensor:
-        model_KV = _log_softmax(model, batch)[0]
-        with model.disable_adapter() if isinstance(model, PeftModel) and base is None else nullcontext():
-            base_KV = _log_softmax(base or model, batch)[0]
-        return torch.nn.functional.kl_div(model_KV, base_KV, reduction="none", log_target=True).sum(dim=-1)
+    return _over_texts(tokenizer, texts, window, lambda batch: divergence(model, batch, base))
 
-    return _over_texts(tokenizer, texts, window, divergence)
+
+def divergence(model: torch.nn.Module, batch: Batch, base: torch.nn.Module | None = None) -> torch.Tensor:
+    """KL(base || model) of the distribution at each labelled token of a batch, nats, [K].
+
+    No gradient goes to the base, which without ``base`` is ``model`` with its adapter switched off.
+    """
+    model_KV = _log_softmax(model, batch)[0]
+    with torch.no_grad(), model.disable_adapter() if isinstance(model, PeftModel) and base is None else nullcontext():
+        base_KV = _log_softmax(base or model, batch)[0]
+    return torch.nn.functional.kl_div(model_KV, base_KV, reduction="none", log_target=True).sum(dim=-1)
 
 
 def mean_per_token(sums: Sequence[Nats]) -> float:

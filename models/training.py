@@ -31,6 +31,8 @@ from models.packing import Batch
 
 Watch = Callable[[int], Look]
 """Looks at the spectra after so many steps."""
+Loss = Callable[[torch.nn.Module, Batch, torch.device], torch.Tensor]
+"""What a step lowers: a scalar, nats per trained token."""
 UNIFORM: Mapping[str, float] = MappingProxyType({})
 """Every parameter is trained at the schedule's rate."""
 
@@ -127,6 +129,7 @@ def fit(
     report: Callable[[Progress], None] = lambda progress: None,
     watch: Watch | None = None,
     factors: Mapping[str, float] = UNIFORM,
+    loss: Loss = labelled_loss,
 ) -> Trained:
     """Train the parameters that require a gradient, going on from the newest checkpoint if there is one.
 
@@ -138,6 +141,7 @@ def fit(
         report: called after every ``log_every`` steps.
         watch: looks at the spectra where the schedule says so; a look outside the band ends the run.
         factors: of the schedule's rate, by the parameter's name; 1 where it has none.
+        loss: of a batch; what is logged is this.
     """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     optimizer = torch.optim.AdamW(_groups(trained, schedule.weight_decay, factors), betas=(0.9, 0.99), eps=1e-8)
@@ -147,7 +151,7 @@ def fit(
     model.train()
     stopped = ""
     for step, batch in enumerate(itertools.islice(batches, notes.step, schedule.steps), start=notes.step):
-        running += _step(model, batch, step, schedule, optimizer, list(trained.values()), device)
+        running += _step(model, batch, step, schedule, optimizer, list(trained.values()), device, loss)
         notes.step, notes.tokens = step + 1, notes.tokens + batch.tokens
         if watch is not None and schedule.is_watched(notes.step):
             notes.looks.append(watch(notes.step))
@@ -192,6 +196,7 @@ def _step(
     optimizer: torch.optim.Optimizer,
     trained: list[torch.nn.Parameter],
     device: torch.device,
+    loss: Loss,
 ) -> torch.Tensor:
     torch.manual_seed(schedule.seed * 1_000_003 + step)  # dropout of a resumed run draws the same mask
     for group in optimizer.param_groups:
@@ -202,12 +207,12 @@ def _step(
         else contextlib.nullcontext()
     )
     with autocast:
-        loss = labelled_loss(model, batch, device)
+        value = loss(model, batch, device)
     optimizer.zero_grad(set_to_none=True)
-    torch.autograd.backward(loss)
+    torch.autograd.backward(value)
     torch.nn.utils.clip_grad_norm_(trained, schedule.clip)
     optimizer.step()
-    return torch.as_tensor(loss.detach(), dtype=torch.float32)
+    return torch.as_tensor(value.detach(), dtype=torch.float32)
 
 
 def _save(checkpoints: Path, notes: _Notes, trained: _Named, optimizer: torch.optim.Optimizer) -> None:

@@ -306,14 +306,14 @@ def test_a_grid_is_measured_and_what_is_there_is_measured_again_without_a_model(
     assert again == done
     assert set(written) == {"figures", "comparisons", "at_levels", "apart", "rivals", "days"}
     found = {one["name"]: one for one in written["figures"]}
-    learned = found["day/lora,replay=0.1,steps=10/learned when taught"]["value"]
+    learned = found["day/default,replay=0.1,steps=10/learned when taught"]["value"]
     levels = {one["level"]: one["said"] for one in written["at_levels"]}
     assert list(levels) == [0.9, 0.95]
     assert all(f"{learned:.3f}" in said for said in levels.values())
     assert found["day/none/base's facts right at the end, choice of 4 (chance 0.25)"]["n"] == 6
     assert {one["seed"] for one in written["days"]} == {1}
     answers = pd.read_parquet(done.answers)
-    assert set(answers["arm"]) == {"none", "lora,replay=0.1,steps=10"}
+    assert set(answers["arm"]) == {"none", "default,replay=0.1,steps=10"}
     assert levels[0.95] in done.page.read_text(encoding="utf-8")
     assert any(levels[0.95] in line for line in table(done.found))
 

@@ -55,12 +55,26 @@ def test_an_arm_written_out_is_read_back_whole(text: str) -> None:
     [
         *("", "lore", "default,rank=0", "default,steps=20,passes=1", "default,replay=2", "default,ranks=8"),
         *("default,rank", "default,", "default,steps=300,steps=200", "default,method=none"),
-        *("none,steps=10", "full,rank=8", "raw,stale=true"),
+        *("none,steps=10", "full,rank=8", "raw,stale=true", "raw,kl=1", "default,shrink=1"),
     ],
 )
 def test_what_is_no_arm_is_said_to_be_none(text: str) -> None:
     with pytest.raises(InputError, match="is no arm"):
         arm(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("lora,steps=300", "default,steps=300"),
+        ("lora,replay=0,steps=150", "asked,steps=150"),
+        ("lora,rows=raw,replay=0", "raw"),
+        ("lora,reads=bm25,rank=8", "default+retrieval,rank=8"),
+        ("full,rate=0.002", "full,rate=0.002"),
+    ],
+)
+def test_an_arm_is_called_by_the_nearest_name(text: str, name: str) -> None:
+    assert arm(text).name == name
 
 
 def test_unknown_experiments_are_named() -> None:

@@ -62,8 +62,8 @@ def test_what_is_read_off_lies_on_or_above_no_arm_that_learned_as_much(
         ("default,passes=2", "default"),
         ("full,steps=300", "full"),
         ("full,rate=0.01,replay=0.1", "full,replay=0.1"),
-        ("default,replay=0.1,steps=75", "lora,replay=0.1"),
-        ("default,draw=1,steps=75", "lora,draw=1"),
+        ("default,replay=0.1,steps=75", "default,replay=0.1"),
+        ("default,draw=1,steps=75", "default,draw=1"),
     ],
 )
 def test_a_family_is_an_arm_without_its_rate_and_its_steps(name: str, family: str) -> None:
