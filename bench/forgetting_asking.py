@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from peft import PeftModel
 
 from bench.forgetting_learner import Learner
 from bench.forgetting_plans import POLICIES, examine
@@ -19,7 +18,6 @@ from data.handbook import entropy
 from data.handbook_questions import Asked, Form, ask
 from data.handbook_stream import Story, Stream, Told
 from data.wordings import REFUSAL
-from models.base import load_base
 from models.generation import answer, sample
 from models.likelihood import bits_per_token, divergences, likeliest, log_likelihoods, mean_per_token
 from models.scoring import grade, normalise
@@ -139,17 +137,16 @@ def _old_likelier(
 
 
 def told(learner: Learner, world: World, unit: Unit) -> dict[str, float | None]:
-    """Bits per token of sentences that the base knows, and KL(base || model) per token on them, nats.
+    """Bits per token, and KL(base || model) per token in nats, of sentences that the base knows and of unseen text.
 
     Where nothing is trained there is no divergence.
     """
-    if not world.texts:
-        return {"bits_per_token": None, "divergence": None}
-    texts = random.Random(f"texts/{unit.seed}").sample(world.texts, min(TEXTS, len(world.texts)))
-    window = world.params.train.window
-    bits = bits_per_token(learner.model, learner.tokenizer, texts, window)
-    if not unit.arm.trains:
-        return {"bits_per_token": bits, "divergence": None}
-    base = None if isinstance(learner.model, PeftModel) else load_base(learner.base, learner.device)[0]
-    divergence = mean_per_token(divergences(learner.model, learner.tokenizer, texts, window, base))
-    return {"bits_per_token": bits, "divergence": divergence}
+    known = random.Random(f"texts/{unit.seed}").sample(world.texts, min(TEXTS, len(world.texts)))
+    base = learner.untaught() if unit.arm.trains else None
+    found: dict[str, float | None] = {}
+    for name, texts in (("known", known), ("unseen", world.unseen)):
+        asked = (texts, world.params.train.window)
+        found[f"bits_{name}"] = bits_per_token(learner.model, learner.tokenizer, *asked) if texts else None
+        moved = divergences(learner.model, learner.tokenizer, *asked, base) if texts and unit.arm.trains else []
+        found[f"divergence_{name}"] = mean_per_token(moved) if moved else None
+    return found

@@ -178,10 +178,15 @@ def _worst_taught(R: Matrix) -> float:
 def _texts(one: Learned) -> Iterator[Figure]:
     """What the last day left of texts that the base knows: the mean of the seeds, with the least and the largest."""
     ends = {"before": 0, "at the end": one.days["day"].max()}
-    for name, column in (("bits per token of known texts", "bits_per_token"), ("KL to the base, nats", "divergence")):
+    for name, column in (
+        ("bits per token of known sentences", "bits_known"),
+        ("bits per token of unseen text", "bits_unseen"),
+        ("KL to the base on known sentences, nats", "divergence_known"),
+        ("KL to the base on unseen text, nats", "divergence_unseen"),
+    ):
         for when, day in ends.items():
             values = one.days[one.days["day"] == day][column].dropna().to_numpy(dtype=np.float64)
-            if len(values) and not (column == "divergence" and day == 0):
+            if len(values) and not (column.startswith("divergence") and day == 0):
                 yield _over_seeds(one, f"{name}, {when}", values, len(values))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import PreTrainedModel
 
 from bench.anchoring import anchored, anchored_loss
 from bench.forgetting_arms import Arm, Method, Rows
@@ -104,13 +105,13 @@ class Learner:
         loss: Loss = labelled_loss
         if self.arm.kl is not None:
             stream = anchored(stream, batches_of(replayed, self.model, self.tokenizer, settings, plan.seed))
-            loss = anchored_loss(self.arm.kl, self._base())
+            loss = anchored_loss(self.arm.kl, self.untaught())
         trained = fit(self.model, stream, plan, checkpoints, report, loss=loss)
         self._shrink()
         size = trained_parameters(self.model)
         return Cost(len(rows), len(replayed), trained.steps, trained.tokens, size, trained.losses[-1])
 
-    def _base(self) -> torch.nn.Module | None:
+    def untaught(self) -> PreTrainedModel | None:
         """The base beside the model; None: it is in the model, under an adapter."""
         return None if self.arm.method is Method.LORA else load_base(self.base, self.device)[0]
 
@@ -119,7 +120,7 @@ class Learner:
         """Scale the update, all that the model differs from the base by, to the arm's share."""
         if self.arm.shrink is None:
             return
-        base = self._base()
+        base = self.untaught()
         start = dict(base.named_parameters()) if base else {}
         for name, parameter in self._trained().items():
             if base:

@@ -34,7 +34,8 @@ _TAUGHT = (Standing.NEW, Standing.REPLACED)
 def folder_of(root: Path, world: World, unit: Unit) -> Path:
     """Where a unit's days lie; another base, setting, size or code has another folder."""
     settings = world.params.model_dump_json(include={"synthesize", "train", "ingest", "assess"})
-    key = digest_text(digest_tree(Path(world.base)), settings, repr(unit.size), code_digest("bench.forgetting_run"))
+    code = code_digest("bench.forgetting_run")
+    key = digest_text(digest_tree(Path(world.base)), settings, repr(unit.size), code, *world.unseen)
     return root / key[:12] / unit.plan.name / unit.arm.name / f"seed-{unit.seed}"
 
 

@@ -11,8 +11,12 @@ from data.errors import InputError
 from data.extraction import extract_facts, extract_statements
 from data.handbook import Handbook, handbook
 from data.params import Params
+from data.probes import read_probes
 from data.records import FactChange, Standing
 from data.rows import statement_text
+from data.workspace import PROJECT_ROOT
+
+PROBES = PROJECT_ROOT / "data" / "probes"
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class World:
     """Facts of the documents that the base knows, which hold throughout."""
     texts: tuple[str, ...]
     """Sentences of those documents."""
+    unseen: tuple[str, ...]
+    """General text that no base was trained on: the questions of the shipped probes, as people put them."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +80,13 @@ def world(base: str, params: Params) -> World:
         )
     book = handbook(lineage.handbook_seed, lineage.handbook_entities, lineage.handbook_withdrawn)
     if lineage.documents is None:
-        return World(base, params, book, (), ())
+        return World(base, params, book, (), (), _unseen())
     _, sources = as_collection((Path(base) / lineage.documents).resolve(), params.ingest)
     facts = [fact for source in sources for fact in extract_facts(source, params.synthesize)]
     held = tuple(change for change in compare_facts(facts, facts) if change.standing is Standing.HELD)
     texts = tuple(statement_text(one) for source in sources for one in extract_statements(source))
-    return World(base, params, book, held, texts)
+    return World(base, params, book, held, texts, _unseen())
+
+
+def _unseen() -> tuple[str, ...]:
+    return tuple(text for probe in read_probes(PROBES) for text in (probe.question, *probe.paraphrases))

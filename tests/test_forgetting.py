@@ -115,7 +115,7 @@ def test_before_a_unit_is_taught_its_model_says_what_the_base_was_asked_once(
     said = answered(learner, known, unit, stream, 0)
     kept, base = (pq.read_table(folder / "day-00" / "answers.parquet") for folder in (folders[place], folders[0]))
 
-    assert told(learner, known, unit)["divergence"] == pytest.approx(0, abs=1e-6)
+    assert told(learner, known, unit)["divergence_known"] == pytest.approx(0, abs=1e-6)
     assert kept.equals(pa.Table.from_pylist(said, schema=SCHEMA))
     assert kept.drop_columns(["arm"]).equals(base.drop_columns(["arm"]))
     assert read_costs([folders[place]])[0]["answering_seconds"] == 0 < read_costs([folders[0]])[0]["answering_seconds"]
@@ -376,8 +376,8 @@ def test_days_say_what_they_cost(ran: Ran) -> None:
     lora = days[arm(NAMES[1]).name, 1]
 
     assert (lora["steps"], lora["rows"] > lora["replayed"] > 0) == (10, True)
-    assert lora["divergence"] > 0
+    assert lora["divergence_known"] > 0
     full = arm(NAMES[2]).name
-    assert days[full, 1]["divergence"] > 0
+    assert days[full, 1]["divergence_unseen"] > 0
     assert days["none", 1]["parameters"] == 0
     assert json.dumps(list(days.values()))
