@@ -35,14 +35,16 @@ from models.continual import (
     worst_drop,
 )
 from models.statistics import wilson
+from tasks.pages import number
 
 DRAWS = 1000
 SEED = 20240601
+_COSTS = (("steps", "steps", 1), ("thousand tokens", "tokens", 1e3), ("seconds of training", "training_seconds", 1))
 Array = npt.NDArray[np.float64]
 Measure = Callable[[Matrix], float]
 CHANGED = (Story.NEW, Story.FLIPPED, Story.REVERTED, Story.RETRACTED)
-BY_SEEDS = "(in brackets the least and the largest seed)"
-"""Of a figure that no questions are drawn for."""
+BY_SEEDS = "(range of seeds)"
+"""Of a figure whose ends are no interval: the least and the largest of the seeds."""
 BY_CHOICE = f"choice of {CHOICES} (chance {1 / CHOICES:.2f})"
 SCORE = "score: harmonic mean of new answer, 1 - leakage and locality"
 
@@ -195,11 +197,11 @@ def _costs(one: Learned) -> Iterator[Figure]:
     if not one.days["steps"].any():
         return
     by_seed = one.days.sort_values("day").groupby("seed")
-    for name, column in (("steps", "steps"), ("tokens", "tokens"), ("seconds of training", "training_seconds")):
-        values = by_seed[column].sum().to_numpy(dtype=np.float64)
+    for name, column, unit in _COSTS:
+        values = by_seed[column].sum().to_numpy(dtype=np.float64) / unit
         yield _over_seeds(one, f"cost: {name}", values, len(values))
-    kept = by_seed["bytes"].last().to_numpy(dtype=np.float64)
-    yield _over_seeds(one, "cost: bytes kept", kept, len(kept))
+    kept = by_seed["bytes"].last().to_numpy(dtype=np.float64) / 1e6
+    yield _over_seeds(one, "cost: megabytes kept", kept, len(kept))
 
 
 def _over_seeds(one: Learned, name: str, values: Array, n: int) -> Figure:
@@ -334,4 +336,7 @@ def counted(one: Learned, name: str, asked: pd.DataFrame, hits: "pd.Series[Any]"
 
 def table(found: Sequence[Figure]) -> list[str]:
     """One line per figure."""
-    return [f"{one.name:<80} {one.value:z7.3f} [{one.low:z6.3f}, {one.high:z6.3f}] n={one.n}" for one in found]
+    return [
+        f"{one.name:<80} {number(one.value):>7} [{number(one.low):>6}, {number(one.high):>6}] n={one.n}"
+        for one in found
+    ]

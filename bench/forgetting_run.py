@@ -25,7 +25,7 @@ from data.files import building, digest_text, digest_tree, write_json
 from data.fingerprint import code_digest
 from data.handbook_history import history_rows
 from data.handbook_stream import Stream
-from data.records import FactChange, Standing
+from data.records import FactChange, Row, Standing
 from data.teaching import RECIPE, TEACHER
 
 _TAUGHT = (Standing.NEW, Standing.REPLACED)
@@ -123,16 +123,22 @@ def _learn(
 ) -> Cost:
     if day == 0 or not unit.arm.trains:
         return Cost(0, 0, 0, 0, 0, 0.0)
+    rows = rows_of_day(world, unit, stream, day)
+    return learner.learn(day, rows, checkpoints, lambda progress: report(unit.name, progress))
+
+
+def rows_of_day(world: World, unit: Unit, stream: Stream, day: int) -> list[Row]:
+    """What a unit's model is trained on after a day."""
     touched = {event.fact.id for event in stream.events if event.day <= day}
     kept = {fact.id for fact in stream.known} - touched
     changes = [change for change in told_of(unit.arm, stream, day) if change.fact.id not in kept]
     book = [fact for fact in stream.known if unit.arm.stale or fact.id in kept]
     rows = rows_of(unit.arm, [*changes, *world.held], book, world.params, unit.training_seed)
-    if unit.arm.history:
-        since = day - 1 if unit.arm.order is Order.SEQUENCE else 0
-        ended = [one for one in stream.told(day) if one.changed > since]
-        rows += history_rows(ended, RECIPE, TEACHER, unit.training_seed)
-    return learner.learn(day, rows, checkpoints, lambda progress: report(unit.name, progress))
+    if not unit.arm.history:
+        return rows
+    since = day - 1 if unit.arm.order is Order.SEQUENCE else 0
+    ended = [one for one in stream.told(day) if one.changed > since]
+    return [*rows, *history_rows(ended, RECIPE, TEACHER, unit.training_seed)]
 
 
 def told_of(arm: Arm, stream: Stream, day: int) -> list[FactChange]:

@@ -84,7 +84,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """A figure with a fixed number of digits; what is missing or not finite is said in signs or words."""
     if value is None:
         return "–"
-    return f"{value:,.{digits}f}" if math.isfinite(value) else "not finite"
+    return f"{value:z,.{digits}f}" if math.isfinite(value) else "not finite"
 
 
 def signed(value: float | None) -> str:

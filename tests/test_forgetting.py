@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,8 @@ def test_every_answer_is_kept_with_what_was_wanted(ran: Ran) -> None:
     assert answers[["question", "answers", "said", "grade"]].notna().all().all()
     base = answers[(answers["group"] == BASE_GROUP) & (answers["day"] == 0)]
     assert (base["grade"] == "right").all()
+    assert base["effective"].isna().all()
+    assert set(answers[answers["group"] == "day 2"]["effective"]) == {date(2025, 1, 2)}
 
 
 def test_of_choices_one_is_given_and_the_base_gives_what_it_knows(ran: Ran) -> None:
@@ -351,6 +354,9 @@ def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -
     assert {one.arm for one in found if one.equals} == {equal.arm}
     assert all(one.difference == 0 and one.p == 1 for one in found if one.equals)
     assert {one.reference for one in found} == {base.arm}
+    assert {one.said for one in found if one.equals} == {"noise of the training"}
+    assert all(one.noise == 0 for one in found)
+    assert {one.noise for one in comparisons([base, learned[0]])} == {None}
     shipped = replace(base, arm="default,steps=20")
     assert {one.reference for one in comparisons([shipped, base, equal]) if one.equals} == {base.arm}
     apart = noise([base, equal, learned[0]])
@@ -379,5 +385,6 @@ def test_days_say_what_they_cost(ran: Ran) -> None:
     assert lora["divergence_known"] > 0
     full = arm(NAMES[2]).name
     assert days[full, 1]["divergence_unseen"] > 0
-    assert days["none", 1]["parameters"] == 0
+    assert days["none", 1]["parameters"] == days["none", 1]["bytes"] == 0
+    assert lora["bytes"] == (ran[2][1] / "day-01" / "state.safetensors").stat().st_size > 4 * lora["parameters"]
     assert json.dumps(list(days.values()))

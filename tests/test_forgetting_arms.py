@@ -8,16 +8,16 @@ import torch
 
 from bench.forgetting import Grid, units_of
 from bench.forgetting_arms import ARMS, arm
-from bench.forgetting_learner import Learner, rows_of
+from bench.forgetting_learner import Learner
 from bench.forgetting_plans import PLANS, Size
 from bench.forgetting_run import told_of
 from bench.forgetting_world import World
 from data.errors import InputError
-from data.records import FactChange, Row, Standing
+from data.records import Standing
 from data.wordings import held_out_names
 from flows.train import one_pass
 from models.packing import encode
-from tests.forgetting_miniature import BASE, PARAMS, shipped_world
+from tests.forgetting_miniature import BASE, PARAMS, rows_on_a_day, shipped_world
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -96,16 +96,8 @@ def test_what_is_named_twice_is_run_once() -> None:
 # --- rows --------------------------------------------------------------------------------------------
 
 
-def _rows(name: str, known: World, day: int = 1) -> tuple[list[Row], list[FactChange]]:
-    stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
-    touched = {event.fact.id for event in stream.events}
-    changes = [one for one in stream.changes(day) if one.fact.id in touched]
-    book = [fact for fact in stream.known if fact.id not in touched]
-    return rows_of(arm(name), [*changes, *known.held], book, PARAMS, 1), changes
-
-
 def test_raw_text_states_each_fact_once(known: World) -> None:
-    rows, changes = _rows("raw", known)
+    rows, changes = rows_on_a_day("raw", known)
     taught = [change for change in changes if change.standing.value in ("new", "replaced")]
 
     assert sorted(row.fact for row in rows) == sorted(change.fact.id for change in taught)
@@ -113,7 +105,7 @@ def test_raw_text_states_each_fact_once(known: World) -> None:
 
 
 def test_statements_alone_ask_nothing_and_use_more_wordings_than_the_shipped_way(known: World) -> None:
-    told, asked = _rows("told", known)[0], _rows("asked", known)[0]
+    told, asked = rows_on_a_day("told", known)[0], rows_on_a_day("asked", known)[0]
     wordings = [{row.wording for row in rows if "/statement/" in row.wording} for rows in (told, asked)]
 
     assert not any(row.prompt for row in told)
@@ -123,13 +115,13 @@ def test_statements_alone_ask_nothing_and_use_more_wordings_than_the_shipped_way
 
 @pytest.mark.parametrize("share", [0.05, 0.25])
 def test_a_replay_share_is_one_of_all_rows(known: World, share: float) -> None:
-    rows, _ = _rows(f"default,replay={share}", known)
+    rows, _ = rows_on_a_day(f"default,replay={share}", known)
     replayed = [row for row in rows if row.purpose in ("replay", "handbook")]
     assert len(replayed) / len(rows) == pytest.approx(share, abs=0.005)
 
 
 def test_the_shipped_way_rehearses_every_fact_that_the_base_knows(known: World) -> None:
-    rows, _ = _rows("default", known)
+    rows, _ = rows_on_a_day("default", known)
     rehearsed = {row.fact for row in rows if row.purpose in ("replay", "handbook")}
     stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
     touched = {event.fact.id for event in stream.events}
@@ -140,7 +132,7 @@ def test_the_shipped_way_rehearses_every_fact_that_the_base_knows(known: World) 
 
 @pytest.mark.parametrize("name", ["raw", "told", "asked", "default"])
 def test_no_new_fact_is_taught_in_a_wording_that_judges_it(known: World, name: str) -> None:
-    rows, changes = _rows(name, known)
+    rows, changes = rows_on_a_day(name, known)
     changed = {change.fact.id for change in changes}
     judging = {name for name in held_out_names(PARAMS.synthesize) if "/question/" in name}
 
@@ -148,7 +140,7 @@ def test_no_new_fact_is_taught_in_a_wording_that_judges_it(known: World, name: s
 
 
 def test_refusals_come_as_often_as_asked_in_a_pass(known: World) -> None:
-    rows, changes = _rows("default,refusals=3", known)
+    rows, changes = rows_on_a_day("default,refusals=3", known)
     once = Counter(row.purpose for row in rows)
     seen = Counter(row.purpose for row in one_pass(rows, arm("default,refusals=3").train(PARAMS)))
 
@@ -172,7 +164,7 @@ def test_who_starts_from_the_base_is_not_told_what_came_and_went(known: World) -
 
 
 def test_passes_are_counted_over_the_rows(known: World, tmp_path: Path) -> None:
-    rows, _ = _rows("raw", known)
+    rows, _ = rows_on_a_day("raw", known)
     learner = Learner(BASE, arm("raw,passes=80"), PARAMS, 1)
     once = sum(1 + len(row.ids) for row in encode(rows, learner.tokenizer, PARAMS.train.window))
     cost = learner.learn(1, rows, tmp_path)
@@ -185,7 +177,7 @@ def test_passes_are_counted_over_the_rows(known: World, tmp_path: Path) -> None:
 def test_a_day_begins_at_the_base_or_goes_on(known: World, tmp_path: Path, name: str, anew: bool) -> None:
     shorter = f"{name},steps=10,replay=0.1"
     learner = Learner(BASE, arm(shorter), PARAMS, 1)
-    rows, _ = _rows(shorter, known)
+    rows, _ = rows_on_a_day(shorter, known)
     states = []
     for _ in range(2):
         learner.learn(1, rows, tmp_path)

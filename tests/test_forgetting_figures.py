@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.forgetting_compared import Comparison
 from bench.forgetting_figures import Learned, by_product, figures
 from data.handbook_questions import Form
 from models.continual import worst_drop
@@ -19,7 +20,7 @@ def _flips(*answers: tuple[int, str, str, str, str, bool | None], arm: str = "de
         | {"stale": ["red"] if leaked is not None else [], "grade": grade, "leaked": leaked, "old_likelier": leaked}
         for day, group, story, subject, grade, leaked in answers
     ]
-    return Learned("flips", arm, pd.DataFrame(rows), pd.DataFrame([{"day": 0}]), "relearn")
+    return Learned("flips", arm, pd.DataFrame(rows), pd.DataFrame([{"day": 0, "steps": 0}]), "relearn")
 
 
 def test_flips_are_judged_on_the_day_on_which_all_were_changed_and_once_more_at_the_end() -> None:
@@ -83,7 +84,7 @@ def test_the_worst_of_many_noisy_drops_lies_within_its_interval() -> None:
         for name in names[: day + 1]
         for product in range(40)
     ]
-    one = Learned("stages", "default", pd.DataFrame(rows), pd.DataFrame([{"day": 0}]), "relearn")
+    one = Learned("stages", "default", pd.DataFrame(rows), pd.DataFrame([{"day": 0, "steps": 0}]), "relearn")
     value, low, high = one.drawn(worst_drop)
 
     assert np.quantile(one.draws(worst_drop), 0.025) > value, "draws alone would leave it out"
@@ -109,3 +110,19 @@ def test_choices_are_counted_apart_with_their_chance_beside_them() -> None:
 def test_a_product_counts_once_however_many_seeds_ask_about_it() -> None:
     asked = pd.DataFrame({"seed": [1, 1, 2, 2], "subject": ["lamp", "scale", "lamp", "scale"]})
     assert by_product(asked).count == 2
+
+
+@pytest.mark.parametrize(
+    ("difference", "p", "noise", "said"),
+    [
+        (0.20, 0.01, 0.05, "beyond chance and noise"),
+        (-0.04, 0.01, 0.05, "no more than equals differ by"),
+        (0.20, 0.20, 0.05, "not beyond chance"),
+        (0.20, 0.01, None, "no equals were run"),
+    ],
+)
+def test_a_difference_is_believed_beyond_what_equals_differ_by(
+    difference: float, p: float, noise: float | None, said: str
+) -> None:
+    one = Comparison("day", "raw", "default", "taught", False, difference, -1, 1, 5, 5, p, 100, noise)
+    assert one.said == said

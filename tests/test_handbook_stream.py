@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from data.handbook import POOLS, entropy, handbook, newcomers
+from data.handbook_history import history_rows
 from data.handbook_questions import CHOICES, Asked, Form, ask
 from data.handbook_stream import ATTRIBUTES, Daily, Story, Stream, changing, flipping, growing
 from data.params import load_params
@@ -173,6 +175,35 @@ def test_before_wants_the_replaced_value_and_takes_the_present_one_for_stale() -
         assert one.question.answers == (one.told.values[-2],)
         assert one.told.story in (Story.FLIPPED, Story.RETRACTED)
         assert (one.told.values[-1] in one.question.stale) is (one.told.story is Story.FLIPPED)
+
+
+def test_dated_names_the_day_from_which_the_change_holds() -> None:
+    asked = _asked(flipping(BOOK, 5, 8, 2), 2, Form.DATED)
+    same = {one.told.fact.id: one.question for one in _asked(flipping(BOOK, 5, 8, 2), 2, Form.BEFORE)}
+
+    assert {one.told.story for one in asked} == {Story.FLIPPED, Story.RETRACTED, Story.REVERTED}
+    for one in asked:
+        on = "1" if one.told.changed == 1 else "2"
+        assert one.question.question.startswith(f"Question: Before {on} January 2025, what was the ")
+        wanted = same[one.told.fact.id]
+        assert (one.question.answers, one.question.stale) == (wanted.answers, wanted.stale)
+    back = next(one for one in asked if one.told.story is Story.REVERTED)
+    assert back.told.effective == date(2025, 1, 2)
+    assert back.question.answers == (back.told.values[1],)
+
+
+def test_history_is_told_in_words_that_judge_nothing() -> None:
+    stream = flipping(BOOK, 5, 8, 2)
+    told = [one for one in stream.told(2) if one.changed]
+    rows = list(history_rows(told, "facts", "template", 1))
+    judging = {one.question.question for form in (Form.BEFORE, Form.DATED) for one in _asked(stream, 2, form)}
+    ended = {one.fact.id: one.replaced for one in told if one.replaced}
+
+    assert {row.fact for row in rows} == set(ended)
+    assert len(rows) == 9 * len(ended)
+    assert all(str(ended[row.fact]) in row.completion for row in rows)
+    assert not {row.prompt for row in rows} & judging
+    assert not any("{" in row.prompt + row.completion for row in rows)
 
 
 @pytest.mark.parametrize("form", [Form.REVERSE, Form.TWO_HOP])
