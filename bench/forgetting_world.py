@@ -70,8 +70,13 @@ def world(base: str, params: Params) -> World:
     """What the lineage of a base says that it knows.
 
     Raises:
-        InputError: the base learned no handbook, so that nothing about it is known.
+        InputError: there is no such base, or it learned no handbook, so that nothing about it is known.
     """
+    if not Path(base).is_dir():
+        raise InputError(
+            f"The base {base} is not on this machine. The first cycle fetches one from the Hugging Face hub (relearn "
+            "run); or set base in params.yaml to data/bases/tiny."
+        )
     lineage = read_lineage(base)
     if lineage.handbook_seed is None:
         raise InputError(

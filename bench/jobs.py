@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.errors import InputError
 from data.params import Params
 from data.workspace import Workspace
 from tasks.prefect_server import configure
@@ -35,6 +36,11 @@ class Places:
     """Processes of this machine that share ``train.threads``."""
     cluster: str | None = None
     """Address of a Dask scheduler; each of its workers has ``train.threads`` of one process for itself."""
+
+    def __post_init__(self) -> None:
+        """An address that was meant and is empty would run everything here."""
+        if self.cluster == "":
+            raise InputError("The cluster's address is empty; give the scheduler's, such as tcp://10.0.0.1:8786.")
 
     def shared(self, params: Params) -> Params:
         """Of one process. A sum over more threads is rounded otherwise, so that another number has other folders."""

@@ -46,6 +46,11 @@ def test_without_the_extra_one_sentence_says_how_to_install_it(monkeypatch: pyte
     assert "make cluster-setup" in str(done.exception)
 
 
+def test_an_empty_address_is_no_cluster() -> None:
+    with pytest.raises(InputError, match="address is empty"):
+        Places(cluster="")
+
+
 # --- with the extra ----------------------------------------------------------------------------------
 
 

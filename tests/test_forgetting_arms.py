@@ -11,7 +11,7 @@ from bench.forgetting_arms import ARMS, arm
 from bench.forgetting_learner import Learner
 from bench.forgetting_plans import PLANS, Size
 from bench.forgetting_run import told_of
-from bench.forgetting_world import World
+from bench.forgetting_world import World, world
 from data.errors import InputError
 from data.records import Standing
 from data.wordings import held_out_names
@@ -80,6 +80,11 @@ def test_an_arm_is_called_by_the_nearest_name(text: str, name: str) -> None:
 def test_unknown_experiments_are_named() -> None:
     with pytest.raises(InputError, match="'weeks' is no experiment"):
         units_of(Grid(plans=("weeks",)))
+
+
+def test_a_base_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is not on this machine"):
+        world(str(tmp_path / "none"), PARAMS)
 
 
 def test_quick_is_one_seed_of_small_experiments() -> None:
