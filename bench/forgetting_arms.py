@@ -35,6 +35,8 @@ class Reads(StrEnum):
     """Closed book: the question alone."""
     FACT = "fact"
     """The sentence that answers it: what a search that never errs would give."""
+    DOCUMENT = "document"
+    """The document in which it stands: a product's whole page, of a long one the passage around it."""
     BM25 = "bm25"
     """The sentences that share words with it."""
     MINILM = "minilm"
@@ -168,12 +170,14 @@ FULL_RATE = 0.001
 ARMS = {
     "none": Arm(method=Method.NONE),
     "context": Arm(method=Method.NONE, reads=Reads.FACT),
+    "document": Arm(method=Method.NONE, reads=Reads.DOCUMENT),
     "retrieval": Arm(method=Method.NONE, reads=Reads.BM25),
     "encoder": Arm(method=Method.NONE, reads=Reads.MINILM),
     "raw": Arm(method=Method.LORA, rows=Rows.RAW, replay=0.0),
     "told": Arm(method=Method.LORA, rows=Rows.TOLD, replay=0.0),
     "asked": Arm(method=Method.LORA, replay=0.0),
     "default": Arm(method=Method.LORA),
+    "default+document": Arm(method=Method.LORA, reads=Reads.DOCUMENT),
     "default+retrieval": Arm(method=Method.LORA, reads=Reads.BM25),
     "default+encoder": Arm(method=Method.LORA, reads=Reads.MINILM),
     "joint": Arm(method=Method.LORA, order=Order.JOINT),

@@ -1,6 +1,7 @@
-"""What stands before a question for the arms that read: the sentence that answers it, or what a search finds.
+"""What stands before a question for the arms that read: the answering sentence or its document, or what a search finds.
 
-What can be read is one sentence for every fact in force. A search goes by words, BM25 (Robertson and Zaragoza 2009) by
+What can be read is one sentence for every fact in force; a product's are its page, a document's are that document. A
+search goes by words, BM25 (Robertson and Zaragoza 2009) by
 the library bm25s, or by meaning, the cosine between vectors of an encoder (bench/sentence_encoder.py). Whether it finds
 the sentence that answers is written down with each answer: that holds whatever the model can read.
 """
@@ -22,6 +23,8 @@ from data.wordings import Form, wordings
 
 FOUND = 3
 """Sentences that a search puts before a question."""
+PAGE = 12
+"""Sentences of a document that stand before a question; of a longer one, those around the sentence that answers."""
 _BATCH = 64
 _KEPT = 64
 """Collections of texts whose vectors are kept: the sentences and the questions of some days."""
@@ -54,8 +57,30 @@ def prompts(reads: Reads, told: Sequence[Told], held: Sequence[FactChange], aske
     sentences = {fact.id: _sentence(fact) for fact in facts}
     if reads is Reads.FACT:
         return [_before([sentences.get(one.told.fact.id, "")], one, None) for one in asked]
+    if reads is Reads.DOCUMENT:
+        pages = _pages(facts)
+        return [_before([sentences[id_] for id_ in _passage(pages, one.told.fact)], one, None) for one in asked]
     found = _SEARCHES[reads](tuple(sentences.values()), tuple(bare_question(one.question.question) for one in asked))
     return [_before(texts, one, _answering(one, sentences, texts)) for one, texts in zip(asked, found, strict=True)]
+
+
+def _pages(facts: Sequence[Fact]) -> dict[str, list[str]]:
+    """Ids of the facts of each document, or of each product of the handbook, in the order in which they stand there."""
+    pages: dict[str, list[str]] = {}
+    for fact in sorted(facts, key=lambda one: one.start):
+        pages.setdefault(_page(fact), []).append(fact.id)
+    return pages
+
+
+def _page(fact: Fact) -> str:
+    return fact.document or fact.subject
+
+
+def _passage(pages: dict[str, list[str]], fact: Fact) -> list[str]:
+    page = pages.get(_page(fact), [])
+    place = page.index(fact.id) if fact.id in page else 0
+    first = max(0, min(place - PAGE // 2, len(page) - PAGE))
+    return page[first : first + PAGE]
 
 
 def _before(texts: Sequence[str], asked: Asked, found: bool | None) -> Prompt:

@@ -143,7 +143,7 @@ def units_of(grid: Grid) -> Sequence[Unit]:
 
 def _as_shipped(name: str) -> Arm:
     found = arm(name)
-    if found.reads is not Reads.NOTHING or found.rows is not Rows.ASKED or found.stale:
+    if found.reads is not Reads.NOTHING or found.rows is not Rows.ASKED or found.stale or found.history:
         raise InputError(
             f"{name} is no arm of this bench, which teaches documents as the line does, or nothing. Name none, joint, "
             "warm, default or full, with changes such as joint,passes=2."

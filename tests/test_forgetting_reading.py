@@ -1,6 +1,7 @@
 """What is read before a question, by arms that are one model: found by words and by meaning, and asked again."""
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -17,15 +18,15 @@ from bench.forgetting_found import found_in
 from bench.forgetting_learner import Learner
 from bench.forgetting_page import write_page
 from bench.forgetting_plans import BASE_GROUP, PLANS, Size, examine
-from bench.forgetting_reading import FOUND, Prompt, by_meaning, by_words, prompts
+from bench.forgetting_reading import FOUND, PAGE, Prompt, by_meaning, by_words, prompts
 from bench.forgetting_rivals import Rival, figures, rivals, table
 from bench.forgetting_run import run
 from bench.forgetting_world import Unit, World
 from bench.kept import read_answers, read_costs
 from bench.sentence_encoder import bare_question, embed, load_encoder
 from data.errors import InputError
-from data.handbook_questions import Asked, Form
-from data.handbook_stream import Stream
+from data.handbook_questions import Asked, Form, ask
+from data.handbook_stream import Story, Stream, Told
 from data.wordings import Form as Wording
 from data.wordings import wordings
 from data.workspace import PROJECT_ROOT, Workspace
@@ -71,6 +72,34 @@ def test_the_fact_is_the_value_in_force_and_nothing_stands_before_what_was_withd
         assert prompt.found is None
 
 
+def test_the_document_is_all_that_is_said_of_the_product_and_no_more_than_fits(known: World) -> None:
+    stream = _flips(known, 2)[0]
+    in_force = {one.fact.id for one in stream.told(2) if one.values[-1] is not None}
+    by_product = Counter(fact.subject for fact in (one.fact for one in stream.told(2)) if fact.id in in_force)
+    for one, prompt in _prompts(Reads.DOCUMENT, known):
+        before = prompt.text.removesuffix(one.question.question)
+        assert before.count(one.told.fact.subject) == by_product[one.told.fact.subject] <= PAGE
+        sentence = wordings(one.told.fact.kind, Wording.STATEMENT)[0].render(one.told.fact)
+        assert (sentence in before) == (one.told.fact.id in in_force)
+        assert prompt.found is None
+
+
+def test_of_a_long_document_the_passage_about_the_question_stands_there(known: World) -> None:
+    asked = ask(
+        [Told(one.fact, Story.UNTOUCHED, (one.fact.value,), 0, 0) for one in known.held],
+        Form.SEEN,
+        PARAMS.synthesize,
+        1,
+    )
+    read = prompts(Reads.DOCUMENT, [], known.held, asked[:200])
+    sizes = Counter(one.fact.document for one in known.held)
+    long = [(one, prompt) for one, prompt in zip(asked, read, strict=False) if sizes[one.told.fact.document] > PAGE]
+
+    assert long
+    for one, prompt in long:
+        assert wordings(one.told.fact.kind, Wording.STATEMENT)[0].render(one.told.fact) in prompt.text
+
+
 def test_a_search_by_words_finds_the_sentence_or_says_that_it_did_not(known: World) -> None:
     read = [(one, prompt) for one, prompt in _prompts(Reads.BM25, known) if prompt.found is not None]
     plain = [prompt.found for one, prompt in read if one.form in (Form.HELD_OUT, Form.SEEN)]
@@ -85,7 +114,7 @@ def test_a_search_by_words_finds_the_sentence_or_says_that_it_did_not(known: Wor
 def test_what_no_sentence_answers_counts_as_no_search(known: World) -> None:
     for one, prompt in _prompts(Reads.BM25, known):
         withdrawn = one.told.values[-1] is None
-        assert (prompt.found is None) == (withdrawn or one.form is Form.BEFORE)
+        assert (prompt.found is None) == (withdrawn or one.form.looks_back)
 
 
 def test_a_search_gives_as_many_as_there_are_the_best_first() -> None:

@@ -391,7 +391,7 @@ def test_the_base_alone_is_asked_once_and_what_trains_with_every_seed() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["context", "raw", "default,stale=true"])
+@pytest.mark.parametrize("name", ["context", "raw", "default,stale=true", "joint,history=true"])
 def test_an_arm_that_documents_do_not_allow_is_refused(name: str) -> None:
     with pytest.raises(InputError, match="is no arm of this bench"):
         units_of(Grid((name,)))
