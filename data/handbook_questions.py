@@ -2,9 +2,10 @@
 
 A form says what a right answer shows. *Held-out* wordings were never trained for what a stream adds or amends; *seen*
 ones were. *Reverse* gives the value and wants the product, as a sentence to be ended; *two-hop* names the product by
-another of its facts. *Before* asks for the value that the last change ended, which is right there and stale everywhere
-else; *dated* asks for it by the date on which that change took effect.
-*Choice* asks in a held-out wording for one of ``CHOICES`` answers: who knows nothing is right in one of as many cases.
+another of its facts, by one that changed if it can: what is asked then is a consequence of the change. *Before* asks
+for the value that the last change ended, which is right there and stale everywhere else; *dated* asks for it by the
+date on which that change took effect. *Choice* asks in a held-out wording for one of ``CHOICES`` answers: who knows
+nothing is right in one of as many cases.
 """
 
 import random
@@ -115,9 +116,11 @@ def _reversed(one: Told, only: _Only) -> Iterator[Asked]:
 
 
 def _two_hop(one: Told, only: _Only, draw: random.Random) -> Iterator[Asked]:
-    bridges = [key for key, other in only.items() if other.fact.subject == one.fact.subject and other is not one]
+    bridges = [other for other in only.values() if other.fact.subject == one.fact.subject and other is not one]
     if bridges:
-        attribute, value = draw.choice(bridges)
+        changed = [other for other in bridges if other.changed]  # so that the answer is a consequence of the change
+        bridge = draw.choice(changed or bridges).fact
+        attribute, value = bridge.attribute, bridge.value
         described = one.fact.model_copy(update={"subject": _BY_VALUE.format(attribute=attribute, value=value)})
         wording = wordings.wordings(one.fact.kind, _QUESTION)[0]
         prompt = question_prompt(wording.render(described))

@@ -221,6 +221,21 @@ def test_a_product_is_described_by_what_it_alone_has(form: Form) -> None:
         assert one.told.fact.subject not in said
 
 
+def test_in_two_hops_a_product_is_named_by_what_changed_of_it() -> None:
+    stream = flipping(BOOK, 5, 8, 2)
+    now = [one for one in stream.told(1) if one.values[-1] is not None]
+    counts = Counter((one.fact.attribute, one.fact.value) for one in now)
+    alone = [one.fact for one in now if one.changed and counts[one.fact.attribute, one.fact.value] == 1]
+    bridges = {
+        fact.subject: [f"{one.attribute} {one.value}" for one in alone if one.subject == fact.subject] for fact in alone
+    }
+    asked = [one for one in _asked(stream, 1, Form.TWO_HOP) if one.told.story is Story.SAME_SUBJECT]
+    named = [one for one in asked if one.told.fact.subject in bridges]
+
+    assert named
+    assert all(any(said in one.question.question for said in bridges[one.told.fact.subject]) for one in named)
+
+
 def test_each_fact_is_asked_once_before_any_is_asked_twice() -> None:
     asked = _asked(growing(BOOK, 1, 1, 3), 1, Form.HELD_OUT)
     facts = len({one.told.fact.id for one in asked})
