@@ -90,7 +90,7 @@ def break_even(
     show(content, as_json, told)
 
 
-@bench_app.command(epilog="Example: relearn bench context --length 128 --length 256 --questions 20")
+@bench_app.command(epilog="Example: relearn bench context --length 128 --length 256 --questions 25")
 def context(
     length: Annotated[
         list[int] | None,
@@ -104,11 +104,16 @@ def context(
         float, typer.Option("--threshold", min=0, max=1, help="Score that holds a length; RULER's is 0.856.")
     ] = 0.856,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of an adapter on this base.")] = None,
+    html: Annotated[Path | None, typer.Option("--html", help="Draw the page there, not beside the answers.")] = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """What the base finds in its context, by task and length, and without the context: minutes on the shipped base."""
-    from bench.context import Plan, measure, table
+    """What the base finds in its context, by task and length, and without the context: minutes on the shipped base.
+
+    What was answered before is not asked again.
+    """
+    from bench.context import Plan, content, measure
+    from bench.context_figures import table
     from bench.measured import typed
     from data.workspace import open_workspace
     from flows.progress import Lines
@@ -122,13 +127,14 @@ def context(
         threshold=threshold,
         adapter=adapter,
     )
-    progress = Lines("bench")
     with quiet_output():
-        done = measure(open_workspace(workspace), adapter, plan, command, lambda what: progress.measured(what, None))
-    content = {
-        "figures": [asdict(one) for one in done.figures],
-        "answers": str(done.answers),
-        "left_out": done.left_out,
-    }
+        done = measure(open_workspace(workspace), adapter, plan, command, Lines("bench").measured, html)
     told = [f"No room for the needles: {', '.join(done.left_out)}"] if done.left_out else []
-    show(content, as_json, [*table(done.figures), *told, f"Answers: {done.answers}"])
+    if done.note:
+        told.append(done.note)
+    if done.kept:
+        told.append(f"Kept from before: {done.kept} of {done.kept + done.asked} tasks by length")
+    places = {"page": str(done.page), "written": str(done.written), "answers": str(done.answers)}
+    where = [f"Page: {done.page}", f"Figures: {done.written}", f"Answers: {done.answers}"]
+    lines = [*table(done.figures, done.reaches, threshold), *told, *where]
+    show(content(done) | {"kept": done.kept, "asked": done.asked} | places, as_json, lines)

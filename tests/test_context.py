@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
-from bench.context import Plan, answered, figures, held, lengths_of
+from bench.context import lengths_of, most_tokens
+from bench.context_figures import figures
+from bench.context_run import answered
 from data.context_drafts import SEVERAL, Pool, Task, draft, pool
 from data.context_tasks import DEPTHS, ROOM, Item, effective_length, items, recall
 from data.context_text import placed
@@ -187,7 +189,7 @@ def test_figures_are_means_with_the_score_without_context_beside_each() -> None:
         {"task": task, "length": length, "score": score, "score_without": 0.25}
         for task, length, score in (("a", 64, 1.0), ("a", 64, 0.9), ("a", 128, 0.5), ("b", 64, 0.2))
     ]
-    found = {one.name: one for one in figures(rows, Plan(seed=3), "relearn bench context")}
+    found = {one.name: one for one in figures(rows, 3, 0.856, "relearn bench context")}
     assert found["a/64/score"].value == pytest.approx(0.95)
     assert (found["a/64/score"].n, found["a/64/score"].seeds) == (2, (3,))
     assert found["all tasks/64/score"].value == pytest.approx(0.7)
@@ -203,7 +205,7 @@ def test_figures_are_means_with_the_score_without_context_beside_each() -> None:
 
 def test_lengths_double_up_to_what_the_base_holds() -> None:
     model, tokenizer = load_base(BASE)
-    assert held(model, tokenizer) == 1024
+    assert most_tokens(model, tokenizer) == 1024
     assert lengths_of((), 1024) == (64, 128, 256, 512, 1024)
     assert lengths_of((), 1000) == (64, 128, 256, 512)
     with pytest.raises(InputError, match="the base holds 1 to 1024"):
@@ -219,7 +221,7 @@ def test_a_base_that_knows_the_answers_gets_them_right_without_the_context() -> 
         for number, (fact, question) in enumerate(zip(known, questions, strict=True))
     ]
     model, tokenizer = load_base(BASE)
-    rows = answered(model, tokenizer, asked, 1, lambda what: None)
+    rows = answered(model, tokenizer, asked, 1)
     assert [row["score"] for row in rows] == [row["score_without"] for row in rows] == [1.0] * 6
 
 
@@ -230,6 +232,8 @@ def test_the_command_keeps_every_answer(tmp_path: Path) -> None:
     rows = pq.read_table(done["answers"]).to_pylist()
 
     assert "multi-query/64" in done["left_out"]
+    assert {one["below"] - one["tried"][0] for one in done["effective"]} == {0}
+    assert done["effective"][-1]["statement"] == "below 64 tokens, the shortest tried"
     assert {(row["task"], row["length"]) for row in rows} >= {("single needle", 64), ("multi-key", 96)}
     for one in done["figures"]:
         task, place, kind = [*one["name"].split("/"), ""][:3]

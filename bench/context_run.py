@@ -1,0 +1,145 @@
+"""Asks one task at one length, with the context and without, and writes every answer down.
+
+Each task by length is a folder that appears whole or not at all, so that a run that was killed goes on with the first
+that is missing, and another choice of lengths asks only what is new.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from peft import PeftModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from bench.kept import ANSWERS, COST, Report, held, is_whole
+from data.collection import read_lineage
+from data.context_drafts import Task
+from data.context_tasks import ROOM, Item, items, recall
+from data.files import building, digest_text, digest_tree, write_json
+from data.fingerprint import code_digest
+from data.handbook import Handbook, handbook
+from models.generation import answer
+from models.packing import token_ids
+
+_BATCH = 8
+"""Prompts at once: they are as long as the model reads."""
+_UNCOUNTED = 10**12
+SCHEMA = pa.schema(
+    [
+        ("task", pa.string()),
+        ("length", pa.int64()),
+        ("number", pa.int64()),
+        ("seed", pa.int64()),
+        ("depth", pa.float64()),
+        ("prompt", pa.string()),
+        ("answers", pa.list_(pa.string())),
+        ("said", pa.string()),
+        ("score", pa.float64()),
+        ("said_without", pa.string()),
+        ("score_without", pa.float64()),
+    ]
+)
+"""One row per question, with its context and without."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who is asked how much."""
+
+    folder: Path
+    """Where the answers are kept; another base, adapter, number of questions, seed or code has another folder."""
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    book: Handbook
+    """What the base knows of the handbook, so that no needle is about it."""
+    questions: int
+    """Of each task and length."""
+    seed: int
+
+
+def asked_of(
+    root: Path,
+    base: str,
+    model: PreTrainedModel | PeftModel,
+    tokenizer: PreTrainedTokenizerBase,
+    adapter: Path | None,
+    questions: int,
+    seed: int,
+) -> Asked:
+    """Who is asked, and where below ``root`` that is kept."""
+    tokenizer.model_max_length = _UNCOUNTED  # texts are counted before it is known whether they fit
+    parts = (digest_tree(Path(base)), digest_tree(adapter) if adapter else "", str(questions), str(seed))
+    key = digest_text(*parts, code_digest("bench.context_run"))
+    return Asked(root / key[:12], model, tokenizer, _book(base), questions, seed)
+
+
+def place_of(asked: Asked, task: Task, length: int) -> Path:
+    """Where the answers to one task at one length lie."""
+    return asked.folder / f"{task.replace(' ', '-')}-{length:07d}"
+
+
+def run(asked: Asked, task: Task, length: int, report: Report) -> Path | None:
+    """Ask what has not been asked, and return where it is kept; None where the needles do not fit into the length.
+
+    Raises:
+        InputError: no text has exactly this length with the tokenizer.
+        OutsideError: the disk refused a write.
+    """
+    place, name = place_of(asked, task, length), f"{task}, {length} tokens"
+    if is_whole(place):
+        report(f"{name}: kept from before", None)
+        return place
+    begun = time.monotonic()
+    chosen = items(task, length, asked.questions, asked.seed, lambda text: _count(asked, text), asked.book)
+    if not chosen:
+        return None
+    with held(asked.folder, name, report):
+        if not is_whole(place):
+            report(name, None)
+            _run(asked, chosen, place, time.monotonic() - begun)
+    return place
+
+
+def answered(
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, chosen: Sequence[Item], seed: int
+) -> list[dict[str, Any]]:
+    """Questions of one task and length with what was said, with the context and without."""
+    room = ROOM[chosen[0].task]
+    said = answer(model, tokenizer, [one.prompt for one in chosen], room, _BATCH)
+    without = answer(model, tokenizer, [one.bare for one in chosen], room, _BATCH)
+    return [
+        {
+            **{name: value for name, value in asdict(one).items() if name != "bare"},
+            "answers": list(one.answers),
+            "seed": seed,
+            "said": text,
+            "score": recall(text, one.answers),
+            "said_without": plain,
+            "score_without": recall(plain, one.answers),
+        }
+        for one, text, plain in zip(chosen, said, without, strict=True)
+    ]
+
+
+def _run(asked: Asked, chosen: Sequence[Item], place: Path, making: float) -> None:
+    begun = time.monotonic()
+    rows = answered(asked.model, asked.tokenizer, chosen, asked.seed)
+    seconds = {"making_seconds": making, "answering_seconds": time.monotonic() - begun}
+    with building(place) as draft:
+        pq.write_table(pa.Table.from_pylist(rows, SCHEMA), draft / ANSWERS)
+        write_json(draft / COST, {"task": chosen[0].task, "length": chosen[0].length, "steps": 0, **seconds})
+
+
+def _count(asked: Asked, text: str) -> int:
+    return len(token_ids(asked.tokenizer, [text])[0])
+
+
+def _book(base: str) -> Handbook:
+    lineage = read_lineage(base)
+    if lineage.handbook_seed is None:
+        return Handbook((), ())
+    return handbook(lineage.handbook_seed, lineage.handbook_entities, lineage.handbook_withdrawn)
