@@ -8,7 +8,9 @@ questions, n over the design effect (Kish, Survey Sampling, 1965, section 8.2; K
 1998), since questions on one fact or one document fail together (models/clusters.py).
 """
 
+import itertools
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -162,9 +164,7 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     Raises:
         InputError: a value lies outside 0 to 1.
     """
-    wrong = [p for p in p_values if not 0 <= p <= 1]
-    if wrong:
-        raise InputError(f"{wrong[0]} is not a p-value; expected 0 to 1. Count the discordant questions again.")
+    _refuse_what_is_no_p(p_values)
     order = sorted(range(len(p_values)), key=p_values.__getitem__)
     adjusted = dict(zip(order, _stepped_down([p_values[place] for place in order]), strict=True))
     return tuple(adjusted[place] for place in range(len(p_values)))
@@ -176,6 +176,44 @@ def _stepped_down(ascending: Sequence[float]) -> Iterator[float]:
     for rank, p in enumerate(ascending):
         least = max(least, min(1.0, p * (len(ascending) - rank)))
         yield least
+
+
+def beyond_chance(p_values: Sequence[float], least: Sequence[float], level: float = 0.05) -> tuple[bool, ...]:
+    """Which of many null hypotheses are rejected, any true one in at most ``level`` of cases, in their order.
+
+    Holm's steps, but a test of so few events that it could not have reached the level whatever they were is not counted
+    among those that share it (Tarone, Biometrics 46, 1990, pp. 515-522); who shares it is counted anew after each
+    step. The level is kept however the tests depend on one another (Goeman and Solari, Annals of Statistics 38, 2010).
+
+    Args:
+        p_values: of discrete tests.
+        least: the smallest p-value that each could have given, which must not depend on how it came out.
+        level: of the whole family.
+
+    Raises:
+        InputError: a value lies outside 0 to 1.
+    """
+    _refuse_what_is_no_p([*p_values, *least])
+    left = set(range(len(p_values)))
+    while left:
+        share = level / sharing([least[place] for place in left], level)
+        found = {place for place in left if p_values[place] <= share}
+        if not found:
+            break
+        left -= found
+    return tuple(place not in left for place in range(len(p_values)))
+
+
+def sharing(least: Sequence[float], level: float) -> int:
+    """The smallest number such that no more tests than it can reach ``level`` over it (Tarone 1990)."""
+    ascending = sorted(least)
+    return next(k for k in itertools.count(1) if bisect_right(ascending, level / k) <= k)
+
+
+def _refuse_what_is_no_p(values: Sequence[float]) -> None:
+    wrong = [p for p in values if not 0 <= p <= 1]
+    if wrong:
+        raise InputError(f"{wrong[0]} is not a p-value; expected 0 to 1. Count the discordant questions again.")
 
 
 # --- the figures of an evaluation ------------------------------------------------------------------

@@ -2,21 +2,24 @@
 
 A question belongs to the document that its fact or statement was read from, or that its probe's evidence names; so
 every figure of the page leads back to documents, and from a document to the sentences its facts were read from.
-What is long is cut, and what was cut is counted.
+What is long is cut, and what was cut is counted. Who got worse is said in models/directions.py.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from enum import StrEnum
 
 from data.records import Answer, Cohort, Fact, FactChange, Grade
 from data.report_records import DocumentTexts
 from data.text_diff import Change, Piece, TextDiff, compare
-from models.statistics import paired_difference
+from models.directions import LEVEL, Direction, Movement, directions, movement
 
 DOCUMENTS = 150
 """Documents per group; the others are counted."""
+LOST_SEEN = 20
+"""Documents that lost some within chance, the worst of them, that are seen at once."""
+UNCHANGED_SEEN = 8
+"""Documents without a change that are seen at once; more are folded."""
 QUESTIONS = 24
 """Questions per document that are shown, those that fell first."""
 ALL_QUESTIONS = 1200
@@ -32,14 +35,6 @@ ALL_CHARACTERS = 400_000
 """Of all diffs together; later documents are only counted."""
 
 
-class Direction(StrEnum):
-    """Where a document's share of right answers went, by the paired 95 % interval."""
-
-    REGRESSION = "Regressions"
-    IMPROVEMENT = "Improvements"
-    NO_CHANGE = "No change"
-
-
 @dataclass(frozen=True)
 class SharePair:
     """Right answers of base and candidate among the same n questions."""
@@ -47,19 +42,10 @@ class SharePair:
     n: int
     base: float
     candidate: float
-    low: float
-    """Ends of the difference's 95 % interval."""
-    high: float
 
     @property
     def difference(self) -> float:
         return self.candidate - self.base
-
-    @property
-    def direction(self) -> Direction:
-        if self.high < 0:
-            return Direction.REGRESSION
-        return Direction.IMPROVEMENT if self.low > 0 else Direction.NO_CHANGE
 
 
 @dataclass(frozen=True)
@@ -82,16 +68,27 @@ class DocumentLine:
     path: str
     in_force: bool
     share: SharePair
-    gained: int
-    """Questions that only the candidate answers right."""
-    lost: int
-    """Questions that only the base answered right."""
+    movement: Movement
+    """From base to candidate."""
+    direction: Direction
     cohorts: tuple[tuple[Cohort, SharePair], ...]
     evidence: tuple[Evidence, ...]
     left_out: int
     """Questions that are not shown."""
     diff: str
     """Anchor of the document's diff; empty: there is none."""
+
+    @property
+    def why_no_regression(self) -> str:
+        """In words, of a document that lost answers within chance; empty elsewhere."""
+        if self.direction is not Direction.LOST_SOME:
+            return ""
+        if not self.movement.could_tell:
+            return "Too few facts differ to tell this from chance: judge by the answers below."
+        if self.movement.p > LEVEL:
+            return "Two equally good models differ as much by chance."
+        way = "worse" if self.movement.lost_more else "better"
+        return f"Looked at alone it would count as {way}; among so many documents, chance makes one differ as much."
 
 
 @dataclass(frozen=True)
@@ -103,6 +100,14 @@ class DocumentGroup:
     left_out: int
     lost: int
     """Questions lost in all documents of the group."""
+
+    @property
+    def seen(self) -> int:
+        """Lines that are seen at once; the others unfold."""
+        if self.direction is Direction.LOST_SOME:
+            return LOST_SEEN
+        folded = self.direction is Direction.NO_CHANGE and len(self.lines) > UNCHANGED_SEEN
+        return 0 if folded else len(self.lines)
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,8 @@ class Documents:
     """The report's documents, however they are looked at."""
 
     groups: tuple[DocumentGroup, ...]
+    asked: int
+    """Documents that questions were asked about, which share the level at which any is called worse or better."""
     unasked: tuple[str, ...]
     """Paths of the documents in force that no question was asked about."""
     diffs: tuple[DiffView, ...]
@@ -174,15 +181,17 @@ def document_views(
     by_path = {known[document]: anchor for document, anchor in anchors.items()}
     diffs = _diffs(texts, by_path)
     changed = {view.path: view.anchor for view in diffs}
+    moved = [movement(found) for found in asked.values()]
     lines = [
-        _line(anchors[id], known[id], id in in_force, found, facts, changed.get(known[id], ""))
-        for id, found in asked.items()
+        _line(anchors[id], known[id], id in in_force, found, one, direction, facts, changed.get(known[id], ""))
+        for (id, found), one, direction in zip(asked.items(), moved, directions(moved), strict=True)
     ]
     groups = _groups(lines)
     shown = {line.anchor for group in groups for line in group.lines}
     places = {document: anchor for document, anchor in anchors.items() if anchor in shown}
     return Documents(
         groups=groups,
+        asked=len(lines),
         unasked=tuple(sorted(path for id, path in in_force.items() if id not in asked)),
         diffs=diffs,
         places=places,
@@ -207,15 +216,20 @@ def _documents_of(
 
 def share_of(answers: Sequence[Answer]) -> SharePair:
     """Base and candidate on the same questions, of which there is at least one."""
-    base = [answer.base_grade is Grade.RIGHT for answer in answers]
-    candidate = [answer.candidate_grade is Grade.RIGHT for answer in answers]
-    _, low, high = paired_difference(base, candidate)
-    n = len(answers)
-    return SharePair(n, sum(base) / n, sum(candidate) / n, low, high)
+    base = sum(answer.base_grade is Grade.RIGHT for answer in answers)
+    candidate = sum(answer.candidate_grade is Grade.RIGHT for answer in answers)
+    return SharePair(len(answers), base / len(answers), candidate / len(answers))
 
 
 def _line(
-    anchor: str, path: str, in_force: bool, answers: Sequence[Answer], facts: Mapping[str, Fact], diff: str
+    anchor: str,
+    path: str,
+    in_force: bool,
+    answers: Sequence[Answer],
+    moved: Movement,
+    direction: Direction,
+    facts: Mapping[str, Fact],
+    diff: str,
 ) -> DocumentLine:
     cohorts = [(cohort, [one for one in answers if one.question.cohort is cohort]) for cohort in Cohort]
     chosen = sorted(answers, key=_interest)[:QUESTIONS]
@@ -224,8 +238,8 @@ def _line(
         path=path,
         in_force=in_force,
         share=share_of(answers),
-        gained=sum(_fate(answer) == (False, True) for answer in answers),
-        lost=sum(_fate(answer) == (True, False) for answer in answers),
+        movement=moved,
+        direction=direction,
         cohorts=tuple((cohort, share_of(found)) for cohort, found in cohorts if found),
         evidence=_evidence(chosen, facts),
         left_out=len(answers) - len(chosen),
@@ -263,17 +277,17 @@ def _sentence(fact: Fact) -> str:
 
 
 def _groups(lines: Sequence[DocumentLine]) -> tuple[DocumentGroup, ...]:
-    """Regressions, worst first; improvements, best first; then what is within noise, falls first."""
+    """Regressions and what lost some, worst first; improvements, best first; then what did not change."""
     groups, left = [], ALL_QUESTIONS
     for direction in Direction:
         sign = -1 if direction is Direction.IMPROVEMENT else 1
-        members = [line for line in lines if line.share.direction is direction]
+        members = [line for line in lines if line.direction is direction]
         members.sort(key=lambda line: (sign * line.share.difference, -line.share.n, line.path))
         shown = []
         for line in members[:DOCUMENTS]:
             shown.append(_within(line, left))
             left -= sum(len(one.answers) for one in shown[-1].evidence)
-        lost = sum(line.lost for line in members)
+        lost = sum(line.movement.lost for line in members)
         groups.append(DocumentGroup(direction, tuple(shown), len(members) - len(shown), lost))
     return tuple(groups)
 

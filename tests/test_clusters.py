@@ -1,5 +1,7 @@
 """Questions that fail together say less: intervals cover the truth where answers come in clusters."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from models.clusters import (
     design_effect,
     documents,
     facts,
+    least_of_sign_flips,
     sign_flips,
 )
 from models.statistics import PairedTable, compare, deciding, mcnemar
@@ -96,16 +99,29 @@ def test_unlike_clusters_weigh_as_their_questions_do() -> None:
     assert design_effect(np.ones(10), found, alike=0.5) == pytest.approx(4.6)
 
 
-@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (8, 2), (30, 14), (12, 12)])
+@pytest.mark.parametrize(("gained", "lost"), [(0, 0), (1, 0), (8, 2), (30, 14), (12, 12), (0, 60)])
 def test_sign_flips_of_lone_pairs_are_mcnemars_test(gained: int, lost: int) -> None:
     values = np.array([1.0] * gained + [-1.0] * lost + [0.0] * 20)
-    assert sign_flips(values, lonely(len(values))) == pytest.approx(mcnemar(gained, lost), abs=0.015)
+    assert sign_flips(values, lonely(len(values))) == pytest.approx(mcnemar(gained, lost), rel=1e-9)
+    assert least_of_sign_flips(values, lonely(len(values))) == mcnemar(gained + lost, 0)
 
 
 def test_pairs_that_go_together_are_less_evidence() -> None:
-    values = np.array([1.0] * 32 + [-1.0] * 8)
+    values, found = np.array([1.0] * 32 + [-1.0] * 8), Clusters(np.arange(40) // 8)
     assert sign_flips(values, lonely(40)) < 0.01
-    assert sign_flips(values, Clusters(np.arange(40) // 8)) == pytest.approx(6 * 2 / 2**5, abs=0.015)
+    assert sign_flips(values, found) == 6 * 2 / 2**5
+    assert least_of_sign_flips(values, found) == 2 / 2**5
+
+
+@given(st.lists(st.tuples(st.sampled_from([-1.0, 0.0, 1.0]), st.integers(0, 7)), min_size=1, max_size=30))
+@settings(deadline=None)
+def test_sign_flips_are_every_way_to_draw_the_signs(answers: list[tuple[float, int]]) -> None:
+    values, found = np.array([value for value, _ in answers]), facts([question(str(name)) for _, name in answers])
+    sums = found.sums(values)
+    drawn = [abs(float(np.dot(signs, sums))) for signs in itertools.product((-1, 1), repeat=len(sums))]
+    expected = sum(one >= abs(sums.sum()) for one in drawn) / len(drawn)
+    assert sign_flips(values, found) == pytest.approx(expected)
+    assert least_of_sign_flips(values, found) <= sign_flips(values, found) == sign_flips(-values, found)
 
 
 @pytest.mark.parametrize("alike", [0.0, 0.3, 0.8])

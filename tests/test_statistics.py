@@ -11,7 +11,7 @@ from scipy.stats import binomtest
 from data.errors import InputError, MissingFigureError
 from data.records import Answer, Cohort, Grade, Question
 from data.report_records import CohortFigures
-from models.statistics import figures, holm, mcnemar, paired_difference, wilson, wilson_interval
+from models.statistics import beyond_chance, figures, holm, mcnemar, paired_difference, wilson, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,47 @@ def test_holm_keeps_the_family_at_its_level() -> None:
     alarms = sum(min(holm(row)) <= 0.05 for row in drawn.tolist()) / 4000
     assert 0.035 <= alarms <= 0.06
     assert sum(min(row) <= 0.05 for row in drawn.tolist()) / 4000 > 0.4
+
+
+def test_beyond_chance_by_hand() -> None:
+    """Of four, two could never reach 5 %: two share it, and once the first is told the other has it alone."""
+    assert beyond_chance([0.02, 0.5, 0.04, 0.5], [0.01, 0.5, 0.02, 0.25]) == (True, False, True, False)
+    assert beyond_chance([0.02, 0.04, 0.5], [0.01, 0.02, 0.01]) == (False, False, False), "shared among three"
+    assert beyond_chance([], []) == ()
+    with pytest.raises(InputError, match="p-value"):
+        beyond_chance([0.5], [float("nan")])
+
+
+PER_MILLE = st.integers(0, 1000).map(lambda count: count / 1000)
+
+
+@given(st.lists(st.tuples(PER_MILLE, PER_MILLE), max_size=12))
+def test_beyond_chance_names_all_that_holm_names_and_none_that_is_not_small(pairs: list[tuple[float, float]]) -> None:
+    p_values, least = [max(pair) for pair in pairs], [min(pair) for pair in pairs]
+    told = beyond_chance(p_values, least)
+    for p, adjusted, beyond in zip(p_values, holm(p_values), told, strict=True):
+        assert beyond >= (adjusted <= 0.05)
+        assert not (beyond and p > 0.05)
+    assert beyond_chance(p_values[::-1], least[::-1]) == told[::-1]
+    assert beyond_chance(p_values, [0.0] * len(pairs)) == tuple(adjusted <= 0.05 for adjusted in holm(p_values))
+
+
+@pytest.mark.parametrize("different", [0, 20])
+def test_few_events_keep_the_level_and_lose_less_of_it(different: int) -> None:
+    """Eighty sign tests of 0 to 14 events among equals, and some that truly differ: 5 % of families hold an alarm."""
+    draw = np.random.default_rng(5)
+    events = draw.integers(0, 15, size=(1000, 80))
+    gained = draw.binomial(events, 0.5)
+    truly = [(12, mcnemar(0, 12))] * different
+    alarms, by_holm, alone = 0, 0, 0
+    for row, wins in zip(events.tolist(), gained.tolist(), strict=True):
+        tests = [(n, mcnemar(k, n - k)) for n, k in zip(row, wins, strict=True)] + truly
+        p_values, least = [p for _, p in tests], [mcnemar(0, n) for n, _ in tests]
+        alarms += any(beyond_chance(p_values, least)[:80])
+        by_holm += min(holm(p_values)[:80]) <= 0.05
+        alone += min(p_values[:80]) <= 0.05
+    assert by_holm < alarms <= 1000 * (0.05 + 1.96 * np.sqrt(0.05 * 0.95 / 1000))
+    assert alone > 500
 
 
 # --- figures ---------------------------------------------------------------------------------------
