@@ -46,6 +46,7 @@ CHANGED = (Story.NEW, Story.FLIPPED, Story.REVERTED, Story.RETRACTED)
 BY_SEEDS = "(range of seeds)"
 """Of a figure whose ends are no interval: the least and the largest of the seeds."""
 BY_CHOICE = f"choice of {CHOICES} (chance {1 / CHOICES:.2f})"
+IN_SAMPLES = f"old answer in any of {SAMPLES} samples"
 SCORE = "score: harmonic mean of new answer, 1 - leakage and locality"
 
 
@@ -313,7 +314,7 @@ def _leaks(one: Learned, asked: pd.DataFrame) -> Iterator[Figure]:
     """Whether the old answer is gone, story by story."""
     for _, mine in asked.dropna(subset=["leaked"]).groupby("group", sort=False):
         name = str(mine["group"].iloc[0])
-        yield counted(one, f"{name}: old answer in any of {SAMPLES} samples", mine, mine["leaked"])
+        yield counted(one, f"{name}: {IN_SAMPLES}", mine, mine["leaked"])
         yield counted(one, f"{name}: old answer likelier", mine, mine["old_likelier"])
 
 

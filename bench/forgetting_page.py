@@ -10,7 +10,7 @@ from bench.forgetting_compared import Comparison
 from bench.forgetting_figures import Learned
 from bench.forgetting_found import Found
 from bench.forgetting_frontier import Apart, AtLevel, Family
-from bench.forgetting_pictures import frontier, heat_map, mean_matrix, over_days
+from bench.forgetting_pictures import cohort_map, frontier, heat_map, mean_matrix, over_days
 from bench.forgetting_plans import PLANS, Groups
 from bench.forgetting_rivals import Rival
 from bench.measured import Row, side_by_side
@@ -78,6 +78,8 @@ def _section(name: str, arms: Sequence[Learned], families: Sequence[Family], fou
         mine = [one for one in families if one.plan == name]
         pictures = (frontier(found.figures, name, names, mine), over_days(arms))
         maps = tuple(heat_map(one, mean_matrix(one)) for one in arms)
+    else:
+        maps = tuple(cohort_map(one, found.figures) for one in arms)
     beside = tuple(one for one in found.comparisons if one.plan == name)
     rows = side_by_side(found.figures, [f"{name}/{arm}/" for arm in names])
     reading = tuple(one for one in found.rivals if one.plan == name)

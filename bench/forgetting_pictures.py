@@ -7,15 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
-from bench.forgetting_figures import Learned
+from bench.forgetting_figures import BY_CHOICE, IN_SAMPLES, Learned
 from bench.forgetting_frontier import LEVELS, Family, frontier_of
+from bench.forgetting_plans import POLICIES
 from bench.measured import Figure
+from data.handbook_questions import Form
+from data.handbook_stream import Story
 from models.continual import Matrix
 from tasks import panels
 from tasks.panels import BASE, FAIL, GOOD, MUTED, UNSURE, UPDATE, WARN, Axis, Panel, words
 
 _COLOURS = (UPDATE, GOOD, WARN, FAIL, UNSURE, BASE)
-_CELL_WIDE, _CELL_HIGH = 46, 24
+_CELL_HIGH = 24
+_HELD_OUT = f", {Form.HELD_OUT}: right"
 _SHARES = Axis(0.0, 1.0)
 
 
@@ -59,28 +63,59 @@ def frontier(found: Sequence[Figure], plan: str, arms: Sequence[str], families: 
 
 def heat_map(one: Learned, R: Matrix) -> Markup:
     """R as a map: rows are days of training, columns what is asked about; darker is more often right."""
-    groups, days = one.groups, len(R)
-    left, top = 64, 40
-    parts = [words(0, 12, f"{one.arm}: right on (columns) after day (rows)", MUTED)]
-    for column, group in enumerate(groups):
-        parts.append(words(left + (column + 0.5) * _CELL_WIDE, top - 8, group, MUTED, "middle"))
-    for row in range(days):
-        parts.append(words(left - 8, top + row * _CELL_HIGH + 16, "base" if row == 0 else f"day {row}", MUTED, "end"))
-        for column in range(len(groups)):
-            if math.isfinite(R[row, column]):
-                parts.append(_cell(left + column * _CELL_WIDE, top + row * _CELL_HIGH, float(R[row, column])))
+    rows = ["base" if day == 0 else f"day {day}" for day in range(len(R))]
     label = (
         f"Shares right of {one.arm}, from {R[-1, 0]:.2f} on what the base knew to {R[-1, -1]:.2f} on the last day's."
     )
-    return panels.picture(label, left + len(groups) * _CELL_WIDE + 4, top + days * _CELL_HIGH + 4, parts)
+    title = f"{one.arm}: right on (columns) after day (rows)"
+    return _map(title, label, rows, one.groups, R, [UPDATE] * len(one.groups), 64, 46)
 
 
-def _cell(x: float, y: float, value: float) -> str:
+def cohort_map(one: Learned, found: Sequence[Figure]) -> Markup:
+    """What became of each cohort (rows): right in each form, and what is stale or leaks; darker is more."""
+    values = {figure.name.removeprefix(f"{one.plan}/{one.arm}/"): figure.value for figure in found}
+    cohorts = [name for name in (*Story, POLICIES) if f"{name}{_HELD_OUT}" in values]
+    forms = [(form.value, f"{{}}, {BY_CHOICE if form is Form.CHOICE else form}: right", UPDATE) for form in Form]
+    columns = [*forms, ("stale", f"{{}}, {Form.HELD_OUT}: stale", FAIL), ("in samples", f"{{}}: {IN_SAMPLES}", FAIL)]
+    shares = np.array([[values.get(name.format(row), np.nan) for _, name, _ in columns] for row in cohorts])
+    heads, colours = [head for head, _, _ in columns], [colour for *_, colour in columns]
+    label = (
+        f"What became of each cohort under {one.arm}: shares right by form, stale in held-out wordings, and leaking."
+    )
+    title = f"{one.arm}: right by form (blue), stale or in any of 16 samples (red), by cohort"
+    return _map(title, label, cohorts, heads, shares, colours, 92, 66)
+
+
+def _map(
+    title: str,
+    label: str,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    shares: Matrix,
+    colours: Sequence[str],
+    left: float,
+    wide: float,
+) -> Markup:
+    """Shares [row, column] as cells, darker for more; what is NaN is left out."""
+    top = 40
+    parts = [words(0, 12, title, MUTED)]
+    for column, name in enumerate(columns):
+        parts.append(words(left + (column + 0.5) * wide, top - 8, name, MUTED, "middle"))
+    for row, name in enumerate(rows):
+        y = top + row * _CELL_HIGH
+        parts.append(words(left - 8, y + 16, name, MUTED, "end"))
+        for column, colour in enumerate(colours):
+            if math.isfinite(shares[row, column]):
+                parts.append(_cell(left + column * wide, y, wide, float(shares[row, column]), colour))
+    return panels.picture(label, left + len(columns) * wide + 4, top + len(rows) * _CELL_HIGH + 4, parts)
+
+
+def _cell(x: float, y: float, wide: float, value: float, colour: str) -> str:
     box = (
-        f'<rect x="{x:g}" y="{y:g}" width="{_CELL_WIDE - 2}" height="{_CELL_HIGH - 2}" fill="{UPDATE}" '
+        f'<rect x="{x:g}" y="{y:g}" width="{wide - 2:g}" height="{_CELL_HIGH - 2}" fill="{colour}" '
         f'fill-opacity="{0.08 + 0.62 * value:.2f}"/>'
     )
-    return box + words(x + _CELL_WIDE / 2 - 1, y + 16, f"{value:.2f}", anchor="middle")
+    return box + words(x + wide / 2 - 1, y + 16, f"{value:.2f}", anchor="middle")
 
 
 def over_days(arms: Sequence[Learned]) -> Markup:

@@ -8,6 +8,7 @@ import pytest
 
 from bench.forgetting_compared import Comparison
 from bench.forgetting_figures import Learned, by_product, figures
+from bench.forgetting_pictures import cohort_map
 from data.handbook_questions import Form
 from models.continual import worst_drop
 
@@ -110,6 +111,22 @@ def test_choices_are_counted_apart_with_their_chance_beside_them() -> None:
 def test_a_product_counts_once_however_many_seeds_ask_about_it() -> None:
     asked = pd.DataFrame({"seed": [1, 1, 2, 2], "subject": ["lamp", "scale", "lamp", "scale"]})
     assert by_product(asked).count == 2
+
+
+def test_the_map_of_cohorts_shows_what_is_right_and_what_leaks() -> None:
+    one = _flips(
+        (1, "reverted", "reverted", "a", "right", False),
+        (1, "flipped", "flipped", "b", "stale", True),
+        (1, "flipped", "flipped", "c", "right", False),
+        (1, "policies", "untouched", "d", "right", None),
+    )
+    drawn = str(cohort_map(one, figures([one])))
+    rows = [drawn.index(f">{name}<") for name in ("flipped", "reverted", "policies")]
+
+    assert rows == sorted(rows)
+    assert drawn.count(">0.50<") == 3  # right, stale and in samples of what was replaced
+    assert drawn.count(">1.00<") == 2
+    assert ">retracted<" not in drawn
 
 
 @pytest.mark.parametrize(
