@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from bench.forgetting_arms import arm
 from bench.jobs import Places
-from bench.policies import ARMS, ROOT, Grid, base_folder, base_of, measure, units_of
+from bench.policies import ROOT, Grid, base_folder, base_of, measure
 from bench.policies_figures import sentence
 from bench.policies_questions import (
     IN_FORCE,
@@ -378,26 +378,3 @@ def test_quick_is_a_smaller_base_and_the_first_seed(tmp_path: Path) -> None:
     model, _ = load_base(done.base)
     assert model.config.hidden_size == 16
     assert set(_answers(workspace)["seed"]) == {4}
-
-
-# --- what is refused ------------------------------------------------------------------------------------------------
-
-
-def test_the_base_alone_is_asked_once_and_what_trains_with_every_seed() -> None:
-    units = units_of(Grid(seeds=(1, 2)))
-    assert [unit.name for unit in units] == [
-        "none/seed 1",
-        *(f"{name}/seed {seed}" for name in ARMS[1:] for seed in (1, 2)),
-    ]
-
-
-@pytest.mark.parametrize("name", ["context", "raw", "default,stale=true", "joint,history=true"])
-def test_an_arm_that_documents_do_not_allow_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="is no arm of this bench"):
-        units_of(Grid((name,)))
-
-
-def test_a_single_snapshot_is_too_few(tmp_path: Path) -> None:
-    write_documents(tmp_path / DATES[0], STREAM[0])
-    with pytest.raises(InputError, match="holds 1 dated snapshots"):
-        read_years(tmp_path, PARAMS)
