@@ -111,7 +111,7 @@ def measure(
         written=root / "figures.json",
         page=page or root / "page.html",
     )
-    write_json(done.written, content(done) | {"places": [read_cost(place) for place in there]})
+    write_json(done.written, content(done) | {"costs": [read_cost(place) for place in there]})
     about = About(_named(workspace, adapter), command, plan.threshold, plan.seed, done.left_out, done.note)
     write_page(done.page, about, found, done.reaches, answers.to_pylist())
     return done

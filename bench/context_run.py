@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -51,7 +52,7 @@ class Asked:
     """Who is asked how much."""
 
     folder: Path
-    """Where the answers are kept; another base, adapter, number of questions, seed or code has another folder."""
+    """Where the answers are kept; another base, adapter, seed, code, number of questions or of threads has another."""
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
     book: Handbook
@@ -72,7 +73,8 @@ def asked_of(
 ) -> Asked:
     """Who is asked, and where below ``root`` that is kept."""
     tokenizer.model_max_length = _UNCOUNTED  # texts are counted before it is known whether they fit
-    parts = (digest_tree(Path(base)), digest_tree(adapter) if adapter else "", str(questions), str(seed))
+    threads = torch.get_num_threads()  # a sum over more of them is rounded otherwise
+    parts = (digest_tree(Path(base)), digest_tree(adapter) if adapter else "", f"{questions}/{seed}/{threads}")
     key = digest_text(*parts, code_digest("bench.context_run"))
     return Asked(root / key[:12], model, tokenizer, _book(base), questions, seed)
 

@@ -30,7 +30,7 @@ MANY_FACTS = 13
 
 
 @dataclass(frozen=True)
-class World:
+class Truth:
     """What is true of the reports that are drawn."""
 
     broken: int = 0
@@ -43,50 +43,47 @@ class World:
     """Share of wordings that are answered as their fact's others; None: drawn for each report."""
 
 
-WORLDS = (
-    World(),
-    World(broken=1),
-    World(broken=3),
-    World(broken=5),
-    World(broken=3, taught=40),
-    World(restless=True),
-    World(restless=True, taught=40),
-    World(restless=True, broken=3, taught=40),
+TRUTHS = (
+    Truth(),
+    Truth(broken=1),
+    Truth(broken=3),
+    Truth(broken=5),
+    Truth(broken=3, taught=40),
+    Truth(restless=True),
+    Truth(restless=True, taught=40),
+    Truth(restless=True, broken=3, taught=40),
 )
 
 
 @dataclass(frozen=True)
-class Asked:
+class Judged:
     """One document's questions as two models answered them."""
 
     answers: tuple[Answer, ...]
     moved: Movement
 
 
-Rule = Callable[[Sequence[Asked]], set[int]]
+Rule = Callable[[Sequence[Judged]], set[int]]
 """The places of the documents that it calls worse."""
 
 
 # --- reports that are drawn --------------------------------------------------------------------------
 
 
-def drawn(draw: np.random.Generator, world: World) -> list[tuple[Answer, ...]]:
+def drawn(draw: np.random.Generator, truly: Truth) -> list[tuple[Answer, ...]]:
     """One report: the answers to each document's questions."""
-    together = draw.choice([0.0, 0.5, 1.0]) if world.together is None else world.together
-    disagreement = draw.uniform(0.15, 0.25) if world.restless else draw.uniform(0.02, 0.05)
+    together = draw.choice([0.0, 0.5, 1.0]) if truly.together is None else truly.together
+    disagreement = draw.uniform(0.15, 0.25) if truly.restless else draw.uniform(0.02, 0.05)
     found = []
     for place in range(DOCUMENTS):
         shape = _shape(draw)
         before = np.repeat(draw.random((shape[0], 1)) < KNOWN, shape[1], axis=1)
-        if place < world.broken:
+        if place < truly.broken:
             after = before & ~_marked(draw, shape, draw.uniform(0.2, 0.5), together)
-        elif place < world.broken + world.taught:
+        elif place < truly.broken + truly.taught:
             before, after = np.zeros(shape, bool), _marked(draw, shape, TAUGHT, together)
         else:
-            truth, once = (
-                before,
-                disagreement / 2,
-            )  # each of two errs alone: together they disagree about twice as often
+            truth, once = before, disagreement / 2  # each errs alone: together they disagree about twice as often
             before, after = (truth ^ _marked(draw, shape, once, together) for _ in range(2))
         found.append(_answers(f"document-{place:02}", before, after))
     return found
@@ -123,7 +120,7 @@ def _answers(document: str, before: Marks, after: Marks) -> tuple[Answer, ...]:
 # --- ways to correct ---------------------------------------------------------------------------------
 
 
-def _own_interval(report: Sequence[Asked]) -> set[int]:
+def _own_interval(report: Sequence[Judged]) -> set[int]:
     """Each document's paired interval as though its questions were independent and it the only document."""
     return {place for place, one in enumerate(report) if paired_difference(*_right(one.answers))[2] < 0}
 
@@ -133,7 +130,7 @@ def _right(answers: Sequence[Answer]) -> tuple[list[bool], list[bool]]:
     return base, [answer.candidate_grade is Grade.RIGHT for answer in answers]
 
 
-def _shipped(report: Sequence[Asked]) -> set[int]:
+def _shipped(report: Sequence[Judged]) -> set[int]:
     found = directions([one.moved for one in report])
     return {place for place, direction in enumerate(found) if direction is Direction.REGRESSION}
 
@@ -141,7 +138,7 @@ def _shipped(report: Sequence[Asked]) -> set[int]:
 def _by_p(adjusted: Callable[[Sequence[float]], Sequence[float]]) -> Rule:
     """Worse where the adjusted p-value is small."""
 
-    def rule(report: Sequence[Asked]) -> set[int]:
+    def rule(report: Sequence[Judged]) -> set[int]:
         p_values = adjusted([one.moved.p for one in report])
         return {place for place, p in enumerate(p_values) if p <= LEVEL and report[place].moved.lost_more}
 
@@ -158,7 +155,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted[place] for place in range(len(p_values)))
 
 
-def _among_those_that_can_tell(report: Sequence[Asked]) -> set[int]:
+def _among_those_that_can_tell(report: Sequence[Judged]) -> set[int]:
     """Benjamini and Hochberg among the tests that Tarone counts (Gilbert, Applied Statistics 54, 2005)."""
     share = LEVEL / sharing([one.moved.least for one in report], LEVEL)
     places = [place for place, one in enumerate(report) if one.moved.least <= share]
@@ -181,7 +178,7 @@ RULES: Mapping[str, Rule] = {
 
 @dataclass(frozen=True)
 class Tally:
-    """What one rule did in one world."""
+    """What one rule did under one truth."""
 
     reports: int
     alarmed: int
@@ -191,20 +188,20 @@ class Tally:
     broken: int
 
 
-def tallies(world: World, reports: int, seed: int) -> tuple[dict[str, Tally], Counter[tuple[bool, bool]]]:
+def tallies(truly: Truth, reports: int, seed: int) -> tuple[dict[str, Tally], Counter[tuple[bool, bool]]]:
     """What every rule did; and of the broken documents (many facts, named by the shipped rule), how many there are."""
     draw = np.random.default_rng(seed)
     alarmed, named, sizes = Counter[str](), Counter[str](), Counter[tuple[bool, bool]]()
     for _ in range(reports):
-        report = [Asked(answers, movement(answers)) for answers in drawn(draw, world)]
+        report = [Judged(answers, movement(answers)) for answers in drawn(draw, truly)]
         for name, rule in RULES.items():
             worse = rule(report)
-            found = sum(place < world.broken for place in worse)
+            found = sum(place < truly.broken for place in worse)
             alarmed[name] += len(worse) > found
             named[name] += found
         worse = _shipped(report)
-        sizes.update((report[place].moved.facts >= MANY_FACTS, place in worse) for place in range(world.broken))
-    return {name: Tally(reports, alarmed[name], named[name], reports * world.broken) for name in RULES}, sizes
+        sizes.update((report[place].moved.facts >= MANY_FACTS, place in worse) for place in range(truly.broken))
+    return {name: Tally(reports, alarmed[name], named[name], reports * truly.broken) for name in RULES}, sizes
 
 
 def main() -> None:
@@ -215,9 +212,9 @@ def main() -> None:
     options = parser.parse_args()
     print(f"| broken, taught | {' | '.join(RULES)} |\n| --- |{' --- |' * len(RULES)}")
     sizes = Counter[tuple[bool, bool]]()
-    for world in WORLDS:
-        found, by_size = tallies(world, options.reports, options.seed)
-        name = f"{world.broken}, {world.taught}{', restless' if world.restless else ''}"
+    for truly in TRUTHS:
+        found, by_size = tallies(truly, options.reports, options.seed)
+        name = f"{truly.broken}, {truly.taught}{', restless' if truly.restless else ''}"
         print(f"| {name} | {' | '.join(map(_cell, found.values()))} |", flush=True)
         sizes += by_size
     for many in sorted({many for many, _ in sizes}, reverse=True):

@@ -86,13 +86,13 @@ class Arm(BaseModel):
     steps: int | None = Field(default=None, ge=10)
     """Of each day."""
     passes: float | None = Field(default=None, gt=0, le=1000)
-    """Over each day's rows, instead of a number of steps: more rows, more steps."""
+    """Over each day's rows, with ``kl`` over those that teach, instead of a number of steps: more rows, more steps."""
     refusals: int | None = Field(default=None, ge=1)
     """How often a refusal comes in each pass over the rows."""
     kl: float | None = Field(default=None, gt=0, le=100)
     """Weight of KL(base || model) on the replayed rows, instead of their labels (bench/anchoring.py)."""
     shrink: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the update that is left after each day's training."""
+    """Share of the update that is left after each day's training; of one that goes on, of all days' so far."""
     history: bool = False
     """Whether it is told, with dates, what held before each change."""
     stale: bool = False
@@ -128,7 +128,7 @@ class Arm(BaseModel):
         """That of the nearest in ``ARMS``, and what it changes of that."""
         given = self._given
         start = {name: arm._given for name, arm in ARMS.items() if arm._given.items() <= given.items()}
-        first = max(start, key=lambda name: len(start[name]), default=self.method.value)
+        first = max(start, key=lambda name: len(start[name]), default=self.method.value)  # "full" at another rate
         rest = {key: value for key, value in given.items() if key not in start.get(first, ("method",))}
         return ",".join([first, *(f"{key}={_plain(value)}" for key, value in rest.items())])
 

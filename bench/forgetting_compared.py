@@ -20,11 +20,8 @@ from bench.measured import Figure
 from data.handbook_questions import Form
 from data.records import Grade
 from models.clusters import bootstrap, sign_flips
-from models.power import noise_between_equals
+from models.power import LEVEL, noise_between_equals
 from models.statistics import holm
-
-LEVEL = 0.05
-"""Of an adjusted p-value."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class Comparison:
     p: float
     """Of sign flips over products, adjusted for all comparisons of the plan."""
     n: int
-    noise: float | None = None
+    between_equals: float | None = None
     """By how much equals of the plan differ in the same at most; None: none were run, and the noise of training is not
     known."""
 
@@ -57,11 +54,12 @@ class Comparison:
         """What may be believed of it, in a few words."""
         if self.equals:
             return "noise of the training"
-        if self.noise is None:
-            return "no equals were run"
         if self.p > LEVEL:
             return "not beyond chance"
-        return "beyond chance and noise" if abs(self.difference) > self.noise else "no more than equals differ by"
+        if self.between_equals is None:
+            return "beyond chance; no equals were run"
+        beyond = abs(self.difference) > self.between_equals
+        return "beyond chance and noise" if beyond else "no more than equals differ by"
 
 
 def comparisons(arms: Sequence[Learned]) -> list[Comparison]:
@@ -73,8 +71,9 @@ def comparisons(arms: Sequence[Learned]) -> list[Comparison]:
         pairs = [pair for one in mine if one is not reference for pair in _pairs(one, _equal(one, mine) or reference)]
         adjusted = holm([pair.p for pair in pairs])
         apart = sorted((abs(pair.difference), pair.about) for pair in pairs if pair.equals)
-        noise = {about: difference for difference, about in apart}  # the largest comes last
-        found += [replace(pair, p=p, noise=noise.get(pair.about)) for pair, p in zip(pairs, adjusted, strict=True)]
+        most = {about: difference for difference, about in apart}  # the largest comes last
+        both = zip(pairs, adjusted, strict=True)
+        found += [replace(pair, p=p, between_equals=most.get(pair.about)) for pair, p in both]
     return found
 
 

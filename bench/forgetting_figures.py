@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bench.forgetting_arms import arm
+from bench.forgetting_arms import Reads, arm
 from bench.forgetting_asking import SAMPLES
 from bench.forgetting_plans import BASE_GROUP, PLANS, POLICIES, Groups
 from bench.measured import Figure
@@ -39,7 +39,12 @@ from tasks.pages import number
 
 DRAWS = 1000
 SEED = 20240601
-_COSTS = (("steps", "steps", 1), ("thousand tokens", "tokens", 1e3), ("seconds of training", "training_seconds", 1))
+_SECONDS = "seconds of training, from its last start on"
+_COSTS = (
+    ("steps", "steps", 1),
+    ("thousand tokens", "tokens", 1e3),
+    ("seconds of training, since it was last started", "training_seconds", 1),
+)
 Array = npt.NDArray[np.float64]
 Measure = Callable[[Matrix], float]
 CHANGED = (Story.NEW, Story.FLIPPED, Story.REVERTED, Story.RETRACTED)
@@ -194,8 +199,8 @@ def _texts(one: Learned) -> Iterator[Figure]:
 
 
 def _costs(one: Learned) -> Iterator[Figure]:
-    """What all days took together, and what has to be kept at the end."""
-    if not one.days["steps"].any():
+    """What all days took together, and what has to be kept at the end; of one that reads, its training is another's."""
+    if not one.days["steps"].any() or arm(one.arm).reads is not Reads.NOTHING:
         return
     by_seed = one.days.sort_values("day").groupby("seed")
     for name, column, unit in _COSTS:

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from bench.anchoring import anchored, anchored_loss
 from bench.forgetting_arms import Arm, Method, Rows
+from data.errors import InputError
 from data.files import building
 from data.param_stages import TrainParams
 from data.params import Params
@@ -94,7 +95,11 @@ class Learner:
         checkpoints: Path,
         report: Callable[[Progress], None] = lambda progress: None,
     ) -> Cost:
-        """Train on one day's rows; a killed run goes on from its last checkpoint."""
+        """Train on one day's rows; a killed run goes on from its last checkpoint.
+
+        Raises:
+            InputError: the arm is held to the base on rows that are replayed, and none is.
+        """
         if not self.arm.order.goes_on:
             self._start()
         replayed = [row for row in rows if row.purpose in _REPLAYED]
@@ -104,6 +109,8 @@ class Learner:
         stream: Iterator[Batch] = batches_of(taught, self.model, self.tokenizer, settings, plan.seed)
         loss: Loss = labelled_loss
         if self.arm.kl is not None:
+            if not replayed:
+                raise InputError(f"{self.arm.name}: no row is replayed that could hold it to the base; raise replay.")
             stream = anchored(stream, batches_of(replayed, self.model, self.tokenizer, settings, plan.seed))
             loss = anchored_loss(self.arm.kl, self.untaught())
         trained = fit(self.model, stream, plan, checkpoints, report, loss=loss)

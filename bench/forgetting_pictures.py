@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup
 
+from bench.forgetting_asking import SAMPLES
 from bench.forgetting_figures import BY_CHOICE, IN_SAMPLES, Learned
 from bench.forgetting_frontier import LEVELS, Family, frontier_of
 from bench.forgetting_plans import POLICIES
@@ -82,7 +83,7 @@ def cohort_map(one: Learned, found: Sequence[Figure]) -> Markup:
     label = (
         f"What became of each cohort under {one.arm}: shares right by form, stale in held-out wordings, and leaking."
     )
-    title = f"{one.arm}: right by form (blue), stale or in any of 16 samples (red), by cohort"
+    title = f"{one.arm}: right by form (blue), stale or in any of {SAMPLES} samples (red), by cohort"
     return _map(title, label, cohorts, heads, shares, colours, 92, 66)
 
 

@@ -31,7 +31,7 @@ class World:
     texts: tuple[str, ...]
     """Sentences of those documents."""
     unseen: tuple[str, ...]
-    """General text that no base was trained on: the questions of the shipped probes, as people put them."""
+    """Text that no base was trained on: the questions of the shipped probes, as people put them."""
 
 
 @dataclass(frozen=True)

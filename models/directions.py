@@ -5,9 +5,8 @@ Questions on one fact stand or fall together, so a document is judged by its fac
 they did. So all of them share one level of 5 %, by Holm's steps among the documents whose facts could tell at all
 (Tarone 1990). Of two equal models, at most one report in twenty calls any document worse or better.
 
-Holm's and not the false discovery rate (Benjamini and Hochberg 1995), which is more lenient the more documents truly
-got better: of drawn reports with forty of those, models that disagree on 15 to 25 % of the answers, and no document
-that got worse, it named one in 1.5 % and this in none. Among the documents that could tell, since with five broken of
+Holm's and not the false discovery rate (Benjamini and Hochberg 1995), which promises a share of what is named alone and
+is more lenient the more documents truly got better. Among the documents that could tell, since with five broken of
 eighty this names 30 % of the broken ones, as sign flips without any correction do (32 %), where all of Holm's or of
 Benjamini and Hochberg's eighty leave 3 and 4 % (``python -m bench.false_regressions``, n = 400 reports each, seed 1).
 """

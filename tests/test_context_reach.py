@@ -223,9 +223,9 @@ def test_figures_and_page_lie_beside_the_answers_and_say_the_same(workspace: Pat
     assert (Path(done["page"]), Path(done["written"])) == (folder / "page.html", folder / "figures.json")
     written = json.loads((folder / "figures.json").read_text("utf-8"))
     assert {name: done[name] for name in ("figures", "effective", "left_out", "note")} == {
-        name: value for name, value in written.items() if name != "places"
+        name: value for name, value in written.items() if name != "costs"
     }
-    assert all(one["answering_seconds"] >= 0 for one in written["places"])
+    assert all(one["answering_seconds"] >= 0 for one in written["costs"])
 
     page = Page((folder / "page.html").read_text("utf-8"))
     assert page.names().count("svg") == 1 + len(Task) + 1

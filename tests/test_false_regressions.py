@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.false_regressions import DOCUMENTS, RULES, World, benjamini_hochberg, drawn, main, tallies
+from bench.false_regressions import DOCUMENTS, RULES, Truth, benjamini_hochberg, drawn, main, tallies
 from data.records import Grade
 from models.directions import movement
 
@@ -15,7 +15,7 @@ def test_benjamini_hochberg_by_hand() -> None:
 
 
 def test_equal_models_differ_both_ways_and_a_broken_document_loses() -> None:
-    found = drawn(np.random.default_rng(1), World(broken=2, taught=3))
+    found = drawn(np.random.default_rng(1), Truth(broken=2, taught=3))
     assert len(found) == DOCUMENTS
     assert all(5 <= len(answers) <= 60 for answers in found)
     moved = [movement(answers) for answers in found]
@@ -30,7 +30,7 @@ def test_equal_models_differ_both_ways_and_a_broken_document_loses() -> None:
 
 
 def test_what_is_named_is_counted() -> None:
-    found, sizes = tallies(World(broken=3, together=0.0), 3, seed=2)
+    found, sizes = tallies(Truth(broken=3, together=0.0), 3, seed=2)
     assert list(found) == list(RULES)
     assert {(one.reports, one.broken) for one in found.values()} == {(3, 9)}
     assert found["own interval"].named >= found["Holm, can tell"].named >= found["Holm"].named
@@ -38,11 +38,11 @@ def test_what_is_named_is_counted() -> None:
     assert sizes[True, True] + sizes[False, True] == found["Holm, can tell"].named
 
 
-def test_the_table_has_a_row_for_every_world(
+def test_the_table_has_a_row_for_every_truth(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["false_regressions", "--reports", "1"])
-    monkeypatch.setattr("bench.false_regressions.WORLDS", (World(), World(broken=1, restless=True)))
+    monkeypatch.setattr("bench.false_regressions.TRUTHS", (Truth(), Truth(broken=1, restless=True)))
     main()
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("|")[1].strip() for line in lines[2:4]] == ["0, 0", "1, 0, restless"]

@@ -355,8 +355,8 @@ def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -
     assert all(one.difference == 0 and one.p == 1 for one in found if one.equals)
     assert {one.reference for one in found} == {base.arm}
     assert {one.said for one in found if one.equals} == {"noise of the training"}
-    assert all(one.noise == 0 for one in found)
-    assert {one.noise for one in comparisons([base, learned[0]])} == {None}
+    assert all(one.between_equals == 0 for one in found)
+    assert {one.between_equals for one in comparisons([base, learned[0]])} == {None}
     shipped = replace(base, arm="default,steps=20")
     assert {one.reference for one in comparisons([shipped, base, equal]) if one.equals} == {base.arm}
     apart = noise([base, equal, learned[0]])

@@ -12,6 +12,7 @@ from bench.forgetting_learner import Learner
 from bench.forgetting_plans import PLANS, Size
 from bench.forgetting_run import rows_of_day
 from bench.forgetting_world import Unit, World
+from data.errors import InputError
 from data.records import Row
 from flows.train import batches_of
 from models.adapters import new_lora
@@ -67,13 +68,19 @@ def test_a_model_that_moved_pays_for_its_divergence_and_its_base_is_left_alone(
             if "lora_B" in name:
                 parameter.add_(0.5)
     beside, inside = (anchored_loss(5.0, one)(model, batch, CPU) for one in (base, None))
-    beside.backward()  # type: ignore[no-untyped-call]
+    slopes = []
+    for loss in (beside, inside):
+        model.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        slopes.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     apart = divergence(model, batch.anchor).mean()
 
     assert inside.item() == pytest.approx(beside.item(), rel=1e-4)
     assert inside.item() == pytest.approx((labelled_loss(model, batch, CPU) + 5 * apart).item(), rel=1e-4)
     assert apart.item() > 0.01
     assert all(parameter.grad is None for parameter in base.parameters())
+    assert slopes[0].keys() == slopes[1].keys() == {n for n, p in model.named_parameters() if p.requires_grad}
+    assert all(torch.allclose(slopes[0][name], slopes[1][name], rtol=1e-2, atol=1e-5) for name in slopes[0])
     assert batch.tokens > batch.anchor.tokens > 0
 
 
@@ -92,6 +99,13 @@ def test_who_is_held_to_the_base_moves_less_and_pays_in_tokens(known: World, tmp
 
     assert moved[held] < 0.5 * moved[freely]
     assert tokens[held] == pytest.approx(2 * tokens[freely], rel=0.1)
+
+
+def test_without_a_replayed_row_nothing_holds_the_model_and_that_is_said(known: World, tmp_path: Path) -> None:
+    name = "default,replay=0.2,kl=1,steps=10"
+    rows = [row for row in rows_on_a_day(name, known)[0] if row.purpose not in ("replay", "handbook")]
+    with pytest.raises(InputError, match="no row is replayed"):
+        Learner(BASE, arm(name), PARAMS, 1).learn(1, rows, tmp_path)
 
 
 # --- a smaller update --------------------------------------------------------------------------------

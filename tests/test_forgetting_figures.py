@@ -130,16 +130,17 @@ def test_the_map_of_cohorts_shows_what_is_right_and_what_leaks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("difference", "p", "noise", "said"),
+    ("difference", "p", "between_equals", "said"),
     [
         (0.20, 0.01, 0.05, "beyond chance and noise"),
         (-0.04, 0.01, 0.05, "no more than equals differ by"),
         (0.20, 0.20, 0.05, "not beyond chance"),
-        (0.20, 0.01, None, "no equals were run"),
+        (0.20, 0.01, None, "beyond chance; no equals were run"),
+        (0.20, 0.20, None, "not beyond chance"),
     ],
 )
 def test_a_difference_is_believed_beyond_what_equals_differ_by(
-    difference: float, p: float, noise: float | None, said: str
+    difference: float, p: float, between_equals: float | None, said: str
 ) -> None:
-    one = Comparison("day", "raw", "default", "taught", False, difference, -1, 1, 5, 5, p, 100, noise)
+    one = Comparison("day", "raw", "default", "taught", False, difference, -1, 1, 5, 5, p, 100, between_equals)
     assert one.said == said

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bench.false_regressions import World, drawn
+from bench.false_regressions import Truth, drawn
 from data.records import Answer, Cohort, FactChange, Grade, Standing
 from data.report_records import Check, DocumentTexts, EvaluationReport, Outcome
 from models.directions import LEVEL, Direction
@@ -118,9 +118,9 @@ def test_documents_that_cannot_tell_take_no_level_from_those_that_can() -> None:
     assert [line.path for line in found.groups[0].lines] == ["fell.md"]
 
 
-def reports(world: World, count: int, seed: int = 20240601) -> list[list[Answer]]:
+def reports(truly: Truth, count: int, seed: int = 20240601) -> list[list[Answer]]:
     draw = np.random.default_rng(seed)
-    return [[one for document in drawn(draw, world) for one in document] for _ in range(count)]
+    return [[one for document in drawn(draw, truly) for one in document] for _ in range(count)]
 
 
 def regressions(found: Documents) -> set[str]:
@@ -128,8 +128,8 @@ def regressions(found: Documents) -> set[str]:
 
 
 def test_reports_of_equal_models_name_no_regression_beyond_the_stated_level() -> None:
-    """Of eighty documents each, whose facts fall whole; by each document's own interval most reports name one."""
-    found = [views(answers) for answers in reports(World(together=1.0), 20)]
+    """Of eighty documents each, whose facts fall whole. What corrects for many is tested below."""
+    found = [views(answers) for answers in reports(Truth(together=1.0), 20)]
     alarms = sum(bool(regressions(one)) for one in found) / len(found)
     assert alarms <= LEVEL + 1.96 * np.sqrt(LEVEL * (1 - LEVEL) / len(found))
     lost = [sum(line.movement.lost for line in by_path(one).values()) for one in found]
@@ -140,7 +140,7 @@ def test_reports_of_equal_models_name_no_regression_beyond_the_stated_level() ->
 def test_a_document_that_lost_half_its_facts_is_named_and_no_other() -> None:
     """Sixteen facts in two wordings, eight of them lost, among eighty that did not change."""
     broken = [one for place in range(16) for one in fact("broken", f"broken/{place}", KNEW if place % 2 else SAME, 2)]
-    named = [regressions(views([*equal, *broken])) for equal in reports(World(together=1.0), 10, seed=20240602)]
+    named = [regressions(views([*equal, *broken])) for equal in reports(Truth(together=1.0), 10, seed=20240602)]
     assert sum("broken.md" in one for one in named) == len(named)
     assert sum(one != {"broken.md"} for one in named) <= 1
 
