@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.context_figures import THRESHOLD, Reach, figures, reaches, too_few
 from bench.context_page import About, write_page
-from bench.context_run import asked_of, place_of, run
+from bench.context_run import examinee_of, place_of, run
 from bench.kept import Report, is_whole, read_cost, read_table
 from bench.measured import Figure, write_answers
 from data.context_drafts import Task
@@ -89,10 +89,10 @@ def measure(
     model, tokenizer = load_base(base)
     lengths = lengths_of(plan.lengths, most_tokens(model, tokenizer))
     adapted = load_adapter(model, adapter, digest_tree(Path(base))) if adapter else model
-    asked = asked_of(root, base, adapted, tokenizer, adapter, plan.questions, plan.seed)
+    examinee = examinee_of(root, base, adapted, tokenizer, adapter, plan.questions, plan.seed)
     units = [(task, length) for task in Task for length in lengths]
-    kept = sum(is_whole(place_of(asked, *unit)) for unit in units)
-    places = {unit: run(asked, *unit, report) for unit in units}
+    kept = sum(is_whole(place_of(examinee, *unit)) for unit in units)
+    places = {unit: run(examinee, *unit, report) for unit in units}
     there = [place for place in places.values() if place is not None]
     if not there:
         told = ", ".join(map(str, lengths))

@@ -48,7 +48,7 @@ SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
-class Asked:
+class Examinee:
     """Who is asked how much."""
 
     folder: Path
@@ -62,7 +62,7 @@ class Asked:
     seed: int
 
 
-def asked_of(
+def examinee_of(
     root: Path,
     base: str,
     model: PreTrainedModel | PeftModel,
@@ -70,39 +70,39 @@ def asked_of(
     adapter: Path | None,
     questions: int,
     seed: int,
-) -> Asked:
+) -> Examinee:
     """Who is asked, and where below ``root`` that is kept."""
     tokenizer.model_max_length = _UNCOUNTED  # texts are counted before it is known whether they fit
     threads = torch.get_num_threads()  # a sum over more of them is rounded otherwise
     parts = (digest_tree(Path(base)), digest_tree(adapter) if adapter else "", f"{questions}/{seed}/{threads}")
     key = digest_text(*parts, code_digest("bench.context_run"))
-    return Asked(root / key[:12], model, tokenizer, _book(base), questions, seed)
+    return Examinee(root / key[:12], model, tokenizer, _book(base), questions, seed)
 
 
-def place_of(asked: Asked, task: Task, length: int) -> Path:
+def place_of(examinee: Examinee, task: Task, length: int) -> Path:
     """Where the answers to one task at one length lie."""
-    return asked.folder / f"{task.replace(' ', '-')}-{length:07d}"
+    return examinee.folder / f"{task.replace(' ', '-')}-{length:07d}"
 
 
-def run(asked: Asked, task: Task, length: int, report: Report) -> Path | None:
+def run(examinee: Examinee, task: Task, length: int, report: Report) -> Path | None:
     """Ask what has not been asked, and return where it is kept; None where the needles do not fit into the length.
 
     Raises:
         InputError: no text has exactly this length with the tokenizer.
         OutsideError: the disk refused a write.
     """
-    place, name = place_of(asked, task, length), f"{task}, {length} tokens"
+    place, name = place_of(examinee, task, length), f"{task}, {length} tokens"
     if is_whole(place):
         report(f"{name}: kept from before", None)
         return place
     begun = time.monotonic()
-    chosen = items(task, length, asked.questions, asked.seed, lambda text: _count(asked, text), asked.book)
+    chosen = items(task, length, examinee.questions, examinee.seed, lambda text: _count(examinee, text), examinee.book)
     if not chosen:
         return None
-    with held(asked.folder, name, report):
+    with held(examinee.folder, name, report):
         if not is_whole(place):
             report(name, None)
-            _run(asked, chosen, place, time.monotonic() - begun)
+            _run(examinee, chosen, place, time.monotonic() - begun)
     return place
 
 
@@ -127,17 +127,17 @@ def answered(
     ]
 
 
-def _run(asked: Asked, chosen: Sequence[Item], place: Path, making: float) -> None:
+def _run(examinee: Examinee, chosen: Sequence[Item], place: Path, making: float) -> None:
     begun = time.monotonic()
-    rows = answered(asked.model, asked.tokenizer, chosen, asked.seed)
+    rows = answered(examinee.model, examinee.tokenizer, chosen, examinee.seed)
     seconds = {"making_seconds": making, "answering_seconds": time.monotonic() - begun}
     with building(place) as draft:
         pq.write_table(pa.Table.from_pylist(rows, SCHEMA), draft / ANSWERS)
         write_json(draft / COST, {"task": chosen[0].task, "length": chosen[0].length, "steps": 0, **seconds})
 
 
-def _count(asked: Asked, text: str) -> int:
-    return len(token_ids(asked.tokenizer, [text])[0])
+def _count(examinee: Examinee, text: str) -> int:
+    return len(token_ids(examinee.tokenizer, [text])[0])
 
 
 def _book(base: str) -> Handbook:

@@ -2,7 +2,8 @@
 
 What a matrix of shares says has the interval of a Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981) over the
 products of each seed, whose facts stand or fall together: weights are drawn, and none is 0, so that a small group never
-vanishes. A share has Wilson's, at an effective number of questions. Both speak of other products, not of other
+vanishes. Where all products agree, weights change nothing, and the interval is what as many answers as products leave
+open (Wilson's). A share has Wilson's, at an effective number of questions. All speak of other products, not of other
 trainings: what those differ by is measured between equals (bench/forgetting_compared.py).
 """
 
@@ -34,12 +35,13 @@ from models.continual import (
     learned_when_taught,
     worst_drop,
 )
-from models.statistics import wilson
+from models.statistics import wilson, wilson_interval
 from tasks.pages import number
 
 DRAWS = 1000
 SEED = 20240601
-_SECONDS = "seconds of training, from its last start on"
+_SAME = 1e-9
+"""Draws that are no further apart are equal."""
 _COSTS = (
     ("steps", "steps", 1),
     ("thousand tokens", "tokens", 1e3),
@@ -103,8 +105,26 @@ class Learned:
         the interval is rid, so that it lies about what was measured.
         """
         value, draws = self.mean(measure), self.draws(measure)
+        if agree(draws) and (arm(self.arm).trains or arm(self.arm).reads is not Reads.NOTHING):
+            return value, *self._left_open(measure)
         low, high = np.quantile(draws, (0.025, 0.975)) - draws.mean() + value
         return value, float(low), float(high)
+
+    def _left_open(self, measure: Measure) -> tuple[float, float]:
+        """Ends of a measure of shares that are all 0 or 1.
+
+        Each share is moved to its end by Wilson at as many answers as products, and what the measure moves by is
+        squared and added (Newcombe's way of independent shares).
+        """
+        R = np.mean([self.matrix(seed) for seed in self.seeds], axis=0)
+        moves = np.zeros(R.shape)
+        for cell in zip(*np.nonzero((R == 0) | (R == 1)), strict=True):
+            low, high = wilson_interval(R[cell], self._products[cell])
+            moved = R.copy()
+            moved[cell] = low if R[cell] == 1 else high
+            moves[cell] = measure(moved) - measure(R)
+        down, up = np.linalg.norm(np.minimum(moves, 0)), np.linalg.norm(np.maximum(moves, 0))
+        return measure(R) - float(down), measure(R) + float(up)
 
     @cached_property
     def _drawn(self) -> dict[int, Array]:
@@ -138,6 +158,19 @@ class Learned:
             np.add.at(every, places, 1.0)
             found[seed] = [str(name) for name in names], right, every
         return found
+
+    @cached_property
+    def _products(self) -> Array:
+        """How many products each share of R is about, in all seeds together: the same one counts once."""
+        names = np.concatenate([names for names, _, _ in self._counts.values()])
+        asked_SDG = np.concatenate([asked_SDG > 0 for _, _, asked_SDG in self._counts.values()])
+        each = [asked_SDG[names == name].any(axis=0) for name in np.unique(names)]
+        return np.asarray(np.sum(each, axis=0), dtype=np.float64)
+
+
+def agree(draws: Array) -> bool:
+    """Whether the weights of products changed nothing."""
+    return bool(np.ptp(draws) < _SAME)
 
 
 def _weights(products: Sequence[str]) -> Array:

@@ -8,7 +8,7 @@ is extrapolated: where all of the frontier learned more, the least of its losses
 more arms has more chances of a low loss; families are to be given alike.
 
 Intervals are of the bootstrap over products that other figures have, the same weights for all arms of a seed. Where
-fewer than ``ENOUGH`` of the draws reach the level, there is none.
+fewer than ``ENOUGH`` of the draws reach the level, or all say the same, there is none.
 """
 
 import itertools
@@ -159,6 +159,8 @@ def _reference(plan: str, found: Sequence[Family]) -> Family:
 def _at(one: Family, level: float) -> AtLevel:
     lost = read_off(_pairs(one), level)
     low, high, said = _interval(one.losses(level)) if lost is not None else (None, None, _never(one, level))
+    if low is not None and low == high:
+        low, high, said = None, None, "no interval: all products agree"
     if _is_bound(one, level):
         least = frontier_of(_pairs(one))[0][0]
         said = "; ".join(filter(None, (f"at most: all of its frontier learned more, {least:.3f} at least", said)))

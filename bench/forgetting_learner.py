@@ -30,8 +30,6 @@ from models.training import Loss, Progress, fit
 
 _STATE = "state.safetensors"
 _FIRST_WORDING = "/0"
-_REPLAYED = ("replay", "handbook")
-"""Purposes of rows on what held."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +100,8 @@ class Learner:
         """
         if not self.arm.order.goes_on:
             self._start()
-        replayed = [row for row in rows if row.purpose in _REPLAYED]
-        taught = rows if self.arm.kl is None else [row for row in rows if row.purpose not in _REPLAYED]
+        replayed = [row for row in rows if row.replayed]
+        taught = rows if self.arm.kl is None else [row for row in rows if not row.replayed]
         settings = self._budgeted(taught)
         plan = schedule(settings, self.seed * 1000 + day, self.device)
         stream: Iterator[Batch] = batches_of(taught, self.model, self.tokenizer, settings, plan.seed)

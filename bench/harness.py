@@ -19,7 +19,7 @@ import torch
 from bench.harness_figures import Compared, compared, figures, scores
 from bench.harness_library import (
     VERSION,
-    Asked,
+    Request,
     contained,
     evaluate,
     language_model,
@@ -67,7 +67,7 @@ class Outcome:
 
 
 def measure(
-    workspace: Workspace, adapter: Path | None, asked: Asked, command: str, report: Callable[[str], None]
+    workspace: Workspace, adapter: Path | None, request: Request, command: str, report: Callable[[str], None]
 ) -> Outcome:
     """Ask the base and, if there is one, the adapter, and write answers and results.
 
@@ -79,28 +79,28 @@ def measure(
     params = workspace.params()
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
-    with contained(asked.download) as refused:
-        found = load_tasks(asked, refused)
+    with contained(request.download) as refused:
+        found = load_tasks(request, refused)
         model, tokenizer = load_base(workspace.base(), choose_device(params.train.device))
-        lm = language_model(model, tokenizer, asked.batch_size)
-        require_room(found, lm, asked)
+        lm = language_model(model, tokenizer, request.batch_size)
+        require_room(found, lm, request)
         digest = digest_tree(Path(workspace.base()))
         if adapter is not None:  # before the base is asked, for hours
             load_adapter(model, adapter, digest).unload()
         report(f"base: {', '.join(found['tasks'])}")
-        outcomes = {"base": evaluate(found, lm, asked)}
+        outcomes = {"base": evaluate(found, lm, request)}
         if adapter is not None:
             adapted = load_adapter(model, adapter, digest)
             report(f"adapter: {', '.join(found['tasks'])}")
-            outcomes["adapter"] = evaluate(found, language_model(adapted, tokenizer, asked.batch_size), asked)
-    return _written(workspace.root / ROOT, outcomes, asked, command)
+            outcomes["adapter"] = evaluate(found, language_model(adapted, tokenizer, request.batch_size), request)
+    return _written(workspace.root / ROOT, outcomes, request, command)
 
 
-def _written(root: Path, outcomes: dict[str, dict[str, Any]], asked: Asked, command: str) -> Outcome:
+def _written(root: Path, outcomes: dict[str, dict[str, Any]], request: Request, command: str) -> Outcome:
     rows = [row for model, outcome in outcomes.items() for row in rows_of(model, outcome)]
     target = write_answers(root / "answers.parquet", pa.Table.from_pylist(rows, SCHEMA))
     known, left_out = scores(rows, {model: outcome["results"] for model, outcome in outcomes.items()})
-    found, pairs = figures(known, asked.seed, command), compared(known)
+    found, pairs = figures(known, request.seed, command), compared(known)
     content = {
         "figures": [asdict(one) for one in found],
         "comparisons": [asdict(one) for one in pairs],

@@ -29,7 +29,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """What is asked, in the harness's terms."""
 
     tasks: tuple[str, ...]
@@ -119,46 +119,46 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(before)
 
 
-def load_tasks(asked: Asked, refused: Sequence[str]) -> dict[str, Any]:
+def load_tasks(request: Request, refused: Sequence[str]) -> dict[str, Any]:
     """What the harness calls a TaskDict: the tasks with their datasets, and their groups.
 
     Args:
-        asked: which.
+        request: what is asked.
         refused: what ``contained`` yields.
 
     Raises:
         InputError: a name is unknown, a task runs code, or its data is not on this machine and may not be fetched.
         OutsideError: its data could not be fetched.
     """
-    manager = _manager(asked)
-    for name in asked.tasks:
+    manager = _manager(request)
+    for name in request.tasks:
         _require_known(manager, name)
     try:
-        found: dict[str, Any] = manager.load(list(asked.tasks))
+        found: dict[str, Any] = manager.load(list(request.tasks))
     except Exception as error:  # whatever a task's own code raises
-        _refuse_code(asked.tasks, refused)
-        raise _not_loaded(asked, error) from error
-    _refuse_code(asked.tasks, refused)  # some tasks take the lack of a metric in silence
+        _refuse_code(request.tasks, refused)
+        raise _not_loaded(request, error) from error
+    _refuse_code(request.tasks, refused)  # some tasks take the lack of a metric in silence
     unsafe = [name for name, task in found["tasks"].items() if getattr(task, "UNSAFE_CODE", False)]
     _refuse_code(unsafe, unsafe)
     for task in found["tasks"].values():
         own = task.get_config("num_fewshot")  # a task that says 0 is not to be asked otherwise
-        if own is None or (own and asked.num_fewshot is not None):
-            task.set_config("num_fewshot", asked.num_fewshot or 0)
+        if own is None or (own and request.num_fewshot is not None):
+            task.set_config("num_fewshot", request.num_fewshot or 0)
     return found
 
 
-def _manager(asked: Asked) -> Any:
+def _manager(request: Request) -> Any:
     """The folder's own tasks alone where they are all that is asked: to index the others takes ten seconds."""
     from lm_eval.tasks import TaskManager
 
-    if asked.include_path is None:
+    if request.include_path is None:
         return TaskManager()
-    require_plain(asked.include_path)
-    own = TaskManager(include_path=str(asked.include_path), include_defaults=False)
-    if all(name in own.all_subtasks for name in asked.tasks):
+    require_plain(request.include_path)
+    own = TaskManager(include_path=str(request.include_path), include_defaults=False)
+    if all(name in own.all_subtasks for name in request.tasks):
         return own
-    return TaskManager(include_path=str(asked.include_path))
+    return TaskManager(include_path=str(request.include_path))
 
 
 def _require_known(manager: Any, name: str) -> None:
@@ -182,14 +182,14 @@ def _refuse_code(tasks: Sequence[str], code: Sequence[str]) -> None:
         )
 
 
-def _not_loaded(asked: Asked, error: Exception) -> InputError | OutsideError:
+def _not_loaded(request: Request, error: Exception) -> InputError | OutsideError:
     """What kept tasks from being loaded, in one sentence."""
-    names = ", ".join(asked.tasks)
+    names = ", ".join(request.tasks)
     if isinstance(error, ModuleNotFoundError):
         return InputError(f"{names}: the package {error.name} is missing. Install it, or name other tasks.")
     if not isinstance(error, ConnectionError):
         return InputError(f"{names}: the harness could not load this ({quoted(error)}). Mend the task or its data.")
-    if asked.download:
+    if request.download:
         return OutsideError(f"{names}: the data could not be fetched ({quoted(error)}). Run the same command again.")
     return InputError(
         f"{names}: the data is not on this machine ({quoted(error)}), and nothing is fetched unasked. To allow it, "
@@ -204,16 +204,16 @@ def language_model(model: PreTrainedModel | PeftModel, tokenizer: PreTrainedToke
     return HFLM(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
 
 
-def require_room(found: dict[str, Any], lm: Any, asked: Asked) -> None:
+def require_room(found: dict[str, Any], lm: Any, request: Request) -> None:
     """See that the model reads every prompt whole; the harness would cut it at the front and say nothing.
 
     Raises:
         InputError: a prompt cannot be made, or is longer than the model's context.
     """
-    _draw_anew(found, asked.seed)
+    _draw_anew(found, request.seed)
     for name, task in found["tasks"].items():
         try:
-            task.build_all_requests(limit=asked.limit)
+            task.build_all_requests(limit=request.limit)
         except (
             ValueError,
             KeyError,
@@ -248,7 +248,7 @@ def _length(lm: Any, request: Any) -> int:
     return 0
 
 
-def evaluate(found: dict[str, Any], lm: Any, asked: Asked) -> dict[str, Any]:
+def evaluate(found: dict[str, Any], lm: Any, request: Request) -> dict[str, Any]:
     """What the harness found, with every question (``samples``).
 
     Raises:
@@ -256,14 +256,14 @@ def evaluate(found: dict[str, Any], lm: Any, asked: Asked) -> dict[str, Any]:
     """
     from lm_eval.evaluator import evaluate as run
 
-    _draw_anew(found, asked.seed)
-    random.seed(asked.seed)
-    torch.manual_seed(asked.seed)
+    _draw_anew(found, request.seed)
+    random.seed(request.seed)
+    torch.manual_seed(request.seed)
     try:
-        outcome: dict[str, Any] = run(lm=lm, task_dict=found, limit=asked.limit)
+        outcome: dict[str, Any] = run(lm=lm, task_dict=found, limit=request.limit)
     except (ValueError, KeyError, TypeError, AssertionError, TemplateError) as error:
         raise InputError(
-            f"{', '.join(asked.tasks)}: the harness could not ask this ({quoted(error)}). Name other tasks."
+            f"{', '.join(request.tasks)}: the harness could not ask this ({quoted(error)}). Name other tasks."
         ) from error
     return outcome
 

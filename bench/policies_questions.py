@@ -62,7 +62,7 @@ class Mark(StrEnum):
 
 
 @dataclass(frozen=True)
-class Asked:
+class YearQuestion:
     """One question as of a year."""
 
     question: Question
@@ -92,12 +92,12 @@ PROBE = "probe"
 
 def asked_in(
     years: Sequence[Year], place: int, probes: Sequence[Probe], params: SynthesizeParams, most: int | None = None
-) -> list[Asked]:
+) -> list[YearQuestion]:
     """Everything that is asked as of ``years[place]``; ``most`` questions on facts of each fate, all probes."""
     return [*_at_most(fact_questions(years, place, params), most), *probe_questions(probes, years, place)]
 
 
-def _at_most(asked: Sequence[Asked], most: int | None) -> list[Asked]:
+def _at_most(asked: Sequence[YearQuestion], most: int | None) -> list[YearQuestion]:
     """The same questions for every arm and seed; each fact once before any twice."""
     if most is None:
         return list(asked)
@@ -115,10 +115,10 @@ def _at_most(asked: Sequence[Asked], most: int | None) -> list[Asked]:
 # --- facts -----------------------------------------------------------------------------------------------------------
 
 
-def fact_questions(years: Sequence[Year], place: int, params: SynthesizeParams) -> list[Asked]:
+def fact_questions(years: Sequence[Year], place: int, params: SynthesizeParams) -> list[YearQuestion]:
     """Every fact in force, withdrawn or to come, each name once, in every held-out wording; what is to come in one."""
     told = _told(years)
-    asked: list[Asked] = []
+    asked: list[YearQuestion] = []
     for fact, fate, former in _fates(years, place, told):
         values = told[asked_as(fact)]
         accepted = tuple(values[place])
@@ -126,7 +126,7 @@ def fact_questions(years: Sequence[Year], place: int, params: SynthesizeParams) 
         chosen = split(fact.kind, Form.QUESTION, params)[1]
         for wording in chosen[:1] if fate is Fate.NOT_YET else chosen:
             asked.append(
-                Asked(
+                YearQuestion(
                     question=_question(fact, wording, fate, accepted, _others(stale, accepted)),
                     fate=fate,
                     since=years[_since(values, place)].name,
@@ -224,9 +224,9 @@ def _others(values: Iterable[str], known: Iterable[str]) -> tuple[str, ...]:
 # --- probes ----------------------------------------------------------------------------------------------------------
 
 
-def probe_questions(probes: Sequence[Probe], years: Sequence[Year], place: int) -> list[Asked]:
+def probe_questions(probes: Sequence[Probe], years: Sequence[Year], place: int) -> list[YearQuestion]:
     """Each probe that somebody looked up in this year's snapshot, as a question and its paraphrases."""
-    asked: list[Asked] = []
+    asked: list[YearQuestion] = []
     for probe in probes:
         if not any(years[place].date in answer.valid_in for answer in probe.answers):
             continue
@@ -247,7 +247,7 @@ def probe_questions(probes: Sequence[Probe], years: Sequence[Year], place: int) 
             )
             since = years[_since(values, place)].name
             rest = _others(later, (*accepted, *stale))
-            asked.append(Asked(question, _fate(values, place), since, rest, PROBE, str(number)))
+            asked.append(YearQuestion(question, _fate(values, place), since, rest, PROBE, str(number)))
     return asked
 
 

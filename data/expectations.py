@@ -278,7 +278,7 @@ def row_columns(rows: Sequence[Row], context: RowContext) -> Columns:
 
 
 def _well_formed(row: Row) -> bool:
-    sourced = row.purpose in ("replay", "handbook") or bool(row.document and row.digest)
+    sourced = row.replayed or bool(row.document and row.digest)
     named = row.purpose not in ("fact", "refusal") or bool(row.fact and row.wording)
     return row.purpose in PURPOSES and 0 <= row.start <= row.end and sourced and named
 

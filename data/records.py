@@ -189,6 +189,11 @@ class Row(Record):
     teacher: str
     seed: int
 
+    @property
+    def replayed(self) -> bool:
+        """Whether it rehearses what held before."""
+        return self.purpose in ("replay", "handbook")
+
 
 class Cohort(StrEnum):
     """Which population of questions a figure speaks of."""

@@ -170,7 +170,7 @@ def harness_tasks(
     as_json: JsonOption = False,
 ) -> None:
     """Tasks of lm-evaluation-harness, on the base and an adapter side by side; needs the extra `harness`."""
-    from bench.harness_library import Asked, require_library
+    from bench.harness_library import Request, require_library
 
     require_library()
     from bench.harness import measure
@@ -179,12 +179,12 @@ def harness_tasks(
     from data.workspace import open_workspace
     from flows.progress import Lines
 
-    asked = Asked(tuple(task), include_path, limit, num_fewshot, batch_size, seed, download)
+    request = Request(tuple(task), include_path, limit, num_fewshot, batch_size, seed, download)
     options = {"include_path": include_path, "limit": limit, "num_fewshot": num_fewshot, "seed": seed}
-    command = typed("relearn bench tasks", task=asked.tasks, adapter=adapter, **options)
+    command = typed("relearn bench tasks", task=request.tasks, adapter=adapter, **options)
     progress = Lines("bench")
     with quiet_output():
-        done = measure(open_workspace(workspace), adapter, asked, command, lambda what: progress.measured(what, None))
+        done = measure(open_workspace(workspace), adapter, request, command, lambda what: progress.measured(what, None))
     content: dict[str, Any] = {"figures": [asdict(one) for one in done.figures]}
     content["comparisons"] = [asdict(one) for one in done.comparisons]
     content |= {"left_out": done.left_out, "answers": str(done.answers), "results": str(done.results)}

@@ -121,13 +121,13 @@ def test_statements_alone_ask_nothing_and_use_more_wordings_than_the_shipped_way
 @pytest.mark.parametrize("share", [0.05, 0.25])
 def test_a_replay_share_is_one_of_all_rows(known: World, share: float) -> None:
     rows, _ = rows_on_a_day(f"default,replay={share}", known)
-    replayed = [row for row in rows if row.purpose in ("replay", "handbook")]
+    replayed = [row for row in rows if row.replayed]
     assert len(replayed) / len(rows) == pytest.approx(share, abs=0.005)
 
 
 def test_the_shipped_way_rehearses_every_fact_that_the_base_knows(known: World) -> None:
     rows, _ = rows_on_a_day("default", known)
-    rehearsed = {row.fact for row in rows if row.purpose in ("replay", "handbook")}
+    rehearsed = {row.fact for row in rows if row.replayed}
     stream = PLANS["flips"].make(known.book, 1, Size(days=3, entities=1, questions=1, flips=5))
     touched = {event.fact.id for event in stream.events}
     unchanged = {fact.id for fact in stream.known} - touched

@@ -34,7 +34,7 @@ def known() -> World:
 def taught_and_kept(known: World) -> tuple[list[Row], list[Row]]:
     """Rows on what changes, and on what is held to the base."""
     rows, _ = rows_on_a_day("default,replay=0.2", known)
-    kept = [row for row in rows if row.purpose in ("replay", "handbook")]
+    kept = [row for row in rows if row.replayed]
     return [row for row in rows if row not in kept], kept
 
 
@@ -103,7 +103,7 @@ def test_who_is_held_to_the_base_moves_less_and_pays_in_tokens(known: World, tmp
 
 def test_without_a_replayed_row_nothing_holds_the_model_and_that_is_said(known: World, tmp_path: Path) -> None:
     name = "default,replay=0.2,kl=1,steps=10"
-    rows = [row for row in rows_on_a_day(name, known)[0] if row.purpose not in ("replay", "handbook")]
+    rows = [row for row in rows_on_a_day(name, known)[0] if not row.replayed]
     with pytest.raises(InputError, match="no row is replayed"):
         Learner(BASE, arm(name), PARAMS, 1).learn(1, rows, tmp_path)
 

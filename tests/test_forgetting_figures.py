@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 from bench.forgetting_compared import Comparison
-from bench.forgetting_figures import Learned, by_product, figures
+from bench.forgetting_figures import Learned, agree, by_product, figures
 from bench.forgetting_pictures import cohort_map
 from data.handbook_questions import Form
-from models.continual import worst_drop
+from models.continual import base_lost, final_average, learned_when_taught, worst_drop
+from models.statistics import wilson
 
 
 def _flips(*answers: tuple[int, str, str, str, str, bool | None], arm: str = "default") -> Learned:
@@ -90,6 +91,48 @@ def test_the_worst_of_many_noisy_drops_lies_within_its_interval() -> None:
 
     assert np.quantile(one.draws(worst_drop), 0.025) > value, "draws alone would leave it out"
     assert value - 0.05 < low < value < high < value + 0.05
+
+
+def _days(
+    right: dict[tuple[int, str], int], products: int, seeds: tuple[int, ...] = (1,), arm: str = "default"
+) -> Learned:
+    """One question on each product of a group, on each day of which it is said how many of them are right."""
+    rows = [
+        {"seed": seed, "day": day, "group": group, "subject": f"{group}/{product}", "fact": f"{group}/{product}"}
+        | {"form": "held-out", "attribute": "colour", "grade": "right" if product < count else "wrong"}
+        for seed in seeds
+        for (day, group), count in right.items()
+        for product in range(products)
+    ]
+    return Learned("day", arm, pd.DataFrame(rows), pd.DataFrame([{"day": 0, "steps": 0}]), "relearn")
+
+
+ALL_RIGHT = {(0, "base"): 30, (0, "day 1"): 0, (1, "base"): 30, (1, "day 1"): 30}
+
+
+@pytest.mark.parametrize("seeds", [(1,), (1, 2, 3)])
+def test_where_all_answers_are_right_the_interval_is_what_that_many_products_leave_open(seeds: tuple[int, ...]) -> None:
+    """The same thirty products in every seed are thirty, not ninety."""
+    least = wilson(30, 30).low
+    one = _days(ALL_RIGHT, 30, seeds)
+
+    assert one.drawn(learned_when_taught) == pytest.approx((1.0, least, 1.0))
+    assert one.drawn(base_lost) == pytest.approx((0.0, least - 1, 1 - least)), "either might have missed one"
+    assert one.drawn(final_average) == pytest.approx((1.0, 1 - (1 - least) / 2**0.5, 1.0))
+    assert one.drawn(worst_drop) == pytest.approx((0.0, 0.0, 1 - least))
+
+
+def test_an_arm_that_does_nothing_has_lost_nothing_for_certain() -> None:
+    assert _days(ALL_RIGHT, 30, arm="none").drawn(base_lost) == (0, 0, 0)
+
+
+def test_one_wrong_answer_is_seen_by_the_weights() -> None:
+    one = _days(ALL_RIGHT | {(1, "base"): 29}, 30)
+    value, low, high = one.drawn(base_lost)
+
+    assert value == pytest.approx(1 / 30)
+    assert low < value < high
+    assert not agree(one.draws(base_lost))
 
 
 def test_choices_are_counted_apart_with_their_chance_beside_them() -> None:

@@ -11,7 +11,7 @@ import torch
 from typer.testing import CliRunner
 
 from bench import harness_library
-from bench.harness_library import Asked, contained, load_tasks
+from bench.harness_library import Request, contained, load_tasks
 from data.errors import InputError
 from flows.cli import app
 from models.adapters import new_lora, save_adapter
@@ -183,20 +183,20 @@ def test_data_that_is_not_here_is_not_fetched_unasked() -> None:
         contained(download=False) as refused,
         pytest.raises(InputError, match=r"arc_easy: .*not on this machine.*--download"),
     ):
-        load_tasks(Asked(("arc_easy",)), refused)
+        load_tasks(Request(("arc_easy",)), refused)
 
 
 @pytest.mark.usefixtures("indexed")
 @pytest.mark.parametrize("download", [False, True])
 def test_tasks_that_run_what_a_model_wrote_are_refused(download: bool) -> None:
     with contained(download) as refused, pytest.raises(InputError, match="this would run code"):
-        load_tasks(Asked(("humaneval",), download=download), refused)
+        load_tasks(Request(("humaneval",), download=download), refused)
 
 
 @pytest.mark.usefixtures("indexed")
 def test_an_unknown_name_is_answered_with_names_like_it() -> None:
     with contained(download=False) as refused, pytest.raises(InputError, match=r"hellasswag is no task.*hellaswag"):
-        load_tasks(Asked(("hellasswag",)), refused)
+        load_tasks(Request(("hellasswag",)), refused)
 
 
 def test_nothing_leaves_the_machine_unless_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,7 +230,7 @@ def test_nothing_leaves_the_machine_unless_it_may(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_tasks_of_a_folder_run_no_foreign_code(tmp_path: Path, changes: dict[str, Any], download: bool) -> None:
-    asked = Asked(("handbook",), make_task(tmp_path / "tasks", **changes), download=download)
+    asked = Request(("handbook",), make_task(tmp_path / "tasks", **changes), download=download)
     with contained(download) as refused, pytest.raises(InputError, match="this would run code"):
         load_tasks(asked, refused)
 
@@ -242,11 +242,11 @@ def test_a_task_that_runs_code_is_refused_under_its_tag_too(tmp_path: Path, monk
     own = TaskManager(include_path=str(folder), include_defaults=False)
     monkeypatch.setattr(harness_library, "_manager", lambda asked: own)
     with contained(download=False) as refused, pytest.raises(InputError, match="handbook: this would run code"):
-        load_tasks(Asked(("mine",), folder), refused)
+        load_tasks(Request(("mine",), folder), refused)
 
 
 def test_templates_run_in_a_sandbox(tmp_path: Path) -> None:
-    asked = Asked(("handbook",), make_task(tmp_path / "tasks", doc_to_text="{{ question.__class__.__mro__ }}"))
+    asked = Request(("handbook",), make_task(tmp_path / "tasks", doc_to_text="{{ question.__class__.__mro__ }}"))
     with contained(download=False) as refused, pytest.raises(InputError, match="unsafe"):
         load_tasks(asked, refused)
 

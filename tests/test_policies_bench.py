@@ -16,9 +16,9 @@ from bench.policies import ROOT, Grid, base_folder, base_of, measure
 from bench.policies_figures import sentence
 from bench.policies_questions import (
     IN_FORCE,
-    Asked,
     Fate,
     Mark,
+    YearQuestion,
     asked_in,
     disagreements,
     fact_questions,
@@ -120,7 +120,9 @@ def printed(workspace: Workspace) -> str:
 # --- what is asked ---------------------------------------------------------------------------------------------------
 
 
-def _fates(asked: Sequence[Asked]) -> dict[str, tuple[Fate, tuple[str, ...], tuple[str, ...], tuple[str, ...], str]]:
+def _fates(
+    asked: Sequence[YearQuestion],
+) -> dict[str, tuple[Fate, tuple[str, ...], tuple[str, ...], tuple[str, ...], str]]:
     """By what is asked about, told from its value in any year."""
     found = {}
     for one in asked:
@@ -187,7 +189,7 @@ def test_a_real_year_keeps_its_facts_apart() -> None:
 # --- grading by dates ------------------------------------------------------------------------------------------------
 
 
-def _probes(workspace: Workspace, years: tuple[Year, ...], place: int) -> dict[str, Asked]:
+def _probes(workspace: Workspace, years: tuple[Year, ...], place: int) -> dict[str, YearQuestion]:
     return {one.question.source: one for one in probe_questions(read_probes(workspace.probes), years, place)}
 
 

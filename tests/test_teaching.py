@@ -108,7 +108,7 @@ def test_replay_has_its_share_and_draws_only_on_what_still_holds(params: Synthes
     book = handbook(1, entities=3, withdrawn=1).known
     params = params.model_copy(update={"replay_per_fact": 0})
     rows = teaching_rows(changes, [], book, params, seed=1)
-    replayed = [row for row in rows if row.purpose in ("replay", "handbook")]
+    replayed = [row for row in rows if row.replayed]
     assert len(replayed) / len(rows) == pytest.approx(params.replay_share, abs=0.01)
     assert {row.fact for row in replayed if row.purpose == "replay"} <= {fact.id for fact in held}
     assert len({(row.prompt, row.completion) for row in rows}) == len(rows)

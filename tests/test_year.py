@@ -77,7 +77,7 @@ def test_only_what_changed_is_taught(workspace: Workspace) -> None:
     assert changed == {ADDED, MORE, EDITED}
     ids = {document.id: document.path for document in snapshot.documents}
     rows = read_records(workspace.synthetic / "rows.jsonl", Row)
-    taught = {ids.get(row.document) for row in rows if row.purpose not in ("replay", "handbook")}
+    taught = {ids.get(row.document) for row in rows if not row.replayed}
     assert taught == {ADDED, MORE, EDITED}
     assert len(snapshot.documents) == len(list((STREAM / "2023-06-01").rglob("*.md"))) + 2
     assert synthesis.facts[Standing.NEW] > 140
