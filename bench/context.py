@@ -11,22 +11,21 @@ a context is read follows from the intervals (bench/context_figures.py).
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from bench.context_figures import THRESHOLD, Reach, figures, reaches, too_few
 from bench.context_page import About, write_page
-from bench.context_run import examinee_of, place_of, run
+from bench.context_run import Examinee, examinee_of, folder_of, place_of, run, run_task
+from bench.jobs import ALONE, Job, Places, run_jobs
 from bench.kept import Report, is_whole, read_cost, read_table
 from bench.measured import Figure, write_answers
 from data.context_drafts import Task
 from data.errors import InputError
-from data.files import digest_tree, write_json
+from data.files import write_json
 from data.workspace import Workspace
-from models.adapters import load_adapter
-from models.base import load_base
 from models.device import keep_freed_memory
 
 ROOT = Path(".relearn") / "bench" / "context"
@@ -67,7 +66,13 @@ class Outcome:
 
 
 def measure(
-    workspace: Workspace, adapter: Path | None, plan: Plan, command: str, report: Report, page: Path | None = None
+    workspace: Workspace,
+    adapter: Path | None,
+    plan: Plan,
+    command: str,
+    report: Report,
+    page: Path | None = None,
+    places: Places = ALONE,
 ) -> Outcome:
     """Ask what has not been asked, and write answers, figures and page.
 
@@ -78,26 +83,28 @@ def measure(
         command: as it was typed, for figures and page.
         report: hears what is asked.
         page: where the page goes; None: beside the answers.
+        places: where tasks are asked.
 
     Raises:
-        InputError: a length is more than the base holds, no task fits, or there is no adapter.
-        OutsideError: the disk refused a write; run the same again to go on.
+        InputError: a length is more than the base holds, no task fits, there is no adapter, or the cluster cannot be
+            used as it is.
+        OutsideError: the disk refused a write, or a process or the cluster ended; run the same again to go on.
     """
-    base, root = workspace.base(), (workspace.root / ROOT).resolve()
-    torch.set_num_threads(workspace.params().train.threads)
+    params, root = places.shared(workspace.params()), (workspace.root / ROOT).resolve()
+    torch.set_num_threads(params.train.threads)
     keep_freed_memory()
-    model, tokenizer = load_base(base)
-    lengths = lengths_of(plan.lengths, most_tokens(model, tokenizer))
-    adapted = load_adapter(model, adapter, digest_tree(Path(base))) if adapter else model
-    examinee = examinee_of(root, base, adapted, tokenizer, adapter, plan.questions, plan.seed)
-    units = [(task, length) for task in Task for length in lengths]
-    kept = sum(is_whole(place_of(examinee, *unit)) for unit in units)
-    places = {unit: run(examinee, *unit, report) for unit in units}
-    there = [place for place in places.values() if place is not None]
+    given = (root, workspace.base(), adapter and adapter.resolve(), plan.questions, plan.seed)
+    examinee = examinee_of(*given)
+    lengths = lengths_of(plan.lengths, examinee.most_tokens)
+    kept = sum(is_whole(place_of(examinee, task, length)) for task in Task for length in lengths)
+    run_jobs(workspace, "context", params, [_job(examinee, task, lengths, given) for task in Task], places)
+    asked = {task: run(examinee, task, lengths, report) for task in Task}
+    found_in = {(task, length): place for task in Task for length, place in zip(lengths, asked[task], strict=True)}
+    there = [place for place in found_in.values() if place is not None]
     if not there:
         told = ", ".join(map(str, lengths))
         raise InputError(f"No task fits into {told} tokens. Give a --length of {SHORTEST} or more.")
-    left_out = tuple(f"{task}/{length}" for (task, length), place in places.items() if place is None)
+    left_out = tuple(f"{task}/{length}" for (task, length), place in found_in.items() if place is None)
     answers = pa.concat_tables([read_table(place) for place in there])
     found = figures(answers.to_pylist(), plan.seed, plan.threshold, command)
     done = Outcome(
@@ -127,10 +134,8 @@ def content(done: Outcome) -> dict[str, object]:
     }
 
 
-def most_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Most tokens that the base reads and writes, as its configuration says."""
-    said = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
-    return int(said)
+def _job(examinee: Examinee, task: Task, lengths: Sequence[int], given: tuple[Any, ...]) -> Job:
+    return Job(task, folder_of(examinee, task), "", run_task, (*given, task, lengths))
 
 
 def lengths_of(wanted: Sequence[int], most: int) -> tuple[int, ...]:

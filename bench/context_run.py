@@ -1,7 +1,7 @@
-"""Asks one task at one length, with the context and without, and writes every answer down.
+"""Asks one task at each length, with the context and without, and writes every answer down.
 
-Each task by length is a folder that appears whole or not at all, so that a run that was killed goes on with the first
-that is missing, and another choice of lengths asks only what is new.
+A task is a folder, in which each length is one that appears whole or not at all, so that a run that was killed goes on
+with the first that is missing, and another choice of lengths asks only what is new.
 """
 
 import time
@@ -23,6 +23,8 @@ from data.context_tasks import ROOM, Item, items, recall
 from data.files import building, digest_text, digest_tree, write_json
 from data.fingerprint import code_digest
 from data.handbook import Handbook, handbook
+from models.adapters import load_adapter
+from models.base import load_base
 from models.generation import answer
 from models.packing import token_ids
 
@@ -55,6 +57,8 @@ class Examinee:
     """Where the answers are kept; another base, adapter, seed, code, number of questions or of threads has another."""
     model: PreTrainedModel | PeftModel
     tokenizer: PreTrainedTokenizerBase
+    most_tokens: int
+    """That it reads and writes."""
     book: Handbook
     """What the base knows of the handbook, so that no needle is about it."""
     questions: int
@@ -62,48 +66,65 @@ class Examinee:
     seed: int
 
 
-def examinee_of(
-    root: Path,
-    base: str,
-    model: PreTrainedModel | PeftModel,
-    tokenizer: PreTrainedTokenizerBase,
-    adapter: Path | None,
-    questions: int,
-    seed: int,
-) -> Examinee:
-    """Who is asked, and where below ``root`` that is kept."""
+def examinee_of(root: Path, base: str, adapter: Path | None, questions: int, seed: int) -> Examinee:
+    """Who is asked, and where below ``root`` that is kept.
+
+    Raises:
+        InputError: there is no such base, or no such adapter on it.
+    """
+    model, tokenizer = load_base(base)
+    most = most_tokens(model, tokenizer)
     tokenizer.model_max_length = _UNCOUNTED  # texts are counted before it is known whether they fit
+    own = digest_tree(Path(base))
+    adapted = load_adapter(model, adapter, own) if adapter else model
     threads = torch.get_num_threads()  # a sum over more of them is rounded otherwise
-    parts = (digest_tree(Path(base)), digest_tree(adapter) if adapter else "", f"{questions}/{seed}/{threads}")
+    parts = (own, digest_tree(adapter) if adapter else "", f"{questions}/{seed}/{threads}")
     key = digest_text(*parts, code_digest("bench.context_run"))
-    return Examinee(root / key[:12], model, tokenizer, _book(base), questions, seed)
+    return Examinee(root / key[:12], adapted, tokenizer, most, _book(base), questions, seed)
+
+
+def most_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """Most tokens that the base reads and writes, as its configuration says."""
+    said = getattr(model.config, "max_position_embeddings", None) or tokenizer.model_max_length
+    return int(said)
+
+
+def folder_of(examinee: Examinee, task: Task) -> Path:
+    """Where the answers to one task lie."""
+    return examinee.folder / task.replace(" ", "-")
 
 
 def place_of(examinee: Examinee, task: Task, length: int) -> Path:
     """Where the answers to one task at one length lie."""
-    return examinee.folder / f"{task.replace(' ', '-')}-{length:07d}"
+    return folder_of(examinee, task) / f"{length:07d}"
 
 
-def run(examinee: Examinee, task: Task, length: int, report: Report) -> Path | None:
-    """Ask what has not been asked, and return where it is kept; None where the needles do not fit into the length.
+def run(examinee: Examinee, task: Task, lengths: Sequence[int], report: Report) -> list[Path | None]:
+    """Ask what has not been asked, and return where each length is kept; None where the needles do not fit into it.
 
     Raises:
-        InputError: no text has exactly this length with the tokenizer.
+        InputError: no text has exactly such a length with the tokenizer.
         OutsideError: the disk refused a write.
     """
-    place, name = place_of(examinee, task, length), f"{task}, {length} tokens"
-    if is_whole(place):
-        report(f"{name}: kept from before", None)
-        return place
-    begun = time.monotonic()
-    chosen = items(task, length, examinee.questions, examinee.seed, lambda text: _count(examinee, text), examinee.book)
-    if not chosen:
-        return None
-    with held(examinee.folder, name, report):
-        if not is_whole(place):
-            report(name, None)
-            _run(examinee, chosen, place, time.monotonic() - begun)
-    return place
+    return [_run(examinee, task, length, report) for length in lengths]
+
+
+def run_task(
+    root: Path,
+    base: str,
+    adapter: Path | None,
+    questions: int,
+    seed: int,
+    task: Task,
+    lengths: Sequence[int],
+    report: Report,
+) -> Path:
+    """One task at every length, by what another process understands, and where it is kept."""
+    examinee = examinee_of(root, base, adapter, questions, seed)
+    run(examinee, task, lengths, report)
+    folder = folder_of(examinee, task)
+    folder.mkdir(parents=True, exist_ok=True)  # where nothing fits, that is what it leaves
+    return folder
 
 
 def answered(
@@ -127,7 +148,23 @@ def answered(
     ]
 
 
-def _run(examinee: Examinee, chosen: Sequence[Item], place: Path, making: float) -> None:
+def _run(examinee: Examinee, task: Task, length: int, report: Report) -> Path | None:
+    place, name = place_of(examinee, task, length), f"{task}, {length} tokens"
+    if is_whole(place):
+        report(f"{name}: kept from before", None)
+        return place
+    begun = time.monotonic()
+    chosen = items(task, length, examinee.questions, examinee.seed, lambda text: _count(examinee, text), examinee.book)
+    if not chosen:
+        return None
+    with held(place.parent, name, report):
+        if not is_whole(place):
+            report(name, None)
+            _ask(examinee, chosen, place, time.monotonic() - begun)
+    return place
+
+
+def _ask(examinee: Examinee, chosen: Sequence[Item], place: Path, making: float) -> None:
     begun = time.monotonic()
     rows = answered(examinee.model, examinee.tokenizer, chosen, examinee.seed)
     seconds = {"making_seconds": making, "answering_seconds": time.monotonic() - begun}

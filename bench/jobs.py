@@ -1,4 +1,4 @@
-"""What a bench runs one by one, over several processes or over a cluster: its arms, each with each seed."""
+"""What a bench runs one by one, over several processes or over a cluster: arms, each with each seed, or tasks."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from tasks.prefect_server import configure
 
 @dataclass(frozen=True)
 class Job:
-    """One arm with one seed."""
+    """One arm with one seed, or one task."""
 
     name: str
     """Such as ``flips/joint/seed 1``."""
     folder: Path
     """Where it will lie, here as on every worker."""
     last: str
-    """Of that folder: what is there once all is done."""
+    """Of that folder: what is there once all is done; empty: the folder itself."""
     work: Callable[..., Path]
     """Of a module that every worker has: takes what is ``given``, then whom to report to, and returns the folder."""
     given: tuple[Any, ...]

@@ -122,17 +122,15 @@ def loss_said() -> Iterator[None]:
                 process.kill()
             raise
         if isinstance(error, BrokenProcessPool):
-            lost = "A process with an arm was ended from outside, perhaps for want of memory: fewer --workers take less"
+            lost = "A process was ended from outside, perhaps for want of memory: fewer --workers take less"
         elif type(error).__module__.startswith("distributed."):
             lost = f"The Dask cluster stopped working ({quoted(error)}); start it again"
         else:
             raise
-        raise OutsideError(
-            f"{lost}. Run the same command again; it goes on with the first day that is missing."
-        ) from error
+        raise OutsideError(f"{lost}. Run the same command again; it goes on with what is missing.") from error
 
 
-@task(name="arm", task_run_name="{name}", persist_result=False, cache_policy=NO_CACHE)
+@task(name="job", task_run_name="{name}", persist_result=False, cache_policy=NO_CACHE)
 def one(threads: int, name: str, work: Callable[..., Path], given: tuple[Any, ...]) -> Path:
     """One job, in a process of its own, and where it is kept."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # of libraries among themselves

@@ -21,7 +21,7 @@ WorkersOption = Annotated[
     int, typer.Option("--workers", min=1, max=256, help="Processes that share train.threads of params.yaml.")
 ]
 ClusterOption = Annotated[
-    str | None, typer.Option("--cluster", help="Dask scheduler whose workers run the arms: tcp://HOST:8786.")
+    str | None, typer.Option("--cluster", help="Dask scheduler whose workers run all of it: tcp://HOST:8786.")
 ]
 QuickOption = Annotated[bool, typer.Option("--quick", help="One rank and one seed: no evidence.")]
 

@@ -8,7 +8,7 @@ import typer
 
 from bench.break_even_case import EXAMPLE_RIGHT, Load, Prices, Training
 from flows.command import JsonOption, WorkspaceOption, quiet_output, show
-from flows.command_bench import MOST_SEED, bench_app
+from flows.command_bench import MOST_SEED, ClusterOption, WorkersOption, bench_app
 
 
 def _named(part: type[Prices] | type[Training]) -> str:
@@ -105,6 +105,8 @@ def context(
     ] = 0.856,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of an adapter on this base.")] = None,
     html: Annotated[Path | None, typer.Option("--html", help="Draw the page there, not beside the answers.")] = None,
+    workers: WorkersOption = 1,
+    cluster: ClusterOption = None,
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
@@ -114,6 +116,7 @@ def context(
     """
     from bench.context import Plan, content, measure
     from bench.context_figures import table
+    from bench.jobs import Places
     from bench.measured import typed
     from data.workspace import open_workspace
     from flows.progress import Lines
@@ -128,13 +131,14 @@ def context(
         adapter=adapter,
     )
     with quiet_output():
-        done = measure(open_workspace(workspace), adapter, plan, command, Lines("bench").measured, html)
+        report, places = Lines("bench").measured, Places(workers, cluster)
+        done = measure(open_workspace(workspace), adapter, plan, command, report, html, places)
     told = [f"No room for the needles: {', '.join(done.left_out)}"] if done.left_out else []
     if done.note:
         told.append(done.note)
     if done.kept:
         told.append(f"Kept from before: {done.kept} of {done.kept + done.asked} tasks by length")
-    places = {"page": str(done.page), "written": str(done.written), "answers": str(done.answers)}
+    files = {"page": str(done.page), "written": str(done.written), "answers": str(done.answers)}
     where = [f"Page: {done.page}", f"Figures: {done.written}", f"Answers: {done.answers}"]
     lines = [*table(done.figures, done.reaches, threshold), *told, *where]
-    show(content(done) | {"kept": done.kept, "asked": done.asked} | places, as_json, lines)
+    show(content(done) | {"kept": done.kept, "asked": done.asked} | files, as_json, lines)

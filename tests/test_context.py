@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
-from bench.context import lengths_of, most_tokens
+from bench.context import lengths_of
 from bench.context_figures import figures
-from bench.context_run import answered
+from bench.context_run import answered, most_tokens
 from data.context_drafts import SEVERAL, Pool, Task, draft, pool
 from data.context_tasks import DEPTHS, ROOM, Item, effective_length, items, recall
 from data.context_text import placed

@@ -6,6 +6,7 @@ window goes, and knows nothing else. All around it is the bench as people run it
 
 import json
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from bench import context
+from bench import context_run
 from bench.context_figures import ALL, Held, figures, judged, reach, too_few
 from bench.measured import Figure
 from data.context_drafts import Task
@@ -86,7 +87,7 @@ def workspace(tmp_path: Path) -> Path:
 def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
     tokenizer = load_base(BASE)[1]
     one = Reader(tokenizer, 10**6)
-    monkeypatch.setattr(context, "load_base", lambda folder: (one, tokenizer))
+    monkeypatch.setattr(context_run, "load_base", lambda folder: (one, tokenizer))
     return one
 
 
@@ -212,6 +213,24 @@ def test_other_questions_are_asked_anew(workspace: Path, reader: Reader, other: 
     run(workspace, *typed)
     assert run(workspace, *typed, *other)["kept"] == 0
     assert run(workspace, *typed, "--threshold", "0.5")["asked"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("prefect_here")
+def test_two_processes_give_what_one_gives(workspace: Path) -> None:
+    typed = ["bench", "context", "--length", "64", "--length", "128", "--questions", "3"]
+    spread = run(workspace, *typed, "--workers", "2")
+    answers = pq.read_table(spread["answers"])
+
+    settings = workspace / "params.yaml"
+    settings.write_text(re.sub(r"(?m)^  threads: .*$", "  threads: 1", settings.read_text("utf-8")), "utf-8")
+    for folder in (workspace / ".relearn" / "bench" / "context").glob("[0-9a-f]*[0-9a-f]"):
+        shutil.rmtree(folder)
+    alone = run(workspace, *typed)
+    assert (spread["kept"], alone["kept"]) == (0, 0)
+    assert spread["asked"] == alone["asked"] > 7
+    assert pq.read_table(alone["answers"]).equals(answers)
+    assert alone["figures"] == spread["figures"]
 
 
 # --- what is written ---------------------------------------------------------------------------------

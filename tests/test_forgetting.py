@@ -248,7 +248,7 @@ def _end(place: Path, report: Report) -> Path:
 @pytest.mark.usefixtures("prefect_here")
 def test_a_process_that_is_killed_is_one_sentence(tmp_path: Path) -> None:
     jobs = [Job(name, tmp_path / name, "done", _end, (tmp_path / name,)) for name in ("first", "second")]
-    with pytest.raises(OutsideError, match=r"ended from outside.*goes on with the first day that is missing"):
+    with pytest.raises(OutsideError, match=r"ended from outside.*goes on with what is missing"):
         spread(Workspace(tmp_path), "forgetting", PARAMS, jobs, Places(2))
 
 
