@@ -21,7 +21,7 @@ from data.handbook_questions import Form
 from data.records import Grade
 from models.clusters import bootstrap, sign_flips
 from models.power import LEVEL, noise_between_equals
-from models.statistics import holm
+from models.statistics import holm, paired_table
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,11 @@ def _pairs(one: Learned, reference: Learned) -> Iterator[Comparison]:
             yield _compared(one, reference, about, mine)
 
 
+def _left_open(mine: pd.DataFrame, products: int) -> tuple[float, float]:
+    """Newcombe's ends for as many questions as products: where no answer differs, resampling sees nothing."""
+    return paired_table(mine["right_reference"].tolist(), mine["right"].tolist()).interval(products)
+
+
 def _last(one: Learned) -> pd.DataFrame:
     last = one.answers[(one.answers["day"] == one.answers["day"].max()) & (one.answers["form"] == Form.HELD_OUT.value)]
     last = last.assign(right=last["grade"] == Grade.RIGHT.value)
@@ -138,7 +143,7 @@ def _last(one: Learned) -> pd.DataFrame:
 def _compared(one: Learned, reference: Learned, about: str, mine: pd.DataFrame) -> Comparison:
     values = mine["right"].to_numpy(dtype=np.float64) - mine["right_reference"].to_numpy(dtype=np.float64)
     products = by_product(mine)
-    low, high = bootstrap(values, products)
+    low, high = bootstrap(values, products) if values.any() else _left_open(mine, products.count)
     gained, lost = int((values > 0).sum()), int((values < 0).sum())
     return Comparison(
         plan=one.plan,

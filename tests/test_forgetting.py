@@ -353,6 +353,7 @@ def test_equals_are_told_from_others_and_p_is_adjusted(learned: list[Learned]) -
 
     assert {one.arm for one in found if one.equals} == {equal.arm}
     assert all(one.difference == 0 and one.p == 1 for one in found if one.equals)
+    assert all(one.low < 0 < one.high for one in found if one.equals), "no difference seen is not none for certain"
     assert {one.reference for one in found} == {base.arm}
     assert {one.said for one in found if one.equals} == {"noise of the training"}
     assert all(one.between_equals == 0 for one in found)
