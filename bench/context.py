@@ -18,7 +18,7 @@ import torch
 
 from bench.context_figures import THRESHOLD, Reach, figures, reaches, too_few
 from bench.context_page import About, write_page
-from bench.context_run import Examinee, examinee_of, folder_of, place_of, run, run_task
+from bench.context_run import Examinee, examinee_of, place_of, run, run_task
 from bench.jobs import ALONE, Job, Places, run_jobs
 from bench.kept import Report, is_whole, read_cost, read_table
 from bench.measured import Figure, write_answers
@@ -98,8 +98,8 @@ def measure(
     lengths = lengths_of(plan.lengths, examinee.most_tokens)
     kept = sum(is_whole(place_of(examinee, task, length)) for task in Task for length in lengths)
     run_jobs(workspace, "context", params, [_job(examinee, task, lengths, given) for task in Task], places)
-    asked = {task: run(examinee, task, lengths, report) for task in Task}
-    found_in = {(task, length): place for task in Task for length, place in zip(lengths, asked[task], strict=True)}
+    kept_in = {task: run(examinee, task, lengths, report) for task in Task}
+    found_in = {(task, length): place for task in Task for length, place in zip(lengths, kept_in[task], strict=True)}
     there = [place for place in found_in.values() if place is not None]
     if not there:
         told = ", ".join(map(str, lengths))
@@ -135,7 +135,8 @@ def content(done: Outcome) -> dict[str, object]:
 
 
 def _job(examinee: Examinee, task: Task, lengths: Sequence[int], given: tuple[Any, ...]) -> Job:
-    return Job(task, folder_of(examinee, task), "", run_task, (*given, task, lengths))
+    longest = place_of(examinee, task, lengths[-1])
+    return Job(task, longest.parent, longest.name, run_task, (*given, task, lengths))
 
 
 def lengths_of(wanted: Sequence[int], most: int) -> tuple[int, ...]:

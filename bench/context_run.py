@@ -122,9 +122,9 @@ def run_task(
     """One task at every length, by what another process understands, and where it is kept."""
     examinee = examinee_of(root, base, adapter, questions, seed)
     run(examinee, task, lengths, report)
-    folder = folder_of(examinee, task)
-    folder.mkdir(parents=True, exist_ok=True)  # where nothing fits, that is what it leaves
-    return folder
+    longest = place_of(examinee, task, lengths[-1])
+    longest.mkdir(parents=True, exist_ok=True)  # empty where the needles do not fit
+    return longest.parent
 
 
 def answered(
@@ -151,7 +151,6 @@ def answered(
 def _run(examinee: Examinee, task: Task, length: int, report: Report) -> Path | None:
     place, name = place_of(examinee, task, length), f"{task}, {length} tokens"
     if is_whole(place):
-        report(f"{name}: kept from before", None)
         return place
     begun = time.monotonic()
     chosen = items(task, length, examinee.questions, examinee.seed, lambda text: _count(examinee, text), examinee.book)

@@ -1,10 +1,10 @@
 """Arms beside one another: whether two that answered the same questions differ by more than equals do.
 
 Every arm is held against the shipped way, or else the first that trains, and another draw of an arm against that arm,
-question by question: difference with its clustered bootstrap interval, and the p-value of sign flips over products,
-adjusted for the number of comparisons (Holm). Before any of it is believed, equals are compared: two arms that differ
-in nothing but the draw of their training (``draw=1``). What they differ by is noise of the training, which no interval
-over questions contains.
+question by question: difference with its clustered bootstrap interval (Newcombe's where all products agree), and the
+p-value of sign flips over products, adjusted for the number of comparisons (Holm). Before any of it is believed, equals
+are compared: two arms that differ in nothing but the draw of their training (``draw=1``). What they differ by is noise
+of the training, which no interval over questions contains.
 """
 
 from collections.abc import Iterator, Sequence
@@ -130,7 +130,7 @@ def _pairs(one: Learned, reference: Learned) -> Iterator[Comparison]:
 
 
 def _left_open(mine: pd.DataFrame, products: int) -> tuple[float, float]:
-    """Newcombe's ends for as many questions as products: where no answer differs, resampling sees nothing."""
+    """Newcombe's ends with each product as one question: where all products agree, resampling sees nothing."""
     return paired_table(mine["right_reference"].tolist(), mine["right"].tolist()).interval(products)
 
 
@@ -143,7 +143,9 @@ def _last(one: Learned) -> pd.DataFrame:
 def _compared(one: Learned, reference: Learned, about: str, mine: pd.DataFrame) -> Comparison:
     values = mine["right"].to_numpy(dtype=np.float64) - mine["right_reference"].to_numpy(dtype=np.float64)
     products = by_product(mine)
-    low, high = bootstrap(values, products) if values.any() else _left_open(mine, products.count)
+    low, high = bootstrap(values, products)
+    if low == high:
+        low, high = _left_open(mine, products.count)
     gained, lost = int((values > 0).sum()), int((values < 0).sum())
     return Comparison(
         plan=one.plan,

@@ -2,8 +2,8 @@
 
 What a matrix of shares says has the interval of a Bayesian bootstrap (Rubin, Annals of Statistics 9, 1981) over the
 products of each seed, whose facts stand or fall together: weights are drawn, and none is 0, so that a small group never
-vanishes. Where all products agree, weights change nothing, and the interval is what as many answers as products leave
-open (Wilson's). A share has Wilson's, at an effective number of questions. All speak of other products, not of other
+vanishes. Where weights change nothing, as where every answer is right, the interval is Wilson's with each product as
+one answer. A share has Wilson's, at an effective number of questions. All speak of other products, not of other
 trainings: what those differ by is measured between equals (bench/forgetting_compared.py).
 """
 
@@ -105,26 +105,32 @@ class Learned:
         the interval is rid, so that it lies about what was measured.
         """
         value, draws = self.mean(measure), self.draws(measure)
-        if agree(draws) and (arm(self.arm).trains or arm(self.arm).reads is not Reads.NOTHING):
+        certain = measure not in _SHARES and not arm(self.arm).trains  # the same model on every day
+        if agree(draws) and not certain:
             return value, *self._left_open(measure)
         low, high = np.quantile(draws, (0.025, 0.975)) - draws.mean() + value
         return value, float(low), float(high)
 
     def _left_open(self, measure: Measure) -> tuple[float, float]:
-        """Ends of a measure of shares that are all 0 or 1.
+        """Ends of a measure whose draws all agree.
 
-        Each share is moved to its end by Wilson at as many answers as products, and what the measure moves by is
-        squared and added (Newcombe's way of independent shares).
+        Each share is moved to either end of Wilson's interval with each product as one answer. What the measure moves
+        by is squared and added (Newcombe's way of independent shares); of the worst of many drops the largest counts.
         """
         R = np.mean([self.matrix(seed) for seed in self.seeds], axis=0)
-        moves = np.zeros(R.shape)
-        for cell in zip(*np.nonzero((R == 0) | (R == 1)), strict=True):
-            low, high = wilson_interval(R[cell], self._products[cell])
+        moves = [self._moves(measure, R, cell) for cell in zip(*np.nonzero(np.isfinite(R)), strict=True)]
+        order = np.inf if measure in _LARGEST else 2
+        down, up = (float(np.linalg.norm(each, order)) for each in np.array(moves).T)
+        return measure(R) - down, measure(R) + up
+
+    def _moves(self, measure: Measure, R: Matrix, cell: tuple[np.intp, ...]) -> tuple[float, float]:
+        """How far down and up the measure goes with one share of R."""
+        found = [0.0]
+        for end in wilson_interval(R[cell], self._products[cell]):
             moved = R.copy()
-            moved[cell] = low if R[cell] == 1 else high
-            moves[cell] = measure(moved) - measure(R)
-        down, up = np.linalg.norm(np.minimum(moves, 0)), np.linalg.norm(np.maximum(moves, 0))
-        return measure(R) - float(down), measure(R) + float(up)
+            moved[cell] = end
+            found.append(measure(moved) - measure(R))
+        return min(found), max(found)
 
     @cached_property
     def _drawn(self) -> dict[int, Array]:
@@ -214,6 +220,12 @@ def sequence(one: Learned) -> list[Figure]:
 def _worst_taught(R: Matrix) -> float:
     """The base's facts left out."""
     return worst_drop(np.hstack([np.full((len(R), 1), np.nan), R[:, 1:]]))
+
+
+_SHARES = (learned_when_taught, final_average)
+"""Measures that are shares; the others are differences between days."""
+_LARGEST = (worst_drop, _worst_taught)
+"""Measures that are the largest of many differences."""
 
 
 def _texts(one: Learned) -> Iterator[Figure]:

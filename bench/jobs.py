@@ -20,7 +20,7 @@ class Job:
     folder: Path
     """Where it will lie, here as on every worker."""
     last: str
-    """Of that folder: what is there once all is done; empty: the folder itself."""
+    """Of that folder: what is there once all is done."""
     work: Callable[..., Path]
     """Of a module that every worker has: takes what is ``given``, then whom to report to, and returns the folder."""
     given: tuple[Any, ...]

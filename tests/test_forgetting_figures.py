@@ -122,8 +122,22 @@ def test_where_all_answers_are_right_the_interval_is_what_that_many_products_lea
     assert one.drawn(worst_drop) == pytest.approx((0.0, 0.0, 1 - least))
 
 
-def test_an_arm_that_does_nothing_has_lost_nothing_for_certain() -> None:
-    assert _days(ALL_RIGHT, 30, arm="none").drawn(base_lost) == (0, 0, 0)
+def test_an_arm_that_does_nothing_has_lost_nothing_for_certain_and_learned_nothing_as_far_as_is_known() -> None:
+    one = _days(ALL_RIGHT | {(1, "day 1"): 0}, 30, arm="none")
+    assert one.drawn(base_lost) == (0, 0, 0)
+    assert one.drawn(learned_when_taught) == pytest.approx((0.0, 0.0, 1 - wilson(30, 30).low))
+
+
+def test_one_and_the_same_wrong_answer_makes_nothing_certain() -> None:
+    _, low, high = _days(ALL_RIGHT | {(0, "base"): 29, (1, "base"): 29}, 30).drawn(base_lost)
+    assert low < -0.1
+    assert high > 0.1
+
+
+def test_the_worst_of_many_drops_may_be_as_large_as_one_share_leaves_open() -> None:
+    right = {(day, f"day {taught}" if taught else "base"): 5 for day in range(7) for taught in range(day + 1)}
+    value, low, high = _days(right, 5).drawn(worst_drop)
+    assert (value, low, high) == pytest.approx((0.0, 0.0, 1 - wilson(5, 5).low))
 
 
 def test_one_wrong_answer_is_seen_by_the_weights() -> None:
