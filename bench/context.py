@@ -96,15 +96,15 @@ def measure(
     given = (root, workspace.base(), adapter and adapter.resolve(), plan.questions, plan.seed)
     examinee = examinee_of(*given)
     lengths = lengths_of(plan.lengths, examinee.most_tokens)
-    kept = sum(is_whole(place_of(examinee, task, length)) for task in Task for length in lengths)
+    units = [(task, length) for task in Task for length in lengths]
+    kept = sum(is_whole(place_of(examinee, *unit)) for unit in units)
     run_jobs(workspace, "context", params, [_job(examinee, task, lengths, given) for task in Task], places)
-    kept_in = {task: run(examinee, task, lengths, report) for task in Task}
-    found_in = {(task, length): place for task in Task for length, place in zip(lengths, kept_in[task], strict=True)}
-    there = [place for place in found_in.values() if place is not None]
+    kept_in = {unit: run(examinee, *unit, report) for unit in units}
+    there = [place for place in kept_in.values() if place is not None]
     if not there:
         told = ", ".join(map(str, lengths))
         raise InputError(f"No task fits into {told} tokens. Give a --length of {SHORTEST} or more.")
-    left_out = tuple(f"{task}/{length}" for (task, length), place in found_in.items() if place is None)
+    left_out = tuple(f"{task}/{length}" for (task, length), place in kept_in.items() if place is None)
     answers = pa.concat_tables([read_table(place) for place in there])
     found = figures(answers.to_pylist(), plan.seed, plan.threshold, command)
     done = Outcome(

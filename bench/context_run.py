@@ -1,4 +1,4 @@
-"""Asks one task at each length, with the context and without, and writes every answer down.
+"""Asks one task at one length, with the context and without, and writes every answer down.
 
 A task is a folder, in which each length is one that appears whole or not at all, so that a run that was killed goes on
 with the first that is missing, and another choice of lengths asks only what is new.
@@ -89,24 +89,30 @@ def most_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> i
     return int(said)
 
 
-def folder_of(examinee: Examinee, task: Task) -> Path:
-    """Where the answers to one task lie."""
-    return examinee.folder / task.replace(" ", "-")
-
-
 def place_of(examinee: Examinee, task: Task, length: int) -> Path:
     """Where the answers to one task at one length lie."""
-    return folder_of(examinee, task) / f"{length:07d}"
+    return examinee.folder / task.replace(" ", "-") / f"{length:07d}"
 
 
-def run(examinee: Examinee, task: Task, lengths: Sequence[int], report: Report) -> list[Path | None]:
-    """Ask what has not been asked, and return where each length is kept; None where the needles do not fit into it.
+def run(examinee: Examinee, task: Task, length: int, report: Report) -> Path | None:
+    """Ask what has not been asked, and return where it is kept; None where the needles do not fit into the length.
 
     Raises:
-        InputError: no text has exactly such a length with the tokenizer.
+        InputError: no text has exactly this length with the tokenizer.
         OutsideError: the disk refused a write.
     """
-    return [_run(examinee, task, length, report) for length in lengths]
+    place, name = place_of(examinee, task, length), f"{task}, {length} tokens"
+    if is_whole(place):
+        return place
+    begun = time.monotonic()
+    chosen = items(task, length, examinee.questions, examinee.seed, lambda text: _count(examinee, text), examinee.book)
+    if not chosen:
+        return None
+    with held(place.parent, name, report):
+        if not is_whole(place):
+            report(name, None)
+            _ask(examinee, chosen, place, time.monotonic() - begun)
+    return place
 
 
 def run_task(
@@ -121,7 +127,8 @@ def run_task(
 ) -> Path:
     """One task at every length, by what another process understands, and where it is kept."""
     examinee = examinee_of(root, base, adapter, questions, seed)
-    run(examinee, task, lengths, report)
+    for length in lengths:
+        run(examinee, task, length, report)
     longest = place_of(examinee, task, lengths[-1])
     longest.mkdir(parents=True, exist_ok=True)  # empty where the needles do not fit
     return longest.parent
@@ -146,21 +153,6 @@ def answered(
         }
         for one, text, plain in zip(chosen, said, without, strict=True)
     ]
-
-
-def _run(examinee: Examinee, task: Task, length: int, report: Report) -> Path | None:
-    place, name = place_of(examinee, task, length), f"{task}, {length} tokens"
-    if is_whole(place):
-        return place
-    begun = time.monotonic()
-    chosen = items(task, length, examinee.questions, examinee.seed, lambda text: _count(examinee, text), examinee.book)
-    if not chosen:
-        return None
-    with held(place.parent, name, report):
-        if not is_whole(place):
-            report(name, None)
-            _ask(examinee, chosen, place, time.monotonic() - begun)
-    return place
 
 
 def _ask(examinee: Examinee, chosen: Sequence[Item], place: Path, making: float) -> None:
