@@ -1,10 +1,10 @@
 """Arms beside one another: whether two that answered the same questions differ by more than equals do.
 
 Every arm is held against the shipped way, or else the first that trains, and another draw of an arm against that arm,
-question by question: difference with its clustered bootstrap interval (Newcombe's where all products agree), and the
-p-value of sign flips over products, adjusted for the number of comparisons (Holm). Before any of it is believed, equals
-are compared: two arms that differ in nothing but the draw of their training (``draw=1``). What they differ by is noise
-of the training, which no interval over questions contains.
+question by question: difference with the interval that gates read (``deciding``), and the p-value of sign flips over
+products, adjusted for the number of comparisons (Holm). Before any of it is believed, equals are compared: two arms
+that differ in nothing but the draw of their training (``draw=1``). What they differ by is noise of the training, which
+no interval over questions contains.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,9 @@ from bench.forgetting_figures import Learned, by_product, changed_for
 from bench.measured import Figure
 from data.handbook_questions import Form
 from data.records import Grade
-from models.clusters import bootstrap, sign_flips
+from models.clusters import bootstrap, design_effect, sign_flips
 from models.power import LEVEL, noise_between_equals
-from models.statistics import holm, paired_table
+from models.statistics import deciding, holm, paired_table
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,6 @@ def _pairs(one: Learned, reference: Learned) -> Iterator[Comparison]:
             yield _compared(one, reference, about, mine)
 
 
-def _left_open(mine: pd.DataFrame, products: int) -> tuple[float, float]:
-    """Newcombe's ends with each product as one question: where all products agree, resampling sees nothing."""
-    return paired_table(mine["right_reference"].tolist(), mine["right"].tolist()).interval(products)
-
-
 def _last(one: Learned) -> pd.DataFrame:
     last = one.answers[(one.answers["day"] == one.answers["day"].max()) & (one.answers["form"] == Form.HELD_OUT.value)]
     last = last.assign(right=last["grade"] == Grade.RIGHT.value)
@@ -143,21 +138,19 @@ def _last(one: Learned) -> pd.DataFrame:
 def _compared(one: Learned, reference: Learned, about: str, mine: pd.DataFrame) -> Comparison:
     values = mine["right"].to_numpy(dtype=np.float64) - mine["right_reference"].to_numpy(dtype=np.float64)
     products = by_product(mine)
-    low, high = bootstrap(values, products)
-    if low == high:
-        low, high = _left_open(mine, products.count)
-    gained, lost = int((values > 0).sum()), int((values < 0).sum())
+    table = paired_table(mine["right_reference"].tolist(), mine["right"].tolist())
+    low, high = deciding(table, design_effect(values, products), bootstrap(values, products))
     return Comparison(
         plan=one.plan,
         arm=one.arm,
         reference=reference.arm,
         about=about,
         equals=_are_equals(one, reference),
-        difference=float(values.mean()),
+        difference=table.difference,
         low=low,
         high=high,
-        gained=gained,
-        lost=lost,
+        gained=table.gained,
+        lost=table.lost,
         p=sign_flips(values, products),
-        n=len(mine),
+        n=table.n,
     )

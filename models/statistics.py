@@ -231,7 +231,7 @@ def _cohort_figures(cohort: Cohort, answers: Sequence[Answer], seed: int) -> Coh
     candidate = [answer.candidate_grade for answer in answers]
     paired = compare(questions, _is(base, Grade.RIGHT), _is(candidate, Grade.RIGHT), seed)
     table = paired_table([grade is Grade.RIGHT for grade in base], [grade is Grade.RIGHT for grade in candidate])
-    low, high = deciding(table, paired)
+    low, high = deciding(table, paired.design_effect, paired.bootstrap)
     return CohortFigures(
         cohort=cohort,
         n=len(answers),
@@ -295,10 +295,13 @@ def paired_of(found: CohortFigures) -> PairedFigures:
     return found.paired
 
 
-def deciding(table: PairedTable, paired: PairedFigures) -> tuple[float, float]:
-    """The wider of two 95 % intervals at either end: Newcombe's at n / design effect, and the bootstrap's."""
-    low, high = table.interval(table.n / paired.design_effect)
-    return min(low, paired.bootstrap[0]), max(high, paired.bootstrap[1])
+def deciding(table: PairedTable, design_effect: float, resampled: tuple[float, float]) -> tuple[float, float]:
+    """The wider of two 95 % intervals at either end: Newcombe's at n / design effect, and the bootstrap's.
+
+    Where all clusters agree the bootstrap's is one point, and Newcombe's says how far off it may be.
+    """
+    low, high = table.interval(table.n / design_effect)
+    return min(low, resampled[0]), max(high, resampled[1])
 
 
 def _is(grades: Sequence[Grade], wanted: Grade) -> Values:

@@ -178,7 +178,7 @@ def test_the_interval_that_decides_covers_the_truth_of_facts_that_fail_whole(los
         questions, right = _sample(draw, loss, alike)
         paired = compare(questions, np.ones(len(right)), right)
         table = PairedTable(both=len(right) - paired.lost, gained=0, lost=paired.lost, neither=0)
-        low, high = deciding(table, paired)
+        low, high = deciding(table, paired.design_effect, paired.bootstrap)
         assert low <= paired.bootstrap[0] <= paired.bootstrap[1] <= high
         covered += low <= -loss <= high
         own_low, own_high = table.interval(table.n)
