@@ -1,7 +1,7 @@
 """The blocks of ``params.yaml`` that say how the line is run: registry, schedule, versioning, and whom to tell."""
 
 import re
-from typing import Any, Self
+from typing import Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -14,14 +14,16 @@ from data.param_types import DAY, Block, Count, Many, VariableName
 MOST_CHECKS = 50
 """Results of checks that a suite ever has, so that the index of a workspace that runs every day stays quick."""
 OPERATION: dict[str, bool | set[str]] = {
+    "gates": True,  # other gates judge what there is, and make nothing new (flows/policy.py)
     "gc": True,
     "watch": True,
     "versioning": True,
     "notify": True,
+    "people": True,
     "endpoint": TRANSPORT,
-    "registry": {"retries", "retry_seconds"},
+    "registry": {"retries", "retry_seconds", "bring_back", "on_withdrawal", "on_gates"},
 }
-"""Blocks, or keys of a block, that say how the line is run; no cycle's result follows from them."""
+"""Blocks, or keys of a block, that say how the line is run and what passes; no candidate follows from them."""
 
 _SERVER = re.compile(r"https?://[^\s/:@]\S*")
 _DATABASES = {
@@ -37,6 +39,16 @@ class RegistryParams(Block):
     experiment: str = Field(min_length=1, description="MLflow experiment.")
     model: str = Field(pattern=r"^[^\s/:][^/:]*$", max_length=200, description="Name of the registered model.")
     promote_first: bool = Field(description="Promote the first candidate that passes by the cycle itself.")
+    bring_back: bool = Field(
+        description="Promote a version that served before, by the cycle itself, when exactly its documents come back."
+    )
+    on_withdrawal: Literal["confirm", "retrain", "rollback", "hold"] = Field(
+        description="What becomes of a champion that rests on a withdrawn document; confirm: rollback if it still "
+        "answers from it, otherwise retrain."
+    )
+    on_gates: Literal["rollback", "hold"] = Field(
+        description="What becomes of a champion that other gates would not have let pass."
+    )
     retries: int = Field(ge=0, le=20, description="Tries again when the registry does not answer.")
     retry_seconds: float = Field(ge=0, le=DAY, description="Pause before the first of them; it doubles.")
 
@@ -59,6 +71,23 @@ class RegistryParams(Block):
                 f"the last pause would be {longest:,.0f} seconds, more than {DAY:,}; lower retries or retry_seconds"
             )
         return self
+
+
+Role = Literal["viewer", "operator", "approver"]
+ROLES: tuple[Role, ...] = ("viewer", "operator", "approver")
+"""Each may do what the ones before may: look and ask; run cycles, withdraw documents, roll back, reject; promote,
+override, reinstate."""
+
+
+class PeopleParams(Block):
+    actor: str = Field(
+        max_length=200, description="Who acts here unless RELEARN_ACTOR says; empty: the operating system's user."
+    )
+    roles: dict[str, Role] = Field(description="viewer, operator or approver, by actor.")
+    others: Role = Field(description="Role of an actor whom roles does not name.")
+    approvals: int = Field(
+        ge=1, le=5, description="Different approvers that a promotion takes; above 1 the line promotes nothing itself."
+    )
 
 
 class GcParams(Block):

@@ -1,8 +1,8 @@
 """The blocks of ``params.yaml`` that candidates follow from: what each stage reads, and what the gates ask for."""
 
-from typing import Literal, Self
+from typing import Any, Literal, Self, cast, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from data.param_types import DAY, Block, Count, Few, Many, Place, Share, Steps, VariableName
 
@@ -181,6 +181,33 @@ class AssessParams(Block):
     batch: Count = Field(le=4096, description="Questions answered at once.")
 
 
+CheckName = Literal[
+    "integrity",
+    "not_learned",
+    "exploded",
+    "unstructured",
+    "intruders",
+    "alpha",
+    "traps",
+    "determinant",
+    "distance",
+    "adapter_active",
+    "learned",
+    "stale",
+    "restated",
+    "forgotten",
+    "locality",
+    "retention",
+    "champion",
+    "withdrawn",
+    "coverage",
+]
+"""Every check that a judgement can hold, in its order (docs/gates.md)."""
+CheckMode = Literal["enforce", "shadow", "off"]
+NO_THRESHOLD: tuple[CheckName, ...] = ("traps", "determinant", "distance")
+"""Checks that can only be shown."""
+
+
 class GateParams(Block):
     min_new_right: Share = Field(
         description="New facts right on held-out wordings: the interval's lower end, at least."
@@ -205,9 +232,37 @@ class GateParams(Block):
         gt=0, le=1e9, description="Once calibrated: robust standard deviations from the accepted adapters; above: fail."
     )
     warn_robust_z: float = Field(gt=0, le=1e9, description="Above it: warn.")
-    spectral_enforced: list[Literal["unstructured", "intruders", "alpha"]] = Field(
-        description="Spectral checks that decide, too; those not named are reported."
+    modes: dict[CheckName, CheckMode] = Field(
+        description="What each check may do; enforce: it decides, shadow: it is computed and shown, off: neither."
     )
+
+    @field_validator("modes", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, content: Any) -> Any:
+        """YAML 1.1 reads a bare ``off`` as false."""
+        if not isinstance(content, dict):
+            return content
+        return {check: "off" if mode is False else mode for check, mode in content.items()}
+
+    @model_validator(mode="after")
+    def _every_check_has_a_mode(self) -> Self:
+        missing = [name for name in get_args(CheckName) if name not in self.modes]
+        if missing:
+            raise ValueError(f"modes does not name {', '.join(missing)}; give each enforce, shadow or off")
+        if "enforce" not in self.modes.values():
+            raise ValueError("modes lets no check decide; enforce at least one")
+        useless = [name for name in NO_THRESHOLD if self.modes[name] == "enforce"]
+        if useless:
+            raise ValueError(f"modes enforces {', '.join(useless)}, which has no threshold; take shadow or off")
+        return self
+
+    def enforces(self, check: str) -> bool:
+        """Whether a check has a say in the verdict."""
+        return self.modes[cast("CheckName", check)] == "enforce"
+
+    def computes(self, check: str) -> bool:
+        """Whether a check is looked at at all."""
+        return self.modes[cast("CheckName", check)] != "off"
 
 
 class QuickParams(Block):

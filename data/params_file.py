@@ -22,16 +22,20 @@ def render(params: Params) -> str:
 
 def _block(block: BaseModel, indent: str) -> list[str]:
     lines: list[str] = []
+    plain = block.model_dump(mode="json")
     for name, field in type(block).model_fields.items():
         value = getattr(block, name)
         said = field.description or ""
         if isinstance(value, BaseModel):
             lines += ["", *_comment(said, indent), f"{indent}{name}:", *_block(value, f"{indent}  ")]
         elif _holds_blocks(field):
-            plain = [one.model_dump(mode="json", exclude_defaults=True) for one in value]
-            lines += ["", *_comment(said, indent), f"{indent}{name}: {_scalar(plain)}"]
+            blocks = [one.model_dump(mode="json", exclude_defaults=True) for one in value]
+            lines += ["", *_comment(said, indent), f"{indent}{name}: {_scalar(blocks)}"]
+        elif isinstance(value, dict) and value:
+            lines += [*_comment(said, indent), f"{indent}{name}:"]
+            lines += [f"{indent}  {key}: {_scalar(one)}" for key, one in plain[name].items()]
         else:
-            lines += _line(f"{indent}{name}: {_scalar(value)}", said, indent)
+            lines += _line(f"{indent}{name}: {_scalar(plain[name])}", said, indent)
     return lines
 
 

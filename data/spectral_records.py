@@ -197,5 +197,7 @@ class Calibration(Record):
     adapters: int
     false_alarms: int
     """Accepted adapters that the others would have rejected."""
+    reaches: tuple[float, ...] = ()
+    """Of each, the ``max_robust_z`` below which the others reject it; earlier releases kept none."""
     modules: dict[str, dict[str, ModuleNorm]]
     """By module and statistic."""

@@ -77,13 +77,22 @@ def calibrate(
     if len(alike) < MIN_ADAPTERS or not alike[-1].layers:
         return None
     values = np.stack([_values(report) for report in alike])
+    reaches = tuple(_reach(one, np.delete(values, place, 0)) for place, one in enumerate(values))
     return Calibration(
         base=alike[-1].base,
         rank=alike[-1].layers[0].rank,
         adapters=len(alike),
-        false_alarms=sum(_is_outlier(one, np.delete(values, place, 0), limit) for place, one in enumerate(values)),
+        false_alarms=sum(reach > limit for reach in reaches),
+        reaches=reaches,
         modules=_norms(alike[-1], values),
     )
+
+
+def limited(calibration: Calibration, limit: float) -> Calibration:
+    """The norm with the false alarms of another limit; one of an earlier release keeps those that were counted."""
+    if not calibration.reaches:
+        return calibration
+    return calibration.model_copy(update={"false_alarms": sum(reach > limit for reach in calibration.reaches)})
 
 
 def usable(calibration: Calibration) -> bool:
@@ -144,15 +153,17 @@ def _norms(report: SpectralReport, values: Values) -> dict[str, dict[str, Module
     }
 
 
-def _is_outlier(one: Values, others: Values, limit: float) -> bool:
-    """Whether a check would reject the adapter by the norm of the others: as many modules are out as it takes."""
+def _reach(one: Values, others: Values) -> float:
+    """The limit below which a check rejects the adapter by the norm of the others, with as many modules as it takes."""
     median, spread = _usual(others)
-    known = ~np.isnan(median) & ~np.isnan(one)
-    out = known & (np.abs(one - median) > limit * spread)
-    return any(
-        out[:, column].sum() >= (1 if _CHECK[name] in ONE_DECIDES else known[:, column].sum() // 2 + 1)
-        for column, name in enumerate(_NAMES)
-    )
+    reached = 0.0
+    for column, name in enumerate(_NAMES):
+        z = (np.abs(one - median) / spread)[:, column]
+        farthest = np.sort(z[~np.isnan(z)])[::-1]
+        needed = 1 if _CHECK[name] in ONE_DECIDES else len(farthest) // 2 + 1
+        if len(farthest) >= needed:
+            reached = max(reached, float(farthest[needed - 1]))
+    return reached
 
 
 def spoken(calibration: Calibration | None) -> str:

@@ -2,15 +2,20 @@
 
 A pure function. Every check has an outcome and one sentence with the figure, its n and its interval.
 A failed check rejects; an insufficient one, and a warning of a check in ``HOLDING``, holds; anything
-else promotes. What questions measure is decided by the interval's ends (models/bounds.py): too few to decide
-is insufficient, never a pass. A figure that should be there and is not is an error, never
-a zero: which ones should be there follows from the counts of facts that the synthesis reports.
+else promotes. ``modes`` says which checks have a say, and which are not even looked at. What questions
+measure is decided by the interval's ends (models/bounds.py): too few to decide is insufficient, never a pass.
+A figure that should be there and is not is an error, never a zero: which ones should be there follows from the
+counts of facts that the synthesis reports.
 Recall, prose and probes are reported and never decide.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from data.errors import InputError, MissingFigureError
+from data.evidence_records import Evidence
+from data.files import digest_text
 from data.param_stages import GateParams
 from data.records import Cohort, Grade, Standing
 from data.report_records import (
@@ -27,11 +32,14 @@ from data.report_records import (
 )
 from data.spectral_records import Calibration, SpectralReport
 from models.bounds import at_least, at_most, fall_at_most, shown
+from models.calibration import limited
 from models.champion_check import SLICES, champion_check
-from models.spectral_checks import OTHERS, graded
+from models.spectral_checks import SHAPE, SOUNDNESS, graded
 from models.spectral_verdict import adapter_checks
 from models.statistics import wilson
 
+RULES = 1
+"""Of this policy; raised where the same reports and thresholds come to another verdict than before."""
 HOLDING = frozenset({"withdrawn", "coverage"})
 """Checks whose warning asks for a person."""
 
@@ -57,32 +65,74 @@ def judge(
         InputError: the reports speak of different adapters or bases, or give a cohort twice.
     """
     _require_one_candidate(spectral, evaluation, synthesis)
-    _require_same_questions(evaluation, champion)
+    if not spectral.layers and any(map(thresholds.computes, (*SOUNDNESS, *SHAPE))):
+        raise MissingFigureError("The spectral report has no layer; expected all adapted. Run audit again.")
+    if thresholds.computes("champion"):
+        _require_same_questions(evaluation, champion)
     facts = {standing: _fact_count(synthesis, standing) for standing in Standing}
-    new = _cohort(evaluation, Cohort.NEW, facts[Standing.NEW] + facts[Standing.REPLACED] > 0)
-    restated = _cohort(evaluation, Cohort.RESTATED, facts[Standing.RESTATED] > 0)
-    held = _cohort(evaluation, Cohort.HELD, facts[Standing.HELD] > 0)
-    handbook = _cohort(evaluation, Cohort.HANDBOOK, handbook_expected)
-    withdrawn = _cohort(evaluation, Cohort.WITHDRAWN, facts[Standing.WITHDRAWN] > 0)
-    return _verdict(
-        (
-            *adapter_checks(spectral.layers, thresholds, calibration),
-            _adapter_active(evaluation),
-            _learned(new, thresholds),
-            _stale(new, facts[Standing.REPLACED], thresholds),
-            _drop("restated", restated, thresholds.max_held_drop),
-            _drop("forgotten", held, thresholds.max_held_drop),
-            _drop("locality", handbook, thresholds.max_handbook_drop),
-            _retention((held, handbook)),
-            champion_check(champion, thresholds.max_champion_drop),
-            _withdrawn(withdrawn, thresholds),
-            _coverage(synthesis, thresholds),
-        )
+
+    def figures(cohort: Cohort, expected: bool) -> CohortFigures | None:
+        return _cohort(evaluation, cohort, expected)
+
+    new = partial(figures, Cohort.NEW, facts[Standing.NEW] + facts[Standing.REPLACED] > 0)
+    held = partial(figures, Cohort.HELD, facts[Standing.HELD] > 0)
+    handbook = partial(figures, Cohort.HANDBOOK, handbook_expected)
+    restated = partial(figures, Cohort.RESTATED, facts[Standing.RESTATED] > 0)
+    withdrawn = partial(figures, Cohort.WITHDRAWN, facts[Standing.WITHDRAWN] > 0)
+    checks: dict[str, Callable[[], Check]] = {
+        "adapter_active": lambda: _adapter_active(evaluation),
+        "learned": lambda: _learned(new(), thresholds),
+        "stale": lambda: _stale(new(), facts[Standing.REPLACED], thresholds),
+        "restated": lambda: _drop("restated", restated(), thresholds.max_held_drop),
+        "forgotten": lambda: _drop("forgotten", held(), thresholds.max_held_drop),
+        "locality": lambda: _drop("locality", handbook(), thresholds.max_handbook_drop),
+        "retention": lambda: _retention((held(), handbook())),
+        "champion": lambda: champion_check(champion, thresholds.max_champion_drop),
+        "withdrawn": lambda: _withdrawn(withdrawn(), thresholds),
+        "coverage": lambda: _coverage(synthesis, thresholds),
+    }
+    looked_at = (
+        check().model_copy(update={"decides": thresholds.enforces(name)})
+        for name, check in checks.items()
+        if thresholds.computes(name)
+    )
+    return _verdict((*adapter_checks(spectral.layers, thresholds, calibration), *looked_at))
+
+
+def policy_digest(thresholds: GateParams) -> str:
+    """What a verdict follows from beside the reports: thresholds, modes, and the rules in force here."""
+    return digest_text("gates", str(RULES), json.dumps(thresholds.model_dump(mode="json"), sort_keys=True))
+
+
+def rejudge(evidence: Evidence, thresholds: GateParams) -> Judgement:
+    """Judge a version by another gate policy, from what is stored of it.
+
+    The norm of accepted adapters stays that of its day; its false alarms are counted by the new limit.
+
+    Raises:
+        MissingFigureError: a check that was off then needs a figure that no report holds.
+        InputError: the reports speak of different adapters or bases, or give a cohort twice.
+    """
+    if evidence.champion.compared is Compared.UNAVAILABLE and evidence.champion.version is None:
+        modes = {**thresholds.modes, "champion": "off"}  # earlier releases compared with none
+        thresholds = thresholds.model_copy(update={"modes": modes})
+    norm = evidence.calibration
+    return judge(
+        evidence.spectral,
+        evidence.evaluation,
+        evidence.synthesis,
+        thresholds,
+        handbook_expected=evidence.handbook_expected,
+        champion=evidence.champion,
+        calibration=limited(norm, thresholds.max_robust_z) if norm is not None else None,
     )
 
 
 def _verdict(checks: tuple[Check, ...]) -> Judgement:
     deciding = [check for check in checks if check.decides]
+    if not deciding:  # as where the one that is enforced was never made for this version
+        reason = "No check that has a say could be made, so a person decides."
+        return Judgement(verdict=Verdict.HOLD, reasons=(reason,), checks=checks)
     failed = [check for check in deciding if check.outcome is Outcome.FAIL]
     held = [check for check in deciding if _holds(check)]
     if failed or held:
@@ -96,7 +146,7 @@ def _verdict(checks: tuple[Check, ...]) -> Judgement:
 
 def _holds(check: Check) -> bool:
     if check.outcome is Outcome.INSUFFICIENT:
-        return check.check not in OTHERS  # most spectra cannot be judged by these, which is no question for a person
+        return check.check not in SHAPE  # most spectra cannot be judged by these, which is no question for a person
     return check.outcome is Outcome.WARN and check.check in HOLDING
 
 
@@ -114,8 +164,6 @@ def _require_one_candidate(spectral: SpectralReport, evaluation: EvaluationRepor
             f"The bases differ: {spectral.base} in the spectral report, {evaluation.base} in the evaluation "
             f"and {synthesis.base} in the synthesis. Run the stages again on one base."
         )
-    if not spectral.layers:
-        raise MissingFigureError("The spectral report has no layer; expected all adapted. Run audit again.")
 
 
 def _require_same_questions(evaluation: EvaluationReport, champion: ChampionComparison) -> None:

@@ -21,10 +21,10 @@ CANNOT = (
     "These checks recognise broken adapters, not bad data: an adapter that memorised noise well passes them. "
     "What it learned is for the evaluation to say."
 )
-ALWAYS = ("integrity", "not_learned", "exploded")
-"""Checks that have decided from the start."""
-OTHERS = ("unstructured", "intruders", "alpha", "traps", "determinant", "distance")
-"""Checks that decide only where ``gates.spectral_enforced`` names them; the last three have no threshold."""
+SOUNDNESS = ("integrity", "not_learned", "exploded")
+"""Checks that every adapter can be judged by."""
+SHAPE = ("unstructured", "intruders", "alpha", "traps", "determinant", "distance")
+"""Checks of the spectrum's shape, which most cannot be judged by; the last three have no threshold."""
 ALPHA_BAND = (2.0, 6.0)
 """Where the exponents of well-trained layers lie (Martin, Peng and Mahoney, Nat. Commun. 12, 2021)."""
 UPDATES = frozenset({"lora", "prefix", "memory", "delta"})
@@ -40,7 +40,7 @@ WARN_INTRUDERS = 5
 def layer_checks(
     layers: Sequence[LayerSpectrum], thresholds: GateParams, calibration: Calibration | None = None
 ) -> tuple[Check, ...]:
-    """Every check of every layer, check by check, layers in their order.
+    """Every check of every layer that is not off, check by check, layers in their order.
 
     Args:
         layers: of one report.
@@ -49,7 +49,9 @@ def layer_checks(
     """
     found = []
     for name, judge in _JUDGES.items():
-        decides = name in ALWAYS or name in thresholds.spectral_enforced
+        if not thresholds.computes(name):
+            continue
+        decides = thresholds.enforces(name)
         for layer in layers:
             known = deviations(layer, name, calibration)
             outcome, reason = _calibrated(known, thresholds) if known else judge(layer, thresholds)

@@ -89,4 +89,4 @@ def _survives(measured: Sequence[tuple[LayerSpectrum, Update]], thresholds: Gate
         f"{share:.1%} of {entries:,} base entries change in a bf16 merge (fail "
         f"below {thresholds.min_surviving_share:.1%}, warn below {thresholds.warn_surviving_share:.1%})."
     )
-    return Check(check="not_learned", outcome=outcome, reason=reason)
+    return Check(check="not_learned", outcome=outcome, reason=reason, decides=thresholds.enforces("not_learned"))

@@ -58,7 +58,10 @@ def _forgot(figures: Mapping[str, KeyFigure]) -> Headline:
         return Headline(question, "Yes, too much", Outcome.FAIL, lines)
     if _any(lines, Outcome.INSUFFICIENT):
         return Headline(question, "Too few questions to tell", Outcome.INSUFFICIENT, lines)
-    if any(line.interval is not None and line.interval[1] < 0 for line in lines):
+    lost = [line for line in lines if line.interval is not None and line.interval[1] < 0]
+    if any(line.outcome is None for line in lost):
+        return Headline(question, "Yes, and the gate that says how much is off", Outcome.WARN, lines)
+    if lost:
         return Headline(question, "A little, within the gate", Outcome.WARN, lines)
     return Headline(question, "No", Outcome.PASS, lines)
 
@@ -75,7 +78,8 @@ def _stale(figures: Mapping[str, KeyFigure], old: int, asked: int) -> Headline:
         return Headline(question, "Too few questions to tell", Outcome.INSUFFICIENT, lines)
     if old == 0:
         return Headline(question, "No", Outcome.PASS, lines)
-    return Headline(question, f"A little: {old:,} of {asked:,} answers", Outcome.WARN, lines)
+    much = "Yes, and a gate that says how much is off" if any(line.outcome is None for line in lines) else "A little"
+    return Headline(question, f"{much}: {old:,} of {asked:,} answers", Outcome.WARN, lines)
 
 
 def _old_answers(evaluation: EvaluationReport) -> tuple[int, int]:

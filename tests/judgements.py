@@ -18,11 +18,12 @@ from data.report_records import (
 from data.spectral_records import LayerSpectrum, SpectralReport
 from data.workspace import PROJECT_ROOT
 from models.gates import judge
-from models.spectral_checks import OTHERS
+from models.spectral_checks import SHAPE
 from models.statistics import figures
 from tests.spectral_miniature import layer
 
-THRESHOLDS = load_params(PROJECT_ROOT / "params.yaml").gates.model_copy(
+GATES = load_params(PROJECT_ROOT / "params.yaml").gates
+THRESHOLDS = GATES.model_copy(
     update={
         "min_new_right": 0.9,
         "max_held_drop": 0.03,
@@ -37,7 +38,7 @@ THRESHOLDS = load_params(PROJECT_ROOT / "params.yaml").gates.model_copy(
         "warn_sigma_ratio": 4.0,
         "max_robust_z": 10.0,
         "warn_robust_z": 6.0,
-        "spectral_enforced": [],
+        "modes": {**GATES.modes, "unstructured": "shadow"},
     }
 )
 DECISIVE = [
@@ -51,7 +52,7 @@ DECISIVE = [
     "forgotten",
     "locality",
 ]
-CHECKS = [*DECISIVE[:3], *OTHERS, *DECISIVE[3:], "retention", "champion", "withdrawn", "coverage"]
+CHECKS = [*DECISIVE[:3], *SHAPE, *DECISIVE[3:], "retention", "champion", "withdrawn", "coverage"]
 BASE_SERVES = ChampionComparison(candidate="adapter", version=1, compared=Compared.BASE)
 
 

@@ -21,7 +21,7 @@ ENFORCEABLE = ("unstructured", "intruders", "alpha")
 
 
 def enforced(*names: str) -> GateParams:
-    return THRESHOLDS.model_copy(update={"spectral_enforced": list(names)})
+    return THRESHOLDS.model_copy(update={"modes": {**THRESHOLDS.modes, **dict.fromkeys(names, "enforce")}})
 
 
 def outcome(check: str, one: LayerSpectrum, calibration: Calibration | None = None) -> Outcome:

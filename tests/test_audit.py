@@ -11,7 +11,7 @@ from data.spectral_records import LayerSpectrum, SpectralReport
 from data.workspace import Workspace
 from flows.audit import audit
 from models.layer_spectra import weight_spectrum
-from models.spectral_checks import ALWAYS, OTHERS
+from models.spectral_checks import SHAPE, SOUNDNESS
 from tasks import registry
 from tasks.tracking import CALIBRATION_ARTIFACT, JUDGEMENT_ARTIFACT, fetched
 from tests.fault_miniature import copied
@@ -39,9 +39,9 @@ def test_the_spectral_checks_stand_in_the_judgement_and_the_report_in_the_regist
     with fetched(finished, run, JUDGEMENT_ARTIFACT) as file:
         assert file is not None
         checks = read_record(file, Judgement).checks
-    spectral = [check for check in checks if check.check in (*ALWAYS, *OTHERS)]
-    assert [check.check for check in spectral] == [*ALWAYS, *OTHERS]
-    assert {check.check for check in spectral if check.decides} == {*ALWAYS, "unstructured"}
+    spectral = [check for check in checks if check.check in (*SOUNDNESS, *SHAPE)]
+    assert [check.check for check in spectral] == [*SOUNDNESS, *SHAPE]
+    assert {check.check for check in spectral if check.decides} == {*SOUNDNESS, "unstructured"}
     assert "of 7 layers pass" in _named(spectral, "integrity").reason
     assert "merge" in _named(spectral, "not_learned").reason
     with fetched(finished, run, "spectral/report.json") as file:

@@ -16,6 +16,7 @@ from models.calibration import (
     STATISTICS,
     calibrate,
     deviations,
+    limited,
     statistic,
     usable,
 )
@@ -102,6 +103,8 @@ def test_norms_and_false_alarms_are_those_written_out(count: int, seed: int, out
     found = calibrate(reports, limit)
     assert found is not None
     assert found.false_alarms == naive_alarms(reports, limit)
+    assert limited(found, 2 * limit).false_alarms == naive_alarms(reports, 2 * limit)
+    assert limited(found, limit) == found
     assert usable(found) is (found.false_alarms / count <= 0.05)
     for module in range(3):
         for names in STATISTICS.values():

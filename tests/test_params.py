@@ -105,6 +105,10 @@ def test_every_value_stands_in_the_file_alone() -> None:
             "notify: [{on: [held], comand: [x]}]",
             "notify.0.comand is not a known key, did you mean command?",
         ),
+        ("    alpha: shadow\n", "", "modes does not name alpha; give each enforce, shadow or off"),
+        ("    alpha: shadow\n", "    alpah: shadow\n", "gates.modes.alpah"),
+        ("    alpha: shadow\n", "    alpha: maybe\n", "gates.modes.alpha is 'maybe'"),
+        ("    traps: shadow\n", "    traps: enforce\n", "modes enforces traps, which has no threshold"),
         ("notify: []", "notify: [{on: [helt], command: [x]}]", "notify.0.on.0 is 'helt'"),
         ("notify: []", "notify: [{on: [held]}]", "exactly one of command, webhook_variable and prefect_block"),
         ("notify: []", "notify: [{on: [held], webhook_variable: 'https://x.y/z'}]", "never what it holds"),
@@ -119,6 +123,22 @@ def test_a_mistake_is_named(old: str, new: str, says: str, tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert len(str(caught.value)) < 600
+
+
+def test_at_least_one_check_decides(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(SHIPPED.replace(": enforce", ": shadow"), encoding="utf-8")
+    with pytest.raises(InputError, match="modes lets no check decide; enforce at least one"):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("word", ["off", "'off'", "OFF"])
+def test_a_check_is_switched_off_as_one_writes_it(word: str, tmp_path: Path) -> None:
+    """YAML 1.1 reads a bare off as false."""
+    (tmp_path / "params.yaml").write_text(SHIPPED.replace("    alpha: shadow\n", f"    alpha: {word}\n"), "utf-8")
+    params = load_params(tmp_path / "params.yaml")
+    assert params.gates.modes["alpha"] == "off"
+    (tmp_path / "params.yaml").write_text(render(params), encoding="utf-8")
+    assert load_params(tmp_path / "params.yaml") == params
 
 
 @pytest.mark.parametrize(

@@ -258,3 +258,15 @@ def test_better_is_not_called_enough_where_the_check_does_not_say_so(outcome: Ou
     learned = Check(check="learned", outcome=outcome, reason="It was measured.")
     verdict = given.judgement.model_copy(update={"checks": (learned,)})
     assert headlines(given.evaluation, verdict)[0].answer == answer
+
+
+def test_where_a_gate_is_off_nothing_is_called_little() -> None:
+    given = report()
+    switched_off = given.judgement.model_copy(update={"checks": ()})
+    lost = {"difference": -0.6, "difference_low": -0.7, "difference_high": -0.5}
+    cohorts = tuple(
+        one.model_copy(update=lost if one.cohort is Cohort.HELD else {}) for one in given.evaluation.cohorts
+    )
+    _, forgot, stale = headlines(given.evaluation.model_copy(update={"cohorts": cohorts}), switched_off)
+    assert forgot.answer == "Yes, and the gate that says how much is off"
+    assert stale.answer == "Yes, and a gate that says how much is off: 7 of 136 answers"

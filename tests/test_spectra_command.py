@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from data.workspace import PROJECT_ROOT
 from flows.progress import Lines
-from models.spectral_checks import ALWAYS, CANNOT, OTHERS
+from models.spectral_checks import CANNOT, SHAPE, SOUNDNESS
 from tests.html_page import Page
 from tests.programs import relearn
 from tests.weight_folders import TINY, UP, adapter, called, gaussian, model, outcomes, said
@@ -44,10 +44,10 @@ def test_json_is_one_object_with_the_promised_keys(tmp_path: Path) -> None:
     assert content["why_uncalibrated"] == NO_CYCLE
     assert len(content["layers"]) == 2
     assert all(set(layer) >= COLUMNS for layer in content["layers"])
-    assert {check["check"] for check in content["checks"]} == {*ALWAYS, *OTHERS}
-    assert len(content["checks"]) == 2 * len({*ALWAYS, *OTHERS})
+    assert {check["check"] for check in content["checks"]} == {*SOUNDNESS, *SHAPE}
+    assert len(content["checks"]) == 2 * len({*SOUNDNESS, *SHAPE})
     assert all(set(check) == {"check", "layer", "outcome", "reason", "decides"} for check in content["checks"])
-    assert {check["check"] for check in content["checks"] if check["decides"]} == {*ALWAYS, "unstructured"}
+    assert {check["check"] for check in content["checks"] if check["decides"]} == {*SOUNDNESS, "unstructured"}
 
 
 def test_columns_that_were_asked_for_are_there(tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_the_workspaces_thresholds_hold_where_there_is_one(tmp_path: Path) -> No
     text = (PROJECT_ROOT / "params.yaml").read_text()
     text = text.replace("max_sigma_ratio: 10.0", "max_sigma_ratio: 0.002")
     text = text.replace("warn_sigma_ratio: 4.0", "warn_sigma_ratio: 0.001")
-    text = text.replace("spectral_enforced: [unstructured]", "spectral_enforced: [alpha]")
+    text = text.replace("unstructured: enforce", "unstructured: shadow").replace("alpha: shadow", "alpha: enforce")
     (strict / "params.yaml").write_text(text)
     found = said(one, "--base", base, "--workspace", strict)
     assert set(outcomes(found, "exploded")) == {"fail"}

@@ -16,7 +16,7 @@ from data.spectral_records import (
     ModuleNorm,
     Randomised,
 )
-from models.spectral_checks import ALWAYS, MIN_TAIL, NULL_LEVEL, OTHERS, WARN_INTRUDERS, layer_checks
+from models.spectral_checks import MIN_TAIL, NULL_LEVEL, SHAPE, SOUNDNESS, WARN_INTRUDERS, layer_checks
 from models.spectral_verdict import adapter_checks
 from tests.judgements import THRESHOLDS
 from tests.spectral_judgements import (
@@ -129,7 +129,7 @@ def test_what_has_no_threshold_is_reported() -> None:
 def test_without_a_base_size_is_not_judged(kind: str) -> None:
     """Prefixes and models have none: insufficient, which asks a person where it decides."""
     one = weight().model_copy(update={"kind": kind})
-    assert [outcome(check, one) for check in ALWAYS] == [PASS, INSUFFICIENT, INSUFFICIENT]
+    assert [outcome(check, one) for check in SOUNDNESS] == [PASS, INSUFFICIENT, INSUFFICIENT]
     assert judged(one).verdict is Verdict.HOLD
     said = "own weight is no update" if kind == "linear" else "base"
     assert all(said in reason for reason in judged(one).reasons)
@@ -164,14 +164,14 @@ def layers(draw: st.DrawFn) -> LayerSpectrum:
 @given(st.lists(layers(), min_size=1, max_size=4))
 def test_every_layer_has_every_outcome_with_a_reason(some: list[LayerSpectrum]) -> None:
     found = layer_checks(some, THRESHOLDS)
-    assert [(one.check, one.layer) for one in found] == [(c, one.name) for c in (*ALWAYS, *OTHERS) for one in some]
+    assert [(one.check, one.layer) for one in found] == [(c, one.name) for c in (*SOUNDNESS, *SHAPE) for one in some]
     assert found == layer_checks(list(some), THRESHOLDS), "not a pure function"
     overall = adapter_checks(some, THRESHOLDS)
-    assert [one.check for one in overall] == [*ALWAYS, *OTHERS]
+    assert [one.check for one in overall] == [*SOUNDNESS, *SHAPE]
     for check in (*found, *overall):
         assert is_sentence(check.reason), check.reason
-        assert check.decides is (check.check in ALWAYS)
-    for name in OTHERS:
+        assert check.decides is (check.check in SOUNDNESS)
+    for name in SHAPE:
         mine, (whole,) = ([one for one in some_checks if one.check == name] for some_checks in (found, overall))
         assert whole.outcome is majority(mine)
 

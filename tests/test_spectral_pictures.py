@@ -14,7 +14,7 @@ from data.spectral_records import Calibration, Histogram, LayerSpectrum
 from data.workspace import PROJECT_ROOT
 from models.calibration import spoken
 from models.powerlaw import fit_power_law
-from models.spectral_checks import ALWAYS, CANNOT, OTHERS
+from models.spectral_checks import CANNOT, SHAPE, SOUNDNESS
 from tasks import panels
 from tasks.density_figure import blocks_left_out, density, density_by_layer, tail_line
 from tasks.layer_places import LONGEST, laid_out, short_names, spread
@@ -240,8 +240,8 @@ def test_figures_that_are_not_finite_draw_nothing() -> None:
 def test_every_layer_has_its_outcomes_and_those_of_many_that_tell_something_stand_open() -> None:
     few = weights_view(report_miniature.layers(), GATES)
     assert (len(few.open), few.folded) == (30, ())
-    assert [column.name for column in few.columns] == [*ALWAYS, *OTHERS]
-    assert [column.name for column in few.columns if column.decides] == [*ALWAYS, "unstructured"]
+    assert [column.name for column in few.columns] == [*SOUNDNESS, *SHAPE]
+    assert [column.name for column in few.columns if column.decides] == [*SOUNDNESS, "unstructured"]
     many = weights_view(deep(sigma_ratio=40.0), GATES)
     assert [row.layer for row in many.open] == ["model.layers.17.self_attn.v_proj"]
     assert len(many.folded) == 224 > MOST_OPEN
@@ -278,7 +278,7 @@ def test_the_page_is_complete_in_itself_and_says_what_it_cannot_say() -> None:
 
 def test_signs_have_words_for_those_who_hear_the_page() -> None:
     cells = re.findall(r'<td class="mark [^>]*>(.*?)</td>', render_spectra(page()))
-    assert len(cells) == (224 + 1) * len((*ALWAYS, *OTHERS))
+    assert len(cells) == (224 + 1) * len((*SOUNDNESS, *SHAPE))
     for cell in cells:
         assert re.search(r'aria-hidden="true">[✓!✗?]</span><span class="quiet">(pass|warn|fail|insufficient)<', cell)
 
