@@ -271,7 +271,7 @@ def read_lineage(base: str) -> Lineage:
 
 
 def known_collection(base: str, params: IngestParams, current: Snapshot) -> tuple[Snapshot | None, list[Source]]:
-    """The documents a base knows, read by today's readers; those that live on bear their current ids.
+    """The documents a base knows, read by today's readers; those that live on bear their current ids, withheld or not.
 
     A known document that is quarantined in ``current`` is left out: whether it still holds cannot be told, so
     nothing of it is taught as withdrawn.
@@ -283,7 +283,7 @@ def known_collection(base: str, params: IngestParams, current: Snapshot) -> tupl
     if lineage.documents is None:
         return None, []
     folder = (Path(base) / lineage.documents).resolve()
-    snapshot, sources = as_collection(folder, params, current.documents)
+    snapshot, sources = as_collection(folder, params, (*current.documents, *current.withheld))
     if snapshot.digest != lineage.snapshot:
         raise InputError(
             f"{folder} has the digest {snapshot.digest[:12]}, but the base {base} was trained on "

@@ -10,12 +10,14 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import PurePosixPath
 
 from data.errors import UnreadableError
 from data.markup import html_to_markdown
 from data.param_stages import IngestParams
 from data.plain_yaml import parse_yaml
+from data.withheld import HEAD_BYTES, effective_in
 
 READABLE = (".md", ".markdown", ".txt", ".html", ".htm")
 """Endings of files whose text stands in them as it is read."""
@@ -52,6 +54,8 @@ class Parsed:
     """Normalised Markdown, without front matter, comments and template tags."""
     front_matter: str
     """``ok``, ``absent``, or one sentence that says what is wrong with it."""
+    withdrawn: bool = False
+    """The front matter says ``status: withdrawn``."""
 
 
 def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
@@ -73,7 +77,8 @@ def parse(raw: str, path: str, placeholders: Sequence[str] = ()) -> Parsed:
         title = title or written
     text = _clean(body, placeholders)
     heading = "" if path.lower().endswith(TABLES) else _heading_title(text)
-    return Parsed(_cut(_plain_title(title) or heading or _name_title(path)), text, state)
+    withdrawn = str(metadata.get("status", "")).strip().casefold() == "withdrawn"
+    return Parsed(_cut(_plain_title(title) or heading or _name_title(path)), text, state, withdrawn)
 
 
 def decode(content: bytes) -> str:
@@ -128,7 +133,17 @@ def _split_front_matter(text: str) -> tuple[dict[str, object], str, str]:
         return {}, "the front matter is not a list of keys and values", body
     if not isinstance(metadata.get("title", ""), str):
         return {}, "the title in the front matter is not a text", body
+    if "effective" in metadata and not _is_date(metadata["effective"], text):
+        return {}, "effective in the front matter is no line with a date such as effective: 2025-01-31", body
     return metadata, "ok", body
+
+
+def _is_date(value: object, text: str) -> bool:
+    """Whether it is a date, written so that a look at the folder finds it without reading YAML."""
+    try:
+        return date.fromisoformat(str(value)).isoformat() == effective_in(text.encode()[:HEAD_BYTES])
+    except ValueError:
+        return False
 
 
 def _clean(body: str, placeholders: Sequence[str]) -> str:

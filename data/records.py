@@ -57,6 +57,12 @@ class DocumentVersion(Record):
         return 2
 
 
+class LeftOut(DocumentVersion):
+    """A document that lies in the folder and is withheld from every stage; should it come back, it keeps its id."""
+
+    reason: str
+
+
 class DocumentText(Record):
     """The normalised text of one document of a collection."""
 
@@ -79,6 +85,13 @@ class Snapshot(Record):
     """Over the sorted paths and content digests of the documents in force, and nothing else."""
     documents: tuple[DocumentVersion, ...]
     quarantined: tuple[Quarantined, ...] = ()
+    withheld: tuple[LeftOut, ...] = ()
+    """Left out because they are withdrawn, or hold only later; no loss, and nothing to mend."""
+
+    @property
+    def aside(self) -> tuple[Quarantined | LeftOut, ...]:
+        """What lies in the folder and is no part of the collection."""
+        return (*self.quarantined, *self.withheld)
 
 
 class Accepted(Record):

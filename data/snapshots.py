@@ -23,12 +23,13 @@ from pathlib import Path, PurePosixPath
 from data.errors import InputError, OutsideError
 from data.files import digest_file, digest_text, shortened, write_text
 from data.records import Snapshot, SnapshotDiff
+from data.withheld import HEAD_BYTES, effective_in
 
 RACY_NS = 2_000_000_000
-CACHE_SCHEMA = 1
+CACHE_SCHEMA = 3
 
 Entry = list[int | str]
-"""Times of modification and change (ns), size (bytes), inode, and the content digest, as JSON holds it."""
+"""Times of modification and change (ns), size (bytes), inode, date from which on it holds, content digest."""
 VANISHED = (FileNotFoundError, NotADirectoryError)
 """How the operating system says that a file, or a folder above it, is no longer there."""
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -43,6 +44,8 @@ class Look:
     """As a snapshot's."""
     unreadable: tuple[str, ...]
     """Paths of the files that could not be read, sorted."""
+    effective: dict[str, str]
+    """Path -> date in the front matter from which on a document holds, where there is one."""
 
 
 def why_unreadable(path: str, error: OSError) -> str:
@@ -172,7 +175,7 @@ def look_through(folder: Path, extensions: Sequence[str], cache_file: Path) -> L
     known = _read_cache(cache_file)
     settled: dict[str, Entry] = {}
     pairs: list[tuple[str, str]] = []
-    unreadable = []
+    unreadable, effective = [], {}
     for path in scan(folder, extensions):
         name = path.as_posix()
         now = time.time_ns()
@@ -186,11 +189,13 @@ def look_through(folder: Path, extensions: Sequence[str], cache_file: Path) -> L
             pairs.append((name, unreadable_digest(name)))
             continue
         pairs.append((name, str(entry[-1])))
+        if entry[-2]:
+            effective[name] = str(entry[-2])
         if max(int(entry[0]), int(entry[1])) < now - RACY_NS:
             settled[name] = entry
     if settled != known:
         _write_cache(cache_file, settled)
-    return Look(snapshot_digest(pairs), tuple(unreadable))
+    return Look(snapshot_digest(pairs), tuple(unreadable), effective)
 
 
 def forget(cache_file: Path, names: Iterable[str]) -> None:
@@ -213,7 +218,12 @@ def _entry(file: Path, known: Entry | None) -> Entry:
     """
     stat = file.stat()
     key: Entry = [stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino]
-    return known if known and known[:-1] == key else [*key, digest_file(file)]
+    return known if known and known[:-2] == key else [*key, _effective(file), digest_file(file)]
+
+
+def _effective(file: Path) -> str:
+    with file.open("rb") as stream:
+        return effective_in(stream.read(HEAD_BYTES))
 
 
 def _read_cache(cache_file: Path) -> dict[str, Entry]:
@@ -227,4 +237,4 @@ def _read_cache(cache_file: Path) -> dict[str, Entry]:
     files = content.get("files")
     if not isinstance(files, dict):
         return {}
-    return {name: entry for name, entry in files.items() if isinstance(entry, list) and len(entry) == 5}
+    return {name: entry for name, entry in files.items() if isinstance(entry, list) and len(entry) == 6}

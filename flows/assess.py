@@ -25,6 +25,7 @@ from data.probes import probe_questions, read_probes
 from data.records import Answer, Cohort, Question
 from data.report_records import EvaluationReport
 from data.rows import RECALL_WORDS
+from data.withheld import read_withheld, require_questions_in_force
 from data.workspace import Workspace
 from models.adapters import load_adapter
 from models.base import load_base
@@ -45,7 +46,8 @@ def assess(
         report: called with (who is answering, questions answered, of how many).
 
     Raises:
-        InputError: a probe is not readable, or the adapter does not fit the base.
+        InputError: a probe is not readable, a question rests on a withdrawn document, or the adapter does not fit the
+            base.
     """
     params = workspace.params()
     torch.set_num_threads(params.train.threads)
@@ -75,7 +77,11 @@ def assess(
 
 
 def choose_questions(workspace: Workspace, params: AssessParams, seed: int) -> list[Question]:
-    """All questions on what changed, a seeded draw of the others, and every probe."""
+    """All questions on what changed, a seeded draw of the others, and every probe.
+
+    Raises:
+        InputError: a probe is not readable, or a question rests on a withdrawn document.
+    """
     limits = {
         Cohort.HELD: params.held_questions,
         Cohort.HANDBOOK: params.handbook_questions,
@@ -83,13 +89,16 @@ def choose_questions(workspace: Workspace, params: AssessParams, seed: int) -> l
         Cohort.PROSE: params.prose_questions,
     }
     written = read_records(workspace.synthetic / "questions.jsonl", Question)
+    withheld = read_withheld(workspace.withheld)
+    require_questions_in_force(written, withheld)
     chosen = [question for question in written if question.cohort not in limits]
     for cohort, limit in limits.items():
         pool = [question for question in written if question.cohort is cohort]
         draw = random.Random(f"{cohort}/{seed}")
         chosen.extend(draw.sample(pool, min(limit, len(pool))))
     _, sources = read_collection(workspace.collection)
-    return [*chosen, *probe_questions(read_probes(workspace.probes), sources)]
+    in_force = [source for source in sources if not withheld.names(source.id, source.digest)]
+    return [*chosen, *probe_questions(read_probes(workspace.probes), in_force)]
 
 
 def _graded(asked: Sequence[Question], base: Sequence[str], candidate: Sequence[str]) -> list[Answer]:

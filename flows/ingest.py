@@ -1,6 +1,6 @@
 """Stage ``ingest``: documents to snapshot. Read, check, quarantine, recognise, write the collection."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -13,11 +13,12 @@ from data.identity import Candidate
 from data.injections import find_instruction
 from data.language import find_language
 from data.param_stages import IngestParams
-from data.records import Accepted, DocumentVersion, Quarantined, Snapshot
+from data.records import Accepted, DocumentVersion, LeftOut, Quarantined, Snapshot
 from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
-from data.snapshots import diff, forget, unread_endings, unreadable_digest
+from data.snapshots import diff, forget, snapshot_digest, unread_endings, unreadable_digest
 from data.spool import Spool
+from data.withheld import Withheld, read_withheld
 from data.workspace import Workspace
 from tasks.validation import check_collection, check_documents
 
@@ -36,6 +37,8 @@ class Taken:
     """Number of its text in the spool."""
     language: str | None = None
     """None where it cannot be told, or does not matter."""
+    withdrawn: bool = False
+    """It says so itself."""
 
 
 def ingest(workspace: Workspace) -> IngestReport:
@@ -50,20 +53,27 @@ def ingest(workspace: Workspace) -> IngestReport:
     with Spool(workspace.collection.parent) as texts, reading as readings:
         taken = list(take_in(readings, params, texts))
         forget(workspace.looked, _refused(taken))
-        quarantined = check_documents(workspace, [one.check for one in taken], params)
+        quarantined = check_documents(workspace, [one.check for one in taken if not one.withdrawn], params)
         usable = _usable(taken, quarantined)
         candidates = [one.candidate for one in usable.values() if one.candidate is not None]
-        accepted = read_record(workspace.accepted, Accepted)
-        snapshot = identify(candidates, _known_versions(accepted), params.similarity, quarantined)
-        shares = _shares(accepted.snapshot, snapshot, len(taken))
+        accepted, withheld = read_record(workspace.accepted, Accepted), read_withheld(workspace.withheld)
+        known = _known_versions(accepted, withheld)
+        whole = identify(candidates, known, params.similarity, quarantined)
+        snapshot = in_force(whole, withheld, {path for path, one in usable.items() if one.withdrawn})
+        shares = _shares(accepted.snapshot, whole, snapshot, withheld, len(taken))
         warnings, loss_accepted = check_collection(workspace, shares, params, accepted.loss_reason is not None)
-        others = _other_languages(usable, params.language)
+        others = _other_languages({one.path: usable[one.path] for one in snapshot.documents}, params.language)
         report = IngestReport(
             snapshot=snapshot.digest,
             documents=len(snapshot.documents),
-            quarantined=len(quarantined),
+            quarantined=len(snapshot.quarantined),
             contacts=sum(one.check.contacts for one in taken),
-            warnings=(*warnings, *_foreign(others, params.language), *_unread(workspace, params)),
+            warnings=(
+                *warnings,
+                *_told(snapshot),
+                *_foreign(others, params.language),
+                *_unread(workspace, params),
+            ),
             loss_accepted=loss_accepted,
             other_languages=others,
         )
@@ -87,7 +97,8 @@ def take_in(readings: Iterable[Reading], params: IngestParams, texts: Spool) -> 
             continue
         text = reading.parsed.text
         language = None if params.language == "any" else find_language(text)
-        yield Taken(check, candidate(reading, reading.parsed), texts.add(text), language)
+        taken = candidate(reading, reading.parsed)
+        yield Taken(check, taken, texts.add(text), language, reading.parsed.withdrawn)
 
 
 def _check(reading: Reading, original: str, params: IngestParams) -> DocumentCheck:
@@ -147,19 +158,71 @@ def _unread(workspace: Workspace, params: IngestParams) -> Iterator[str]:
         )
 
 
-def _known_versions(accepted: Accepted) -> tuple[DocumentVersion, ...]:
-    """The newest known version of every document, those included that were set aside in between."""
-    snapshots = (accepted.snapshot, accepted.last)
-    newest = {document.id: document for snapshot in snapshots if snapshot for document in snapshot.documents}
+def _known_versions(accepted: Accepted, withheld: Withheld) -> tuple[DocumentVersion, ...]:
+    """The newest known version of every document, those included that were set aside or withdrawn in between."""
+    newest = {stone.latest.id: stone.latest for stone in withheld.tombstones}
+    for snapshot in filter(None, (accepted.snapshot, accepted.last)):
+        newest |= {document.id: document for document in (*snapshot.documents, *snapshot.withheld)}
     return tuple(newest.values())
 
 
-def _shares(before: Snapshot | None, after: Snapshot, found: int) -> CollectionShares:
-    changes = diff(before, after)
+def in_force(whole: Snapshot, withheld: Withheld, withdrawn: Container[str]) -> Snapshot:
+    """The snapshot without what is withheld.
+
+    Args:
+        whole: all documents that could be read and were not set aside.
+        withheld: what the cycle was told to leave out.
+        withdrawn: paths of documents that say themselves that they are withdrawn.
+    """
+    reasons = {
+        one.path: "it says of itself that it is withdrawn" if one.path in withdrawn else withheld.why(one)
+        for one in whole.documents
+    }
+    kept = tuple(one for one in whole.documents if reasons[one.path] is None)
+    aside = [_left_out(one, why) for one in whole.documents if (why := reasons[one.path]) is not None]
+    remains = list(_remains(whole, withheld))
+    lying = {one.path for one in remains}
+    return Snapshot(
+        digest=snapshot_digest((one.path, one.digest) for one in kept),
+        documents=kept,
+        quarantined=tuple(one for one in whole.quarantined if one.path not in lying),
+        withheld=tuple(sorted((*aside, *remains), key=lambda one: one.path)),
+    )
+
+
+def _remains(whole: Snapshot, withheld: Withheld) -> Iterator[LeftOut]:
+    """Where a withdrawn document lay and nothing usable lies now: no accident either, and nothing to mend."""
+    ids = {one.id for one in whole.documents}
+    buried = {one.path: one for one in (stone.latest for stone in withheld.tombstones) if one.id not in ids}
+    for file in whole.quarantined:
+        if file.path in buried:
+            latest = buried[file.path].model_copy(update={"digest": file.digest})
+            yield _left_out(latest, withheld.why(latest) or "")
+
+
+def _left_out(document: DocumentVersion, reason: str) -> LeftOut:
+    return LeftOut(**document.model_dump(), reason=reason)
+
+
+def _told(snapshot: Snapshot) -> Iterator[str]:
+    """What is withheld is told, so that nobody looks for it among the answers."""
+    if snapshot.withheld:
+        named = ", ".join(f"{shortened(one.path)} ({one.reason})" for one in snapshot.withheld[:NAMED])
+        more = ", …" if len(snapshot.withheld) > NAMED else ""
+        yield f"{len(snapshot.withheld)} in the folder left out: {named}{more}."
+
+
+def _shares(
+    before: Snapshot | None, whole: Snapshot, after: Snapshot, withheld: Withheld, found: int
+) -> CollectionShares:
+    """What is left out is not lost, nor what a decision withdrew and somebody then took away."""
+    documents = before.documents if before else ()
+    expected = tuple(one for one in documents if not withheld.names(one.id, one.digest))
+    changes = diff(Snapshot(digest="", documents=expected), whole)
     return CollectionShares(
         found=found,
         quarantined=len(after.quarantined),
-        accepted=len(before.documents) if before else 0,
+        accepted=len(documents),
         lost=len(changes.withdrawn),
         changed=len(changes.changed),
     )

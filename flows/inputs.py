@@ -5,14 +5,17 @@ on from), so that a killed cycle goes on with exactly what it began with.
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
+from data.decisions import SWITCHES, Action
 from data.errors import OutsideError
 from data.files import (
     digest_text,
     digest_tree,
+    read_cached,
     read_record,
     read_value,
     write_bytes,
@@ -23,9 +26,10 @@ from data.files import (
 from data.fingerprint import Inputs, is_as_fixed, read_inputs, write_inputs
 from data.param_stages import Allowance
 from data.params import Params, load_params
-from data.records import Accepted, Snapshot
+from data.records import Accepted, DocumentVersion, Snapshot
 from data.report_records import Cycle, CycleResult, LedgerEntry
 from data.snapshots import look_through, snapshot_digest
+from data.withheld import Tombstone, Withheld
 from data.workspace import PROJECT_ROOT, STAGES, Workspace, require_model
 
 PIPELINE_FILES = ("dvc.yaml", ".dvcignore")
@@ -39,13 +43,15 @@ class Now:
     """What a cycle would follow from."""
 
     documents: str
-    """Digest of the files in the documents folder, as a snapshot's."""
+    """Digest of the files in the documents folder, as a snapshot's, and of what is withheld of them."""
     key: str
     """Digest of everything: documents, probes, code, base, settings and mode."""
     allowance: Allowance
     """What it may spend on the teacher, which is no part of the key."""
     unreadable: tuple[str, ...] = ()
     """Paths of the documents that the operating system does not let be read."""
+    withheld: Withheld = field(default_factory=Withheld)
+    """What no stage may draw on."""
 
 
 def fix_inputs(workspace: Workspace, quick: bool) -> str:
@@ -62,6 +68,7 @@ def fix_inputs(workspace: Workspace, quick: bool) -> str:
     workspace.probes.mkdir(parents=True, exist_ok=True)  # a stage depends on it, with or without probes
     now = _now(workspace, params, write_inputs(workspace), quick)
     write_json(workspace.unreadable, {"documents": now.unreadable})
+    write_record(workspace.withheld, now.withheld)
     return now.key
 
 
@@ -85,8 +92,42 @@ def look_at(workspace: Workspace, quick: bool = False) -> Now:
 def _now(workspace: Workspace, params: Params, inputs: Inputs, quick: bool) -> Now:
     documents = look_through(workspace.documents, params.ingest.extensions, workspace.looked)
     probes = digest_tree(workspace.probes)
-    key = digest_text(documents.digest, probes, inputs.digest, _settings(params, quick))
-    return Now(documents.digest, key, params.endpoint.allowance, documents.unreadable)
+    withheld = _withheld(workspace, documents.effective)
+    in_force = digest_text(documents.digest, withheld.model_dump_json()) if withheld != Withheld() else documents.digest
+    key = digest_text(in_force, probes, inputs.digest, _settings(params, quick))
+    return Now(in_force, key, params.endpoint.allowance, documents.unreadable, withheld)
+
+
+def _withheld(workspace: Workspace, effective: Mapping[str, str]) -> Withheld:
+    """What the ledger says is withdrawn, and what holds only after today."""
+    day = today()
+    not_yet = {path: date for path, date in sorted(effective.items()) if date > day}
+    return Withheld(tombstones=tombstones(workspace), not_yet=not_yet)
+
+
+def tombstones(workspace: Workspace) -> tuple[Tombstone, ...]:
+    """The documents that a decision withdrew, by id.
+
+    Raises:
+        PersonNeededError: the ledger was tampered with.
+        OutsideError: the ledger is out of reach.
+    """
+    from tasks.ledger import state
+    from tasks.places import ledger_uri
+
+    return tuple(
+        Tombstone(
+            latest=DocumentVersion.model_validate(entry.evidence["latest"]),
+            digests=entry.evidence["digests"],
+            entry=entry.number,
+        )
+        for _, entry in sorted(state(ledger_uri(workspace)).withdrawn.items())
+    )
+
+
+def today() -> str:
+    """The date in UTC, ISO 8601."""
+    return datetime.now(UTC).date().isoformat()
 
 
 def require_same_settings(workspace: Workspace) -> None:
@@ -163,7 +204,7 @@ def last_cycle(workspace: Workspace) -> Cycle | None:
 
 def unchanged(workspace: Workspace, key: str) -> CycleResult | None:
     """The result of the last cycle, if it was finished, followed from the same inputs and is in force."""
-    from flows.promote import is_settled
+    from flows.switch import is_settled
 
     cycle = last_cycle(workspace)
     if cycle is None or cycle.result is None or cycle.key != key or not is_settled(workspace):
@@ -172,9 +213,23 @@ def unchanged(workspace: Workspace, key: str) -> CycleResult | None:
 
 
 def last_snapshot(workspace: Workspace) -> Snapshot | None:
-    """The snapshot that the collection holds; None in a new workspace."""
-    file = workspace.collection / "snapshot.json"
+    """The documents as they were read last; None in a new workspace.
+
+    That is the last cycle's, whose data a rollback may have taken out of their place, or that of a cycle under way.
+    """
+    cycle = last_cycle(workspace)
+    kept = workspace.snapshot_file(cycle.snapshot) if cycle is not None and cycle.snapshot else None
+    file = kept if kept is not None and kept.is_file() else workspace.collection / "snapshot.json"
     return read_record(file, Snapshot) if file.is_file() else None
+
+
+def known_snapshots(workspace: Workspace) -> Iterator[Snapshot]:
+    """All that are kept here, the last one first, then the newest."""
+    last = last_snapshot(workspace)
+    if last is not None:
+        yield last
+    files = sorted(workspace.snapshot_file("").parent.glob("*.json"), key=lambda file: -file.stat().st_mtime)
+    yield from filter(None, (read_cached(file, Snapshot) for file in files))
 
 
 def is_of_folder(workspace: Workspace, snapshot: Snapshot) -> bool:
@@ -185,7 +240,7 @@ def is_of_folder(workspace: Workspace, snapshot: Snapshot) -> bool:
     """
     now = look_through(workspace.documents, workspace.params().ingest.extensions, workspace.looked)
     read = [(one.path, one.digest) for one in snapshot.documents]
-    aside = [(one.path, one.digest) for one in snapshot.quarantined]
+    aside = [(one.path, one.digest) for one in snapshot.aside]
     return now.digest == snapshot_digest([*read, *aside])
 
 
@@ -199,9 +254,7 @@ def accepted_snapshot(workspace: Workspace) -> Snapshot | None:
         InputError: the snapshot's file is gone from the state folder, and no version was registered with it.
         OutsideError: another machine made it, and the registry that has it is out of reach.
     """
-    from tasks.ledger import ACCEPT_LOSS
-
-    entry = _last_entry(workspace, lambda entry: entry.action == ACCEPT_LOSS or _is_candidates(entry))
+    entry = _last_entry(workspace, lambda entry: entry.action == Action.ACCEPT_LOSS or _is_candidates(entry))
     if entry is None:
         return None
     file = workspace.snapshot_file(str(entry.evidence["snapshot"]))
@@ -214,21 +267,14 @@ def accepted_snapshot(workspace: Workspace) -> Snapshot | None:
 
 def champion_entry(workspace: Workspace) -> LedgerEntry | None:
     """The ledger entry that made the champion."""
-    from tasks.ledger import last_promotion
+    from tasks.ledger import state
     from tasks.places import ledger_uri
 
-    return last_promotion(ledger_uri(workspace))
-
-
-def promoted_candidate(workspace: Workspace) -> LedgerEntry | None:
-    """The last promotion of a candidate, whether or not it is still the champion."""
-    return _last_entry(workspace, _is_candidates)
+    return state(ledger_uri(workspace)).champion
 
 
 def _is_candidates(entry: LedgerEntry) -> bool:
-    from tasks.ledger import PROMOTE
-
-    return entry.action == PROMOTE and entry.evidence.get("kind") == "candidate"
+    return entry.action in SWITCHES and entry.evidence.get("kind") == "candidate"
 
 
 def _last_entry(workspace: Workspace, fits: Callable[[LedgerEntry], bool]) -> LedgerEntry | None:

@@ -22,6 +22,7 @@ from data.records import Fact, FactChange, Question, Row, Snapshot, Standing, St
 from data.report_records import Coverage, Funnel, SynthesisReport
 from data.rows import LONGEST_ROW
 from data.teaching import RECIPE, TEACHER, questions, teaching_rows
+from data.withheld import read_withheld, require_rows_in_force
 from data.wordings import held_out_names
 from data.workspace import Workspace
 from flows.prose import Prose, teach_prose, teacher_name
@@ -127,6 +128,7 @@ def prepare(
     broken = broken_rows(workspace, rows, _context(found, params))
     funnel = by_recipe(written, broken)
     kept = tuple(row for number, row in enumerate(rows) if number not in broken)
+    require_rows_in_force(kept, read_withheld(workspace.withheld))
     if rows and not kept:
         raise PersonNeededError(f"No row is left to train on. {' '.join(starved(funnel))} Look at synthesize.recipes.")
     return Material(

@@ -19,6 +19,7 @@ from data.param_stages import TrainParams
 from data.params import Params
 from data.records import Row
 from data.report_records import TrainingReport
+from data.withheld import read_withheld, require_rows_in_force
 from data.workspace import Workspace
 from models.adapters import new_lora, save_adapter, trained_parameters
 from models.base import load_base
@@ -63,13 +64,14 @@ def train(workspace: Workspace, report: Report = lambda progress: None) -> Train
     report says why, and the audit judges it like any other.
 
     Raises:
-        InputError: the base cannot be loaded.
+        InputError: the base cannot be loaded, or a row was drawn from a withdrawn document.
         OutsideError: the memory of the device does not suffice.
         PersonNeededError: there is nothing to teach.
     """
     params, seed = workspace.params().train, workspace.params().seed
     rows_file = workspace.synthetic / "rows.jsonl"
     rows = read_records(rows_file, Row)
+    require_rows_in_force(rows, read_withheld(workspace.withheld))
     if not rows:
         raise PersonNeededError(
             "There is nothing to teach: the base knows all that the documents state. If it shall serve, promote "
@@ -114,7 +116,7 @@ def train_adapter(job: Job, report: Report = lambda progress: None) -> Fitted:
     """Train with activations kept and, where memory runs out, once more from the last checkpoint without.
 
     Raises:
-        InputError: the base cannot be loaded.
+        InputError: the base cannot be loaded, or a row was drawn from a withdrawn document.
         OutsideError: the memory of the device does not suffice.
     """
     for recompute in _RECOMPUTED[job.params.gradient_checkpointing]:

@@ -57,6 +57,7 @@ def test_what_no_result_follows_from_makes_no_other_cycle(workspace: Workspace) 
     usual, quick = look_at(workspace).key, look_at(workspace, quick=True).key
     turn(workspace, "quick", "steps", 60)
     turn(workspace, "registry", "retries", 9)
+    turn(workspace, "gates", "min_new_right", 0.5)
     assert look_at(workspace).key == usual
     assert look_at(workspace, quick=True).key != quick
 
