@@ -1,6 +1,7 @@
 """``params.yaml`` as frozen models: one block per stage, unknown keys refused with the nearest known one."""
 
 import difflib
+import functools
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -9,7 +10,15 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from data.addresses import without_passwords
 from data.errors import InputError
 from data.files import shortened
-from data.param_operation import OPERATION, GcParams, HookParams, RegistryParams, VersioningParams, WatchParams
+from data.param_operation import (
+    OPERATION,
+    GcParams,
+    HookParams,
+    PeopleParams,
+    RegistryParams,
+    VersioningParams,
+    WatchParams,
+)
 from data.param_stages import (
     AssessParams,
     EndpointParams,
@@ -36,6 +45,7 @@ class Params(Block):
     assess: AssessParams = Field(description="What base and candidate are asked.")
     gates: GateParams = Field(description="What a candidate must reach.")
     registry: RegistryParams = Field(description="Where versions and decisions are kept.")
+    people: PeopleParams = Field(description="Who may decide what.")
     gc: GcParams = Field(description="What relearn gc keeps.")
     watch: WatchParams = Field(
         description="When cycles begin by themselves (prefect.yaml repeats cron, timezone and name)."
@@ -100,13 +110,22 @@ def load_params(path: Path) -> Params:
         InputError: missing, not YAML, an unknown key (the nearest known one is named), a wrong type.
     """
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"))
+        return _checked(path.read_text(encoding="utf-8"), path)
     except FileNotFoundError as error:
         raise InputError(
             f"{path} does not exist. Run the command in a workspace, or name one with --workspace."
         ) from error
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}). It has to be a file.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not YAML ({error}). Mend the line it names.") from error
+
+
+@functools.lru_cache(maxsize=16)
+def _checked(text: str, path: Path) -> Params:
+    """The parameters that a text holds; a command asks dozens of times, and parsing takes 15 ms."""
+    try:
+        content = parse_yaml(text)
     except ValueError as error:
         raise InputError(f"{path} is not YAML ({error}). Mend the line it names.") from error
     if not isinstance(content, dict):
