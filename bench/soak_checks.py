@@ -20,8 +20,8 @@ from data.records import Snapshot
 from data.workspace import Workspace
 from flows.inputs import is_of_folder, last_cycle, look_at
 from flows.leftovers import half_built
-from flows.overview import mirrors_that_differ
 from tasks import ledger, registry, serving, weights
+from tasks.mirrors import that_differ
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
 from tasks.tracking import reaching
@@ -141,8 +141,7 @@ def _ledger_intact(line: Line, _: Trainings) -> Iterator[str]:
 
 
 def _mirrors_follow(line: Line, _: Trainings) -> Iterator[str]:
-    entry = ledger.last_promotion(ledger_uri(line.workspace))
-    yield from mirrors_that_differ(line.workspace, entry.to_version if entry else None)
+    yield from that_differ(line.workspace)
 
 
 # --- DVC and git -----------------------------------------------------------------------------------

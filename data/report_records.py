@@ -306,6 +306,10 @@ class CycleResult(Record):
     report: str | None = None
     """Path of the HTML report."""
     next_command: str = ""
+    switched: str = ""
+    """What the cycle did to the champion, and why; empty: nothing."""
+    warnings: tuple[str, ...] = ()
+    """What a person has to put right, such as an alias that somebody moved."""
 
 
 class Cycle(Record):
@@ -317,3 +321,5 @@ class Cycle(Record):
     """None: it was not finished."""
     finished: str = ""
     """UTC, ISO 8601; empty: it was not, or an older version did not write it down."""
+    snapshot: str = ""
+    """Digest of the documents in force; empty: it was not finished, or an older version did not write it down."""

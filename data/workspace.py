@@ -103,6 +103,11 @@ class Workspace:
         """``{"documents": [path]}``: files of the documents folder that nobody could read when the cycle began."""
         return self.inputs / "unreadable.json"
 
+    @property
+    def withheld(self) -> Path:
+        """Documents that no stage may draw on, though they may lie in the folder (data/withheld.py)."""
+        return self.inputs / "withheld.json"
+
     def code(self, stage: str) -> Path:
         """Digest of the code that a stage imports."""
         return self.inputs / "code" / f"{stage}.json"
@@ -203,6 +208,10 @@ class Workspace:
     def spectra_file(self, version: int) -> Path:
         """The spectral report of a registered version, as it was fetched: what accepted adapters look like."""
         return self.state / "spectra" / f"{version}.json"
+
+    def evidence(self, version: int) -> Path:
+        """What a version's verdict rests on, as it is attached to its run."""
+        return self.state / "evidence" / f"v{version}"
 
     @property
     def data_docs(self) -> Path:

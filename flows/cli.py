@@ -20,6 +20,7 @@ import typer
 from data.errors import RelearnError, quoted
 from flows import (
     command_bench,
+    command_gates,
     command_line,
     command_look,
     command_rivals,
@@ -33,6 +34,7 @@ from flows.start import INTERRUPTED
 __all__ = [
     "app",
     "command_bench",
+    "command_gates",
     "command_line",
     "command_look",
     "command_rivals",

@@ -15,15 +15,16 @@ from functools import partial
 from pathlib import Path
 
 from data.collection import known_collection
+from data.decisions import SWITCHES, Action
 from data.errors import UndeletedError
 from data.files import read_record, remove
 from data.records import Accepted, Record, Snapshot
-from data.report_records import Verdict
+from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace, open_workspace
-from flows.inputs import base_digest, champion_entry, last_cycle, last_snapshot
+from flows.inputs import base_digest, last_cycle, last_snapshot
 from flows.leftovers import bytes_of, checkpoints_of_nobody, first_of, half_built
-from flows.promote import reconcile
 from flows.running import locked
+from flows.switch import recover
 from tasks import ledger, registry, teacher, validation, versioning, weights
 from tasks.accepted import counted
 from tasks.dvc_cache import Cache, recorded_input, recorded_outputs
@@ -83,7 +84,7 @@ def collect_garbage(root: Path, dry_run: bool) -> Freed:
         # first what no database is needed for: a full disk refuses them what they write
         sizes = _swept((find(workspace) for find in LEFT_BY_KILLS), dry_run, stays)
         if not dry_run:
-            reconcile(workspace)
+            recover(workspace)
         kept = _kept(workspace)
         sizes += _swept((find(workspace, kept) for find in UNNEEDED), dry_run, stays)
     return Freed(
@@ -127,15 +128,15 @@ def _kept(workspace: Workspace) -> Kept:
 
 def kept_numbers(workspace: Workspace, every: list[VersionInfo]) -> set[int]:
     """Versions that stay whole."""
-    entry, cycle = champion_entry(workspace), last_cycle(workspace)
-    served = {made.to_version for made in ledger.intact_entries(ledger_uri(workspace)) if made.action == ledger.PROMOTE}
+    state, cycle = ledger.state(ledger_uri(workspace)), last_cycle(workspace)
     always = {
-        entry.to_version if entry else None,
+        state.version,
+        state.intent.to_version if state.intent else None,
         registry.get_alias(workspace, registry.CHALLENGER),
         cycle.result.version if cycle and cycle.result else None,
         *(info.version for info in every if info.kind == "base"),
     }
-    able = [info.version for info in every if info.verdict is Verdict.PROMOTE or info.version in served]
+    able = [info.version for info in every if info.verdict is Verdict.PROMOTE or info.version in state.served]
     newest = [version for version in reversed(able) if version not in always][: workspace.params().gc.keep_versions]
     return {version for version in (*always, *newest) if version is not None}
 
@@ -181,9 +182,14 @@ def _needed_snapshots(workspace: Workspace, kept: tuple[VersionInfo, ...]) -> fr
     last = last_snapshot(workspace)
     return frozenset(
         {info.snapshot for info in kept if info.snapshot}
-        | {str(entry.evidence["snapshot"]) for entry in entries if entry.evidence.get("snapshot")}
+        | {str(entry.evidence["snapshot"]) for entry in entries if _agreed_to(entry) and entry.evidence.get("snapshot")}
         | ({last.digest} if last else set())
     )
+
+
+def _agreed_to(entry: LedgerEntry) -> bool:
+    """Whether later documents may be compared with the entry's."""
+    return entry.action in SWITCHES or entry.action == Action.ACCEPT_LOSS
 
 
 # --- what is not -----------------------------------------------------------------------------------

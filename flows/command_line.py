@@ -58,7 +58,7 @@ def run(
         result = run_cycle(workspace, quick, _loss_reason(accept_loss, reason), wait)
     content = result.model_dump(mode="json", exclude={"schema_", "next_command"})
     show(content, as_json, _run_lines(content, result.next_command))
-    if result.changed and result.verdict != "promote":
+    if result.warnings or (result.changed and result.verdict != "promote"):
         raise typer.Exit(3)
 
 
@@ -74,6 +74,9 @@ def _run_lines(content: dict[str, Any], command: str) -> list[str]:
     head = "" if content["changed"] else "Nothing changed since the last cycle.\n"
     lines = [f"{head}Verdict   {content['verdict']} (version {content['version']})"]
     lines.extend(f"          {reason}" for reason in content["reasons"])
+    if content["switched"]:
+        lines.append(f"Champion  {content['switched']}")
+    lines.extend(f"Warning   {warning}" for warning in content["warnings"])
     return [*lines, f"Report    {content['report']}", f"Next      {command}"]
 
 

@@ -61,6 +61,8 @@ def gc(
 def history(
     workspace: WorkspaceOption = Path(),
     verify: Annotated[bool, typer.Option("--verify", help="Check the chain of digests.")] = False,
+    export: Annotated[Path | None, typer.Option("--export", help="Write every entry to this file, one a line.")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="Read such a file instead of the ledger.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """The ledger: who decided what, when and why."""
@@ -68,10 +70,12 @@ def history(
     from flows.overview import overridden
     from flows.terminal import history_table
 
-    content = read_history(workspace, verify)
+    content = read_history(workspace, verify, source, export)
     lines = [] if content["entries"] else ["The ledger is empty."]
-    if content["entries"] and not as_json:
-        show_table(content, as_json, lambda: history_table(content["entries"], overridden(workspace)))
+    if export is not None:
+        lines.append(f"{export} holds {len(content['entries']):,} entries.")
+    elif content["entries"] and not as_json:
+        show_table(content, as_json, lambda: history_table(content["entries"], overridden(workspace, source)))
     if verify:
         lines.append(
             "The chain is intact." if content["intact"] else f"The chain breaks at entry {content['broken_at']}."
@@ -101,6 +105,24 @@ def report(
             opened = webbrowser.open(path.as_uri())
         if not opened:
             fail(f"No browser could be started here. Open {path} in one, or set the variable BROWSER.", 1)
+
+
+@app.command(epilog="Example: relearn impact github-terms-of-service.md")
+def impact(
+    document: Annotated[str, typer.Argument(help="Its id, the beginning of its id, or a path it has or had.")],
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Which rows, adapters and versions learned from a document, in any version of it."""
+    from flows.impact import impact as find_impact
+    from flows.terminal import impact_table
+
+    with quiet_output():
+        content = find_impact(workspace, document)
+    if not as_json:
+        about = content["document"]
+        typer.echo(f"{about['path']} ({about['id'][:12]}), {len(about['digests'])} versions of it known")
+    show_table(content, as_json, lambda: impact_table(content["rests"]))
 
 
 @app.command(epilog="Example: relearn diff --json")

@@ -17,6 +17,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 from prefect.tasks import Task
 
+from data.decisions import Action
 from data.errors import OutsideError
 from data.files import read_record, write_bytes, write_record
 from data.records import Accepted, Snapshot
@@ -24,7 +25,8 @@ from data.report_records import Cycle, CycleResult, IngestReport, StageRun, Verd
 from data.snapshots import diff
 from data.workspace import STAGES, Workspace, open_workspace
 from flows.advice import next_command
-from flows.decide import candidate, decide, is_first_candidate, publish_report
+from flows.decide import candidate, decide, publish_report
+from flows.enrol import enrol, enrol_base
 from flows.inputs import (
     accepted_snapshot,
     base_digest,
@@ -35,10 +37,13 @@ from flows.inputs import (
 )
 from flows.judged import Judged, decided, keep, left_by_another
 from flows.notices import tell_of_cycle
+from flows.policy import follow, mirror
 from flows.progress import Lines
-from flows.promote import promote, promote_base, reconcile
+from flows.promote import promote_base
 from flows.report_texts import keep_texts
 from flows.stages import perform
+from flows.succession import settle, withdraw_champion
+from flows.switch import recover
 from tasks import dvc_sharing, ledger, registry, revisions, versioning
 from tasks.places import ledger_uri
 
@@ -120,8 +125,11 @@ def judge(workspace: Workspace, key: str, snapshot: str, seconds: dict[str, floa
 @task(task_run_name="prepare registry", cache_policy=NO_CACHE, retry_condition_fn=_outside)
 def prepare_registry(workspace: Workspace) -> None:
     """Mend what a kill left half done, and make the base a version like any other."""
-    reconcile(workspace)
-    base = registry.register_base(workspace, workspace.base(), base_digest(workspace))
+    for done in recover(workspace):
+        _say("switch", done)
+    base = enrol_base(workspace, workspace.base(), base_digest(workspace))
+    follow(workspace)
+    mirror(workspace)  # what a kill kept from MLflow
     promote_base(workspace, base)
 
 
@@ -129,10 +137,8 @@ def prepare_registry(workspace: Workspace) -> None:
 def register(workspace: Workspace, snapshot: str, judged: Judged) -> CycleResult:
     """Register the candidate, promote it if it is the first that passed, and write its report."""
     made, judgement, seconds = judged.candidate, judged.candidate.judgement, judged.seconds
-    version = registry.register_candidate(workspace, made)
-    wanted = workspace.params().registry.promote_first and judgement.verdict is Verdict.PROMOTE
-    if wanted and is_first_candidate(workspace):
-        promote(workspace, version, "The first candidate that passed every gate.")
+    version = enrol(workspace, made, judged.key)
+    switched = settle(workspace, version)
     command = next_command(workspace, version, judgement.verdict)
     report = publish_report(workspace, made, version, seconds, command)
     registry.attach(workspace, version, report, "report")
@@ -144,7 +150,16 @@ def register(workspace: Workspace, snapshot: str, judged: Judged) -> CycleResult
         seconds=seconds,
         report=str(report),
         next_command=command,
+        switched=f"Version {switched.to_version} serves now: {switched.reason}" if switched else "",
     )
+
+
+@task(task_run_name="withdraw {snapshot}", cache_policy=NO_CACHE, retry_condition_fn=_outside)
+def withdraw(workspace: Workspace, snapshot: str) -> None:
+    """The champion goes before its successor is made, where it still answers from a withdrawn document."""
+    done = withdraw_champion(workspace)
+    if done is not None:
+        _say("withdraw", f"Version {done.to_version} serves now: {done.reason}")
 
 
 @task(task_run_name="publish {snapshot}", cache_policy=NO_CACHE, retry_condition_fn=_outside)
@@ -170,6 +185,7 @@ def cycle(root: str, key: str) -> State[Any]:
     prepare_registry.with_options(**_retried(workspace))(workspace)
     runs = [ingest(workspace, key)]
     snapshot = read_record(workspace.collection / "snapshot.json", Snapshot).digest[:8]
+    withdraw.with_options(**_retried(workspace))(workspace, snapshot)
     for stage in STAGES[1:]:
         runs.append(work_on.with_options(name=stage)(workspace, stage, snapshot))
     seconds = {run.stage: run.seconds for run in runs}
@@ -195,7 +211,8 @@ def _conclude(workspace: Workspace, judged: Judged) -> State[Any]:
     publish.with_options(**registration)(workspace, snapshot, result)
     tell_of_cycle(workspace, result, judged.served)  # twice after a kill rather than never
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    write_record(workspace.cycle, Cycle(key=judged.key, result=result, finished=now))
+    in_force = judged.candidate.digests.snapshot
+    write_record(workspace.cycle, Cycle(key=judged.key, result=result, finished=now, snapshot=in_force))
     workspace.judged.unlink(missing_ok=True)
     message = f"Version {result.version}: {' '.join(judgement.reasons)}"
     get_run_logger().info("%s. %s", STATE_NAMES[judgement.verdict], message)
@@ -217,4 +234,4 @@ def _record_accepted_loss(workspace: Workspace) -> None:
     recorded = last is not None and last.digest == now.digest
     if accepted and not recorded and compared.loss_reason is not None:
         evidence = {"snapshot": now.digest, "lost": diff(compared.snapshot, now).withdrawn}
-        ledger.append(ledger_uri(workspace), action=ledger.ACCEPT_LOSS, reason=compared.loss_reason, evidence=evidence)
+        ledger.append(ledger_uri(workspace), action=Action.ACCEPT_LOSS, reason=compared.loss_reason, evidence=evidence)

@@ -23,27 +23,36 @@ from data.wordings import wordings_digest
 from data.workspace import Workspace
 from flows.advice import override
 from flows.champion import beside_champion
-from flows.inputs import base_digest, champion_entry, code_digest, promoted_candidate
+from flows.inputs import base_digest, champion_entry, code_digest
 from flows.progress import Lines
 from flows.report_texts import comparison, probe_documents
 from models.calibration import calibrate
-from models.gates import judge
-from tasks import registry
+from models.gates import judge, rejudge
+from tasks import ledger, registry
 from tasks.accepted import accepted_spectra
 from tasks.candidate import Candidate, Decision, collect, digests_of
+from tasks.evidence import read_evidence
+from tasks.places import ledger_uri
+from tasks.report_mark import serving_said
 from tasks.reports import ReportInput, write_report
 from tasks.validation import data_docs_index
 
 
 def decide(workspace: Workspace) -> Decision:
-    """The verdict on the candidate whose stages have run; one that was registered before keeps the verdict it got.
+    """The verdict on the candidate whose stages have run; one that was registered before is judged by what is stored.
 
     Raises:
         MissingFigureError: a gate needs a figure that no report holds.
         OutsideError: the registry is out of reach.
     """
     digests = digests_of(workspace, base_digest=base_digest(workspace), code_digest=code_digest(workspace))
-    return registry.fetch_decision(workspace, digests.key) or _judged(workspace)
+    info = registry.find_candidate(workspace, digests.key)
+    if info is None:
+        return _judged(workspace)
+    known = ledger.state(ledger_uri(workspace)).rulings.get(info.version)
+    evidence = read_evidence(workspace, info, known.evidence if known is not None else None)
+    judgement = rejudge(evidence, workspace.params().gates)
+    return Decision(judgement=judgement, calibration=evidence.calibration, champion=evidence.champion)
 
 
 def _judged(workspace: Workspace) -> Decision:
@@ -86,11 +95,6 @@ def candidate(workspace: Workspace, decision: Decision, seconds: dict[str, float
     )
 
 
-def is_first_candidate(workspace: Workspace) -> bool:
-    """Whether no candidate was ever promoted; a rollback to the base is a decision and stays one."""
-    return promoted_candidate(workspace) is None
-
-
 def publish_report(
     workspace: Workspace, made: Candidate, version: int, seconds: dict[str, float], command: str
 ) -> Path:
@@ -125,6 +129,7 @@ def publish_report(
             answers=tuple(read_records(workspace.evaluation / "answers.jsonl", Answer)),
             digests=made.digests.model_dump(exclude={"schema_"}),
             champion=entry.to_version if entry else None,
+            serving=serving_said(version, entry),
             warnings=(*ingested.warnings, *starved(synthesis.funnel), *_other_wordings(workspace)),
             seconds=seconds,
             data_docs=Path(os.path.relpath(data_docs_index(workspace), path.parent)).as_posix(),

@@ -182,22 +182,18 @@ def _place(workspace: Workspace, mend: bool) -> Iterator[Finding]:
 
 
 def _registry(workspace: Workspace, mend: bool) -> Iterator[Finding]:
-    from flows.overview import mirrors_that_differ
-    from flows.promote import reconcile
-    from tasks import ledger, registry
-    from tasks.places import ledger_uri
+    from flows.switch import is_settled, recover
+    from tasks import registry
+    from tasks.mirrors import that_differ
 
     yield _well("mlflow", f"{len(registry.get_versions(workspace))} versions.")
-    entry = ledger.last_promotion(ledger_uri(workspace))
-    differing = mirrors_that_differ(workspace, entry.to_version if entry else None)
-    if differing and mend:
-        for sentence in reconcile(workspace):
-            yield Finding(what="mirrors", state=Condition.MENDED, says=sentence)
-    elif differing:
-        yield from (
-            Finding(what="mirrors", state=Condition.WARNING, says=sentence, remedy=MENDS) for sentence in differing
-        )
-    else:
+    if not is_settled(workspace):
+        done = " ".join(recover(workspace)) if mend else ""
+        yield _mendable("switch", "A switch to another version was begun and not ended.", done, mend)
+    differing = that_differ(workspace) if mend or is_settled(workspace) else []
+    for sentence in differing:  # by a person's hand, so a person says that it is put right
+        yield Finding(what="mirrors", state=Condition.WARNING, says=sentence)
+    if not differing:
         yield _well("mirrors", "Alias and serving pointer follow the ledger.")
 
 

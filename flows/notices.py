@@ -17,7 +17,8 @@ from data.workspace import Workspace
 from tasks.notify import name, send, send_all
 
 if TYPE_CHECKING:
-    from flows.promote import Promotion
+    from flows.switch import Switched
+    from flows.withdraw import Withdrawal
 
 _EVENTS: dict[Verdict, EventName] = {Verdict.HOLD: "held", Verdict.REJECT: "rejected"}
 
@@ -63,12 +64,21 @@ def tell_of_cycle(workspace: Workspace, result: CycleResult, served: int | None)
         notify(workspace, make_event(workspace, event, reasons=result.reasons, **about))
 
 
-def tell_of_switch(workspace: Workspace, promotion: "Promotion") -> None:
-    """A person let another version serve; an older one than before is a rollback."""
-    before, now = promotion.from_version, promotion.to_version
+def tell_of_switch(workspace: Workspace, done: "Switched") -> None:
+    """Another version serves; an older one than before is a rollback, whatever command it took."""
+    before, now = done.from_version, done.to_version
     event: EventName = "rolled_back" if before is not None and now < before else "promoted"
-    about = {"version": now, "from_version": before, "to_version": now, "actor": promotion.actor}
-    notify(workspace, make_event(workspace, event, reasons=(promotion.reason,), **about))
+    about = {"version": now, "from_version": before, "to_version": now, "actor": done.actor}
+    notify(workspace, make_event(workspace, event, reasons=(done.reason, *done.notes), **about))
+
+
+def tell_of_withdrawal(workspace: Workspace, done: "Withdrawal") -> None:
+    """A champion that went with a withdrawn document."""
+    if done.from_version == done.to_version or done.to_version is None:
+        return
+    versions = {"version": done.to_version, "from_version": done.from_version, "to_version": done.to_version}
+    reasons = (f"{done.path} was withdrawn: {done.reason}", *done.notes)
+    notify(workspace, make_event(workspace, "rolled_back", reasons=reasons, actor=done.actor, **versions))
 
 
 def _newly_quarantined(workspace: Workspace) -> tuple[str, ...]:

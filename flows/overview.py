@@ -5,18 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from data.collection import as_it_lies
+from data.decisions import Decisions
 from data.errors import InputError
-from data.files import read_record
-from data.records import Snapshot
+from data.files import shortened
+from data.report_records import LedgerEntry
 from data.snapshots import diff
 from data.workspace import Workspace, open_workspace
-from flows.inputs import champion_entry, is_of_folder, last_cycle, last_snapshot
+from flows.inputs import is_of_folder, last_cycle, last_snapshot
 from flows.leftovers import is_held
 
 
 def status(root: Path) -> dict[str, Any]:
     """What serves now, what waits, and on which documents."""
-    from tasks import registry
+    from tasks import ledger, mirrors, registry
+    from tasks.places import ledger_uri
 
     workspace = open_workspace(root)
     snapshot = last_snapshot(workspace)
@@ -24,42 +26,28 @@ def status(root: Path) -> dict[str, Any]:
     cycle = last_cycle(workspace)
     if cycle is not None and cycle.result is None and not is_held(workspace):
         warnings.append("The last cycle was not finished; relearn run goes on with it.")
-    entry = champion_entry(workspace)
-    serves = {
-        "champion": entry.to_version if entry else None,
-        "challenger": registry.get_alias(workspace, registry.CHALLENGER),
-    }
-    warnings.extend(mirrors_that_differ(workspace, serves["champion"]))
+    state = ledger.state(ledger_uri(workspace))
+    serves = {"champion": state.version, "challenger": registry.get_alias(workspace, registry.CHALLENGER)}
+    warnings.extend(mirrors.that_differ(workspace))
+    warnings.extend(_rests_wrongly(workspace, state))
     return {
-        **{alias: _version(workspace, version, snapshot) for alias, version in serves.items()},
+        **{alias: _version(workspace, version, state) for alias, version in serves.items()},
         "snapshot": {"digest": snapshot.digest, "documents": len(snapshot.documents)} if snapshot else None,
         "warnings": warnings,
     }
 
 
-def mirrors_that_differ(workspace: Workspace, champion: int | None) -> list[str]:
-    """What does not follow the ledger, which alone says who the champion is."""
-    from tasks import registry, serving
+def history(root: Path, verify: bool, source: Path | None = None, export: Path | None = None) -> dict[str, Any]:
+    """The ledger's entries, oldest first: of the database or of ``source``, exported before, written to ``export``.
 
-    pointer = serving.pointer(workspace)
-    mirrors = {
-        "The alias champion in MLflow": registry.champion(workspace),
-        "What answers (relearn ask)": pointer.version if pointer else None,
-    }
-    remedy = f'relearn promote {champion} --reason "..." puts it right' if champion else "restore the ledger's backup"
-    return [
-        f"{what} is version {version}, but the ledger's champion is {champion}; {remedy}."
-        for what, version in mirrors.items()
-        if version != champion
-    ]
+    Raises:
+        InputError: ``source`` is no file of entries.
+        PersonNeededError: an entry of the database cannot be read.
+        OutsideError: the database does not answer, or ``export`` must not be written.
+    """
+    from tasks import ledger, ledger_export
 
-
-def history(root: Path, verify: bool) -> dict[str, Any]:
-    """The ledger's entries, oldest first."""
-    from tasks import ledger
-    from tasks.places import ledger_uri
-
-    uri = ledger_uri(open_workspace(root))
+    found = _entries(root, source)
     entries = [
         {
             "time": entry.time,
@@ -70,12 +58,23 @@ def history(root: Path, verify: bool) -> dict[str, Any]:
             "reason": entry.reason,
             "digest": entry.digest,
         }
-        for entry in ledger.entries(uri)
+        for entry in found
     ]
-    if not verify:
-        return {"entries": entries}
-    broken = ledger.broken_at(uri)
-    return {"entries": entries, "intact": broken is None, "broken_at": broken}
+    content: dict[str, Any] = {"entries": entries}
+    if export is not None:
+        ledger_export.export(found, export)
+        content["exported"] = str(export)
+    if verify:
+        broken = ledger.first_broken(found)
+        content |= {"intact": broken is None, "broken_at": broken}
+    return content
+
+
+def _entries(root: Path, source: Path | None) -> list[LedgerEntry]:
+    from tasks import ledger, ledger_export
+    from tasks.places import ledger_uri
+
+    return ledger_export.exported(source) if source is not None else ledger.entries(ledger_uri(open_workspace(root)))
 
 
 def report_path(root: Path, version: int | None) -> Path:
@@ -104,7 +103,7 @@ def folder_diff(root: Path) -> dict[str, Any]:
     workspace = open_workspace(root)
     params = workspace.params().ingest
     before = last_snapshot(workspace)
-    aside = {(one.path, one.digest) for one in before.quarantined} if before else set()
+    aside = {(one.path, one.digest) for one in before.aside} if before else set()
     previous = before.documents if before else ()
     now = as_it_lies(
         workspace.documents, params, previous, workspace.conversions, lambda one: (one.path, one.digest) not in aside
@@ -113,26 +112,34 @@ def folder_diff(root: Path) -> dict[str, Any]:
     return changes.model_dump(mode="json", exclude={"schema_"})
 
 
-def _version(workspace: Workspace, version: int | None, now: Snapshot | None) -> dict[str, Any] | None:
+def _version(workspace: Workspace, version: int | None, state: Decisions) -> dict[str, Any] | None:
+    from flows.resting import rests_on
     from tasks import registry
 
     if version is None:
         return None
-    info = registry.get_version(workspace, version)
+    info, verdict = registry.get_version(workspace, version), state.verdict(version)
+    serves = state.champion if state.version == version else None
     return {
         "version": info.version,
-        "verdict": info.verdict.value if info.verdict else None,
+        "verdict": verdict.value if verdict else None,
         "snapshot": info.snapshot,
-        "rests_on_withdrawn": _rests_on_withdrawn(workspace, info.snapshot, now),
+        "rests_on_withdrawn": bool(rests_on(workspace, state, info)),
+        "overridden": serves is not None and bool(serves.evidence.get("overridden")),
     }
 
 
-def _rests_on_withdrawn(workspace: Workspace, digest: str | None, now: Snapshot | None) -> bool | None:
-    """Whether a version learned from a document that is no longer in force; None where it is not on record."""
-    file = workspace.snapshot_file(digest) if digest else None
-    if now is None or file is None or not file.is_file():
-        return None
-    return bool(diff(read_record(file, Snapshot), now).withdrawn)
+def _rests_wrongly(workspace: Workspace, state: Decisions) -> list[str]:
+    """A champion that was made from a document which a decision withdrew."""
+    from flows.succession import champion_rests_on
+
+    named = [document.path for document in champion_rests_on(workspace, state) if document.id in state.withdrawn]
+    if not named:
+        return []
+    return [
+        f"Version {state.version} rests on {shortened(named[0])}{' and others' if named[1:] else ''}, which is "
+        "withdrawn; relearn run makes its successor, relearn rollback takes it back at once."
+    ]
 
 
 @dataclass(frozen=True)
@@ -171,10 +178,6 @@ def _folder(workspace: Workspace) -> str:
     return "as in the snapshot" if same else "differs from the snapshot: relearn diff shows how"
 
 
-def overridden(root: Path) -> frozenset[str]:
+def overridden(root: Path, source: Path | None = None) -> frozenset[str]:
     """Digests of the ledger's entries by which a person promoted against the verdict."""
-    from tasks import ledger
-    from tasks.places import ledger_uri
-
-    found = ledger.entries(ledger_uri(open_workspace(root)))
-    return frozenset(entry.digest for entry in found if entry.evidence.get("overridden"))
+    return frozenset(entry.digest for entry in _entries(root, source) if entry.evidence.get("overridden"))

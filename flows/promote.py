@@ -1,153 +1,114 @@
-"""The switch: the one function through which a version becomes the champion.
+"""Promotion: who may let which version serve, and by how many people's word.
 
-The order makes it safe to kill: first the ledger entry, which is the authority, then MLflow's alias and
-the serving pointer, which only mirror it and refuse any version that the ledger does not name. Whatever
-a kill leaves undone, ``reconcile`` mends. The base is the first champion: its promotion is the ledger's
-first entry, so that the first candidate replaces a version like every later one.
+What a promotion does stands in flows/switch.py. The base is the first champion: its promotion is the ledger's first
+switch, so that the first candidate replaces a version like every later one.
 """
 
-import time
-from typing import Any
-
-from pydantic import Field
-
-from data.addresses import without_passwords
+from data.decisions import Action, Decisions, passes
 from data.errors import InputError, PersonNeededError
-from data.records import Record
-from data.report_records import LedgerEntry, Verdict
+from data.params import load_params
+from data.report_records import LedgerEntry
 from data.workspace import Workspace
-from tasks import ledger, registry, serving, weights
+from flows.people import acting
+from flows.policy import follow
+from flows.resting import require_in_force
+from flows.switch import Switched, Wanted, end_open_switch, put_right, require_no_pointer, switch
+from tasks import ledger, registry
 from tasks.places import ledger_uri
-from tasks.registry import VersionInfo
 
-
-class Promotion(Record):
-    """Which version replaced which."""
-
-    from_version: int | None = Field(alias="from")
-    to_version: int = Field(alias="to")
-    actor: str
-    reason: str
-    seconds: float
-    entered: bool = Field(exclude=True)
-    """Whether it is a new entry of the ledger; False: the version served already, and what is told is its old entry."""
+BY_LINE = {"by_line": True}
+"""What the ledger keeps of a promotion that no person asked for."""
 
 
 def promote(
     workspace: Workspace, version: int, reason: str, actor: str | None = None, override: bool = False
-) -> Promotion:
-    """Let ``version`` serve; the champion promoted again stays what it is, without a second entry.
+) -> Switched:
+    """Let ``version`` serve, by a person's word; the champion promoted again has its mirrors put right.
 
-    ``override`` lets a person promote a version whose verdict is not ``promote``; the entry says so.
+    ``override`` lets a version serve that the barrier refuses; the ledger says so, and reports do while it serves.
 
     Raises:
-        PersonNeededError: the verdict is not ``promote``, its weights were freed, or the ledger was tampered with.
+        PersonNeededError: its verdict is not ``promote``, it rests on a withdrawn document, another approver has to
+            agree, the actor may not, its weights were freed, or the ledger was tampered with.
         InputError: no reason, no such version, or its files were exchanged.
         OutsideError: MLflow or the ledger is out of reach.
     """
-    begun = time.monotonic()
     _require_reason(reason)
-    before = ledger.last_promotion(ledger_uri(workspace))
-    if before is None:
-        _require_no_pointer(workspace, serving.pointer(workspace))
-    info = registry.get_version(workspace, version)
-    _require_verdict(info, override)
-    weights.require(info)
-    serving.fetch_weights(workspace, version)  # what cannot serve is refused before it stands in the ledger
-    entry = _enter(workspace, info, reason, actor, override)
-    _mirror(workspace, version)
-    return Promotion(
-        from_version=entry.from_version,
-        to_version=version,
-        actor=entry.actor,
-        reason=entry.reason,
-        seconds=round(time.monotonic() - begun, 3),
-        entered=before is None or entry.number != before.number,
-    )
+    who = acting(workspace, "approver", "An override" if override else "A promotion", actor)
+    state = _made_ready(workspace)
+    if state.version == version and state.champion is not None:
+        return put_right(workspace, state.champion, version)
+    registry.get_version(workspace, version)
+    if not override:
+        require_in_force(workspace, state, version)
+    agreed = _agreed(workspace, state, version, who, reason, override)
+    beside = {"approvers": [entry.actor for entry in agreed]} if agreed else {}
+    return switch(workspace, Wanted(version, Action.PROMOTE, reason, who, override, beside=beside))
 
 
-def promote_base(workspace: Workspace, version: int) -> Promotion | None:
-    """Make the base the first champion of a workspace that has none; None where there is one already."""
-    if ledger.last_promotion(ledger_uri(workspace)) is not None:
+def promote_by_line(workspace: Workspace, version: int, reason: str) -> Switched | None:
+    """Let ``version`` serve as the parameters say, without a person; None where people have to agree first.
+
+    Raises:
+        RelearnError: as ``promote``.
+    """
+    if load_params(workspace.params_file).people.approvals > 1:
         return None
-    return promote(workspace, version, "The base alone answers until a candidate passes.")
+    who = acting(workspace, "operator", "A cycle")
+    state = _made_ready(workspace)
+    require_in_force(workspace, state, version)
+    return switch(workspace, Wanted(version, Action.PROMOTE, reason, who, data=False, beside=BY_LINE))
 
 
-def is_settled(workspace: Workspace) -> bool:
-    """Whether the serving pointer stands where the ledger's last promotion put it; MLflow is not asked.
-
-    Raises:
-        PersonNeededError: the ledger was tampered with.
-    """
-    entry, pointer = ledger.last_promotion(ledger_uri(workspace)), serving.pointer(workspace)
-    return (entry.number if entry else None) == (pointer.entry if pointer else None)
-
-
-def reconcile(workspace: Workspace) -> list[str]:
-    """Make alias and serving pointer follow the ledger again; returns what was mended, one sentence each.
-
-    Raises:
-        PersonNeededError: the ledger was tampered with, or it is gone while a version serves.
-    """
-    entry = ledger.last_promotion(ledger_uri(workspace))
-    pointer = serving.pointer(workspace)
-    if entry is None or entry.to_version is None:
-        _require_no_pointer(workspace, pointer)
-        return []
-    mended = []
-    if registry.champion(workspace) != entry.to_version:
-        registry.set_alias(workspace, "champion", entry.to_version)
-        mended.append(f"The alias champion follows ledger entry {entry.number} to version {entry.to_version}.")
-    if pointer is None or pointer.entry != entry.number or pointer.version != entry.to_version:
-        serving.point_to(workspace, entry.to_version)
-        mended.append(f"The serving pointer follows ledger entry {entry.number} to version {entry.to_version}.")
-    return mended
+def promote_base(workspace: Workspace, version: int) -> Switched | None:
+    """Make the base the first champion of a workspace that has none; None where there is one already."""
+    if ledger.state(ledger_uri(workspace)).champion is not None:
+        return None
+    _made_ready(workspace)
+    who = acting(workspace, "operator", "A cycle")
+    return switch(workspace, Wanted(version, Action.PROMOTE, "The base alone answers until a candidate passes.", who))
 
 
-def _enter(workspace: Workspace, info: VersionInfo, reason: str, actor: str | None, override: bool) -> LedgerEntry:
+def _made_ready(workspace: Workspace) -> Decisions:
+    """What the ledger says once nothing is left open and every verdict is that of the gate policy in force."""
+    end_open_switch(workspace)
     uri = ledger_uri(workspace)
-    last = ledger.last_promotion(uri)
-    if last is not None and last.to_version == info.version:
-        return last
-    evidence: dict[str, Any] = {
-        **info.tags,
-        "run": info.run,
-        "model": info.source,
-        "overridden": override and info.verdict is not Verdict.PROMOTE,
-    }
-    return ledger.append(
-        uri,
-        action=ledger.PROMOTE,
-        reason=reason,
-        from_version=last.to_version if last else None,
-        to_version=info.version,
-        evidence=evidence,
-        actor=actor,
-    )
+    if ledger.state(uri).champion is None:
+        require_no_pointer(workspace)
+    follow(workspace)
+    return ledger.state(uri)
 
 
-def _mirror(workspace: Workspace, version: int) -> None:
-    registry.set_alias(workspace, "champion", version)
-    serving.point_to(workspace, version)
+def _agreed(
+    workspace: Workspace, state: Decisions, version: int, who: str, reason: str, override: bool
+) -> tuple[LedgerEntry, ...]:
+    """The approvals of as many different people as a promotion takes, this one included.
+
+    Raises:
+        PersonNeededError: more have to agree; this one's approval stands in the ledger.
+    """
+    needed = load_params(workspace.params_file).people.approvals
+    if needed == 1:
+        return ()
+    agreed = state.approvals.get(version, ())
+    if not override and not passes(state, version):
+        return agreed  # refused at once, by the barrier
+    if who not in {entry.actor for entry in agreed}:
+        entry = ledger.append(
+            ledger_uri(workspace), action=Action.APPROVE, reason=reason, to_version=version, actor=who
+        )
+        agreed = (*agreed, entry)
+    missing = needed - len({entry.actor for entry in agreed})
+    if missing > 0:
+        names = ", ".join(entry.actor for entry in agreed)
+        flag = " --override" if override else ""
+        raise PersonNeededError(
+            f"Version {version} is approved by {names}; {missing} more approver{'s' if missing > 1 else ''} must agree "
+            f"before it serves. Let another person run: relearn promote {version}{flag} --reason WHY."
+        )
+    return agreed
 
 
 def _require_reason(reason: str) -> None:
     if not reason.strip():
         raise InputError("A promotion needs a reason. Say why with --reason.")
-
-
-def _require_verdict(info: VersionInfo, override: bool) -> None:
-    if info.verdict is not Verdict.PROMOTE and not override:
-        verdict = info.verdict.value if info.verdict else "missing"
-        raise PersonNeededError(
-            f"The verdict of version {info.version} is {verdict}, and only promote is promoted. Read its "
-            f"report; to decide otherwise: relearn promote {info.version} --override --reason WHY."
-        )
-
-
-def _require_no_pointer(workspace: Workspace, pointer: serving.ServingPointer | None) -> None:
-    if pointer is not None:
-        raise PersonNeededError(
-            f"Version {pointer.version} serves by ledger entry {pointer.entry}, but the ledger at "
-            f"{without_passwords(ledger_uri(workspace))} holds no promotion. Restore the ledger from its backup."
-        )

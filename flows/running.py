@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
+from data.actor import current_actor
 from data.errors import HeldError, InputError, OutsideError, RelearnError
-from data.files import read_value, refused_writes, write_json
+from data.files import refused_writes, write_json
 from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
 from flows.advice import next_command
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, look_at, unchanged
-from flows.notices import failure_told, tell_of_switch
+from flows.notices import failure_told, tell_of_switch, tell_of_withdrawal
 from flows.progress import Lines
 from flows.stages import perform
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State
 
-    from flows.promote import Promotion
+    from flows.switch import Switched
+    from flows.withdraw import Withdrawal
 
 ONE_WATCH = "One watch is enough for it; to begin another, end that process first."
 WAIT = "Wait for it, then run the same command again."
@@ -47,16 +49,19 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
     Raises:
         RelearnError: whatever stopped it; the next call goes on from the last finished stage.
     """
+    from flows.people import acting
     from tasks.relocation import require_own_place
 
     workspace = open_workspace(root)
     with locked(workspace, "a cycle", wait), failure_told(workspace):
         require_own_place(workspace)
+        acting(workspace, "operator", "A cycle")
+        changed_gates = _follow_gates(workspace)
         left = _is_left(workspace, quick)
         key = look_at(workspace, quick).key if left else fix_inputs(workspace, quick)
-        known = unchanged(workspace, key) if loss_reason is None else None
+        known = _without_stages(workspace, key) if loss_reason is None and not left else None
         if known is not None:
-            return known.model_copy(update={"next_command": next_command(workspace, known.version, known.verdict)})
+            return _told(workspace, known, changed_gates)
         from tasks.prefect_server import has_own_history, prefect_server
 
         own = has_own_history(workspace)
@@ -67,7 +72,45 @@ def run_cycle(root: Path, quick: bool, loss_reason: str | None, wait: bool = Fal
             finished = _finish(workspace, key, loss_reason, own)
         if finished.result is None:
             raise OutsideError("Prefect ended the cycle without a result. Run the same command again.")
-        return finished.result
+        return _told(workspace, finished.result, changed_gates)
+
+
+def _follow_gates(workspace: Workspace) -> str:
+    """What a changed gate policy did to the champion, one sentence; empty: nothing."""
+    from flows.succession import follow_gates
+
+    done = follow_gates(workspace)
+    if done is None:
+        return ""
+    tell_of_switch(workspace, done)
+    return f"Version {done.to_version} serves now: {done.reason}"
+
+
+def _without_stages(workspace: Workspace, key: str) -> CycleResult | None:
+    """The result for inputs that were seen before; None: the stages have to run."""
+    known = unchanged(workspace, key)
+    if known is not None:
+        return known.model_copy(update={"next_command": next_command(workspace, known.version, known.verdict)})
+    cycle = last_cycle(workspace)
+    if cycle is not None and cycle.result is None and cycle.key == key:
+        return None  # a killed cycle goes on
+    from flows.comeback import come_back
+
+    return come_back(workspace, key)
+
+
+def _told(workspace: Workspace, result: CycleResult, changed_gates: str) -> CycleResult:
+    """The result as people get it: with the verdict under the gates in force, and what they have to put right."""
+    from tasks import ledger
+    from tasks.mirrors import that_differ
+    from tasks.places import ledger_uri
+
+    state, verdict, reasons = ledger.state(ledger_uri(workspace)), result.verdict, result.reasons
+    if state.verdict(result.version) not in (None, verdict):  # the gates were edited since
+        verdict, reasons = state.rulings[result.version].verdict, state.rulings[result.version].reasons
+    switched = " ".join(filter(None, (changed_gates, result.switched if result.changed else "")))
+    update = {"verdict": verdict, "reasons": reasons, "switched": switched, "warnings": tuple(that_differ(workspace))}
+    return result.model_copy(update=update)
 
 
 def _get_ready(workspace: Workspace) -> None:
@@ -156,19 +199,57 @@ def run_stage_alone(root: Path, stage: str) -> Record:
         return perform(workspace, stage)
 
 
-def promote_version(root: Path, version: int, reason: str, override: bool) -> "Promotion":
+def promote_version(root: Path, version: int, reason: str, override: bool) -> "Switched":
     """Let a registered version serve, and tell of it; one that served already is no news."""
     from flows.promote import promote
 
     workspace = open_workspace(root)
-    with locked(workspace, "a promotion"):
-        cut_off = workspace.switch.is_file() and read_value(workspace.switch, "version", int) == version
-        write_json(workspace.switch, {"version": version})
-        promotion = promote(workspace, version, reason, override=override)
-        if promotion.entered or cut_off:  # twice after a kill rather than never
-            tell_of_switch(workspace, promotion)
-        workspace.switch.unlink()
-        return promotion
+    with locked(workspace, f"the promotion of version {version}"):
+        return _told_of(workspace, version, lambda: promote(workspace, version, reason, override=override))
+
+
+def roll_back(root: Path, reason: str, to: int | None, override: bool) -> "Switched":
+    """Let another version serve than the champion, and tell of it."""
+    from flows.rollback import rollback
+
+    workspace = open_workspace(root)
+    with locked(workspace, "a rollback"):
+        return _told_of(workspace, to, lambda: rollback(workspace, reason, to, override=override))
+
+
+def _told_of(workspace: Workspace, version: int | None, act: Callable[[], "Switched"]) -> "Switched":
+    """A switch that the hooks hear of; what a kill kept from them is told by the same command."""
+    cut_off = workspace.switch.is_file() and json.loads(workspace.switch.read_bytes()).get("version") == version
+    write_json(workspace.switch, {"version": version})
+    done = act()
+    if done.entered or cut_off:  # twice after a kill rather than never
+        tell_of_switch(workspace, done)
+    workspace.switch.unlink()
+    if done.entered and workspace.params().versioning.commit:
+        from tasks import revisions
+
+        revisions.commit(workspace, f"Version {done.to_version} serves\n\n{done.reason}")
+    return done
+
+
+def reject_version(root: Path, version: int, reason: str) -> dict[str, Any]:
+    """Let a version never become champion but by an override."""
+    from flows.reject import reject
+
+    workspace = open_workspace(root)
+    with locked(workspace, f"the rejection of version {version}"):
+        return reject(workspace, version, reason)
+
+
+def withdraw_document(root: Path, document: str, reason: str, back: bool = False) -> "Withdrawal":
+    """Withdraw a document, or reinstate it (``back``), and tell of a champion that goes with it."""
+    from flows.withdraw import reinstate, withdraw
+
+    workspace = open_workspace(root)
+    with locked(workspace, f"the {'reinstatement' if back else 'withdrawal'} of a document"):
+        done = (reinstate if back else withdraw)(workspace, document, reason)
+        tell_of_withdrawal(workspace, done)
+        return done
 
 
 def watch_workspace(root: Path) -> None:
@@ -215,7 +296,7 @@ def _held(file: Path, purpose: str, wait: bool, remedy: str = WAIT) -> Iterator[
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(RelearnError):  # the kernel's lock holds without it, and gc has to begin on a full disk
-            write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since})
+            write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since, "actor": current_actor()})
         yield
     finally:
         with suppress(OSError):  # as where somebody put a folder in its place
@@ -255,7 +336,8 @@ def _acquired(file: Path, note: Path, wait: bool, remedy: str) -> FileLock:
 def _holder(note: Path) -> str:
     try:
         holder = json.loads(note.read_text())
-        return f"The workspace is held by {holder['purpose']} (process {holder['pid']}) since {holder['since']}."
+        who = f" of {holder['actor']}" if holder.get("actor") else ""
+        return f"The workspace is held by {holder['purpose']}{who} (process {holder['pid']}) since {holder['since']}."
     except (OSError, ValueError, KeyError, TypeError):
         return "The workspace is held by another process."
 

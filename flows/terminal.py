@@ -41,7 +41,38 @@ def _version(version: dict[str, Any] | None) -> str:
         return "none"
     documents = f", documents {version['snapshot'][:12]}" if version["snapshot"] else ""
     rests = "; rests on documents that are withdrawn by now" if version["rests_on_withdrawn"] else ""
-    return f"version {version['version']}, verdict {version['verdict'] or 'none'}{documents}{rests}"
+    against = "; promoted against its verdict" if version["overridden"] else ""
+    return f"version {version['version']}, verdict {version['verdict'] or 'none'}{against}{documents}{rests}"
+
+
+def gates_table(content: dict[str, Any]) -> Table:
+    """The gate policy: its digest, since when it is in force, thresholds, and what each check may do."""
+    table = _named()
+    when = f"since {content['since'][:16].replace('T', ' ')} UTC" if content["since"] else "not yet"
+    since = f"{when} (ledger entry {content['entry']}), by {content['by']}" if content["since"] else when
+    table.add_row("policy", plain(content["policy"][:12]))
+    table.add_row("in force", plain(f"{content['in_force'][:12]} {since}" if content["in_force"] else since))
+    for name, value in content.items():
+        if isinstance(value, float):
+            table.add_row(name, plain(f"{value:g}"))
+    for check, mode in content["modes"].items():
+        table.add_row(check, plain(mode))
+    for warning in content["warnings"]:
+        table.add_row(Text("! warning", style="yellow"), plain(warning))
+    return table
+
+
+def impact_table(rests: Sequence[dict[str, Any]]) -> Table:
+    """Versions whose documents held a document, and how many of their rows name it."""
+    table = new_table(headed=True)
+    for heading in ("Version", "Rows", "Digest", "Path"):
+        table.add_column(heading, overflow="fold")
+    for one in rests:
+        version = Text(str(one["version"]))
+        if one["serves"]:
+            version.append(" serves", style="yellow")
+        table.add_row(version, f"{one['rows']:,}", one["digest"][:12], plain(one["path"]))
+    return table
 
 
 def history_table(entries: Sequence[dict[str, Any]], overridden: Set[str]) -> Table:

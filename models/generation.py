@@ -86,6 +86,19 @@ def sample(
 
 
 @torch.inference_mode()
+def last_logits(
+    model: PreTrainedModel | PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+) -> torch.Tensor:
+    """Logits of the token after each prompt, float32 on the CPU, prompts by vocabulary; one prompt at a time."""
+    end = end_token(tokenizer)
+    found = [
+        model(input_ids=torch.tensor([[end, *ids]]).to(model.device)).logits[0, -1].float().cpu()
+        for ids in token_ids(tokenizer, prompts)
+    ]
+    return torch.stack(found)
+
+
+@torch.inference_mode()
 def logit_shift(model: PeftModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> float:
     """Largest absolute change that the adapter makes to a logit after these prompts; 0: it does nothing."""
     end = end_token(tokenizer)

@@ -59,14 +59,13 @@ def accepted_spectra(workspace: Workspace, base: str, but: str) -> Accepted:
 
 def counted(workspace: Workspace, every: Sequence[VersionInfo], base: str) -> list[VersionInfo]:
     """The newest accepted versions of a base, oldest first; an adapter that was registered twice counts once."""
-    entries = ledger.intact_entries(ledger_uri(workspace))
-    promoted = {entry.to_version for entry in entries if entry.action == ledger.PROMOTE}
+    state = ledger.state(ledger_uri(workspace))
     accepted = {
         _adapter(info): info
         for info in every
         if info.kind == "candidate"
         and info.tags.get("base") == base
-        and (info.verdict is Verdict.PROMOTE or info.version in promoted)
+        and (info.verdict is Verdict.PROMOTE or info.version in state.served)
     }
     return sorted(accepted.values(), key=lambda info: info.version)[-NEWEST:]
 

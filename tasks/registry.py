@@ -5,6 +5,7 @@ transaction with all its tags, so a version that exists is complete; what a kill
 and perhaps a model without a version, which the next registration of the same candidate completes.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,19 +13,15 @@ import yaml
 
 from data.collection import read_lineage
 from data.errors import InputError, OutsideError
-from data.files import digest_text, read_cached, read_record
+from data.files import digest_text, read_record
 from data.records import Record, Snapshot
-from data.report_records import ChampionComparison, Judgement, Verdict
-from data.spectral_records import Calibration
+from data.report_records import Verdict
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks import ledger, weights
-from tasks.candidate import Candidate, Decision
+from tasks.candidate import Candidate
 from tasks.places import ledger_uri
 from tasks.tracking import (
-    CALIBRATION_ARTIFACT,
-    CHAMPION_ARTIFACT,
-    JUDGEMENT_ARTIFACT,
     fetched,
     log_evidence,
     log_pyfunc,
@@ -37,8 +34,9 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
+Alias = Literal["champion", "challenger"]
+CHAMPION: Alias = "champion"
+CHALLENGER: Alias = "challenger"
 LOCK_ARTIFACT = "versioning/dvc.lock"
 """Where a candidate's run keeps what DVC recorded of its stages."""
 
@@ -145,7 +143,7 @@ def get_alias(workspace: Workspace, alias: str) -> int | None:
     return None
 
 
-def set_alias(workspace: Workspace, alias: Literal["champion", "challenger"], version: int) -> None:
+def set_alias(workspace: Workspace, alias: Alias, version: int) -> None:
     """Point an alias at a version; ``champion`` only ever follows the ledger.
 
     Raises:
@@ -155,6 +153,24 @@ def set_alias(workspace: Workspace, alias: Literal["champion", "challenger"], ve
         ledger.require_champion(ledger_uri(workspace), version)
     with reaching(workspace) as client:
         client.set_registered_model_alias(_model(workspace), alias, str(version))
+
+
+def mirror_verdicts(workspace: Workspace, verdicts: Mapping[int, Verdict], challenger: int | None) -> None:
+    """Let tags repeat what the ledger says of these versions, and the alias challenger which passed last."""
+    name = _model(workspace)
+    with reaching(workspace) as client:
+        for version, verdict in verdicts.items():
+            client.set_model_version_tag(name, str(version), "verdict", verdict.value)
+        if challenger is None:
+            client.delete_registered_model_alias(name, CHALLENGER)
+        else:
+            client.set_registered_model_alias(name, CHALLENGER, str(challenger))
+
+
+def drop_alias(workspace: Workspace, alias: Alias) -> None:
+    """Let an alias point at nothing."""
+    with reaching(workspace) as client:
+        client.delete_registered_model_alias(_model(workspace), alias)
 
 
 def champion(workspace: Workspace) -> int | None:
@@ -190,20 +206,15 @@ def fetch_snapshot(workspace: Workspace, run: str) -> Snapshot:
         return read_record(file, Snapshot)
 
 
-def fetch_decision(workspace: Workspace, key: str) -> Decision | None:
-    """The verdict that a candidate was registered with; None: it never was, or its run does not hold it."""
-    known = [info for info in get_versions(workspace) if info.tags.get("key") == key]
-    if not known:
-        return None
-    with fetched(workspace, known[0].run, JUDGEMENT_ARTIFACT) as file:
-        judgement = read_cached(file, Judgement) if file is not None else None
-    if judgement is None:
-        return None
-    with fetched(workspace, known[0].run, CALIBRATION_ARTIFACT) as file:
-        calibration = read_record(file, Calibration) if file is not None else None
-    with fetched(workspace, known[0].run, CHAMPION_ARTIFACT) as file:
-        champion = read_record(file, ChampionComparison) if file is not None else None
-    return Decision(judgement=judgement, calibration=calibration, champion=champion)
+def fetch_lock(workspace: Workspace, version: int) -> bytes | None:
+    """What DVC recorded of the stages that made a version; None: it was made by none, such as the base."""
+    with fetched(workspace, get_version(workspace, version).run, LOCK_ARTIFACT) as file:
+        return file.read_bytes() if file is not None else None
+
+
+def find_candidate(workspace: Workspace, key: str) -> VersionInfo | None:
+    """The version that a candidate with this key was registered as; None: it never was."""
+    return next((info for info in get_versions(workspace) if info.tags.get("key") == key), None)
 
 
 def model_parts(folder: Path) -> tuple[dict[str, Any], dict[str, Path]]:

@@ -72,6 +72,8 @@ class ReportInput(Record):
     """Of all that the candidate rests on: documents, rows, base, params, code, adapter."""
     champion: int | None
     """The version that serves now; None: none does."""
+    serving: str
+    """Whether this version serves, or which does (tasks/report_mark.py)."""
     warnings: tuple[str, ...]
     seconds: dict[str, float]
     """Wall-clock time by stage, in the order in which the stages ran."""

@@ -9,9 +9,10 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from data.errors import OutsideError, quoted
-from data.workspace import Workspace
+from data.workspace import PROJECT_ROOT, Workspace
 
 OURS = (
     "dvc.lock",
@@ -72,6 +73,20 @@ def commit(workspace: Workspace, message: str, tag: str | None = None) -> bool:
     if tag is not None and not _git(root, "tag", "--list", tag):
         _git(root, *_identity(root), "tag", "--annotate", "--message", message, tag)
     return bool(changed)
+
+
+def describe(workspace: Workspace) -> dict[str, dict[str, Any] | None]:
+    """The git revisions of the workspace and of this code, and whether files differ from them; None: no repository."""
+    return {"workspace": _revision(workspace.root), "code": _revision(PROJECT_ROOT)}
+
+
+def _revision(folder: Path) -> dict[str, Any] | None:
+    try:
+        revision = _git(folder, "rev-parse", "HEAD")
+        dirty = bool(_git(folder, "status", "--porcelain", "--untracked-files=no"))
+    except OutsideError:
+        return None
+    return {"revision": revision, "dirty": dirty}
 
 
 def locks(workspace: Workspace) -> list[Path]:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from data.errors import InputError
-from data.files import digest_tree, read_record, write_record
+from data.decisions import Action
+from data.errors import InputError, OutsideError, PersonNeededError
+from data.files import digest_bytes, digest_tree, read_record, write_record
 from data.records import Record
 from data.workspace import Workspace
 
@@ -31,6 +32,23 @@ class Weights(Record):
     """Digest of the folder; empty for the base alone."""
     new_tokens: int
     batch: int
+
+
+class Probe(Record):
+    """What a version answered when it was switched to."""
+
+    answers: tuple[str, ...]
+    """To ``PROBED``, in order."""
+    digest: str
+    """SHA-256 of the logits after each of these questions: bit-identical outputs have equal digests."""
+
+
+PROBED = (
+    "What do you know?",
+    "Who may approve it?",
+    "What held before, and what holds now?",
+)
+"""Asked of a version before it serves; that it answers counts, not what."""
 
 
 class ServingPointer(Record):
@@ -121,6 +139,10 @@ def point_to(workspace: Workspace, version: int) -> ServingPointer:
     from tasks.places import ledger_uri
 
     entry = ledger.require_champion(ledger_uri(workspace), version)
+    if entry.action == Action.INTEND:
+        raise PersonNeededError(
+            f"The switch to version {version} is not committed. Finish or undo it with: relearn doctor."
+        )
     target = ServingPointer(
         version=version,
         model=registry.get_version(workspace, version).source,
@@ -131,12 +153,36 @@ def point_to(workspace: Workspace, version: int) -> ServingPointer:
     return target
 
 
+def probe(workspace: Workspace, weights: Weights) -> Probe:
+    """Load a version from where it will serve, and let it answer.
+
+    Raises:
+        PersonNeededError: its outputs are no finite numbers.
+        InputError: a folder is missing or is not what was registered.
+    """
+    import torch
+
+    from data.wordings import question_prompt
+    from models.generation import last_logits
+
+    torch.set_num_threads(workspace.params().train.threads)
+    loaded = load(absolute(workspace, weights))
+    logits_QV = last_logits(loaded.model, loaded.tokenizer, [question_prompt(question) for question in PROBED])
+    if not bool(torch.isfinite(logits_QV).all()):
+        raise PersonNeededError(
+            "The version answers with numbers that are not finite, so it cannot serve. Reject it, and let relearn run "
+            "make another."
+        )
+    return Probe(answers=tuple(loaded.answers(PROBED)), digest=digest_bytes(logits_QV.numpy().tobytes()))
+
+
 def ask(workspace: Workspace, question: str) -> tuple[str, int]:
     """The champion's answer and its version.
 
     Raises:
         InputError: nothing was promoted yet, the weights are not those that were promoted, or the question is empty
             or too long for the model.
+        PersonNeededError: the ledger was tampered with or lost.
     """
     if not question.strip():
         raise InputError('The question is empty. Ask one in words: relearn ask "What is ...?"')
@@ -146,15 +192,40 @@ def ask(workspace: Workspace, question: str) -> tuple[str, int]:
 
 
 def load_champion(workspace: Workspace) -> tuple[Loaded, int]:
-    """The weights that the pointer names, for one who answers many questions.
+    """The weights of the ledger's champion, for one who answers many questions.
+
+    Where the pointer does not follow the ledger they are looked up; where the ledger is out of reach it is the last
+    word that is known.
 
     Raises:
         InputError: nothing was promoted yet, or the weights are not those that were promoted.
+        PersonNeededError: the ledger was tampered with or lost.
     """
-    target = pointer(workspace)
-    if target is None:
+    target, champion = pointer(workspace), _champion(workspace)
+    if target is not None and champion in (target.version, None):
+        return load(absolute(workspace, target.weights)), target.version
+    if champion is None:
         raise InputError(f"Nothing answers in {workspace.root} yet. Train the first version with: relearn run.")
-    return load(absolute(workspace, target.weights)), target.version
+    return load(absolute(workspace, fetch_weights(workspace, champion))), champion
+
+
+def _champion(workspace: Workspace) -> int | None:
+    """The ledger's champion; None: it is out of reach, or nothing was ever promoted.
+
+    Raises:
+        PersonNeededError: a version serves, and the ledger that put it there knows of none.
+    """
+    from tasks import ledger
+    from tasks.places import ledger_uri
+
+    try:
+        state = ledger.state(ledger_uri(workspace))
+    except OutsideError:
+        return None
+    target = pointer(workspace)
+    if state.champion is None and target is not None:
+        raise ledger.lost(ledger_uri(workspace), target.version, target.entry)
+    return state.version
 
 
 def absolute(workspace: Workspace, weights: Weights) -> Weights:

@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from data.errors import InputError, OutsideError, RelearnError, quoted
-from data.files import digest_text, read_value, refusal
-from data.workspace import Workspace
-from tasks.dvc_cache import Cache
+from data.files import digest_text, read_value, refusal, write_bytes
+from data.workspace import STAGES, Workspace
+from tasks.dvc_cache import Cache, recorded_outputs
 from tasks.dvc_locks import drop_dead_holders, drop_torn
 
 if TYPE_CHECKING:
@@ -109,6 +109,29 @@ def restore(workspace: Workspace, stage: str) -> bool:
         found.save()
         found.commit()
         found.dump(update_pipeline=False)
+        return True
+
+
+def checkout(workspace: Workspace, lock: bytes) -> bool:
+    """Bring back the outputs of stages that a ``dvc.lock`` names, and the lock itself.
+
+    False, with outputs and lock as they were, where the cache no longer holds all of them. A kill leaves some outputs
+    of either; the next call brings back the rest.
+
+    Raises:
+        OutsideError: DVC failed, or another process holds its lock.
+    """
+    file = workspace.dvc_lock
+    with opened(workspace) as repo, repository_lock(repo):
+        before = file.read_bytes() if file.is_file() else b""
+        if before != lock:
+            write_bytes(file, lock)
+        kept = cache_of(repo)
+        digests = [each for outputs in recorded_outputs(file).values() for one in outputs for each in kept.below(one)]
+        if kept.drop_damaged(digests) or kept.missing(digests):
+            write_bytes(file, before) if before else file.unlink()
+            return False
+        repo.checkout([_address(workspace, stage) for stage in STAGES], force=True)  # and never people's documents
         return True
 
 

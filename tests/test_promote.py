@@ -13,14 +13,18 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
+from data.decisions import SWITCHES, Action
 from data.errors import InputError, PersonNeededError
 from data.events import Event
 from data.files import write_text
-from data.report_records import Verdict
+from data.report_records import LedgerEntry, Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.cli import app
-from flows.promote import is_settled, promote, promote_base, reconcile
+from flows.enrol import enrol, enrol_base
+from flows.promote import promote, promote_base
+from flows.switch import is_settled, recover
 from tasks import ledger, registry, serving
+from tasks.mirrors import that_differ
 from tasks.places import ledger_uri, mlflow_uri
 from tests.registry_miniature import base_digest, make_candidate, make_workspace
 
@@ -31,19 +35,19 @@ BASE, PASSED, REJECTED, HELD = 1, 2, 3, 4
 def registered(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Workspace:
     """The base and three candidates, nothing promoted."""
     workspace = make_workspace(tmp_path_factory.mktemp("workspace"), weights)
-    versions = [registry.register_base(workspace, workspace.base(), base_digest(workspace))]
+    versions = [enrol_base(workspace, workspace.base(), base_digest(workspace))]
     for day, verdict in (("1", Verdict.PROMOTE), ("2", Verdict.REJECT), ("3", Verdict.HOLD)):
-        candidate = make_candidate(workspace, weights, day, verdict)
-        versions.append(registry.register_candidate(workspace, candidate))
+        versions.append(enrol(workspace, make_candidate(workspace, weights, day, verdict), f"cycle {day}"))
     assert versions == [BASE, PASSED, REJECTED, HELD]
+    shutil.copy(workspace.state / "ledger.db", workspace.root / "kept.db")
     return workspace
 
 
 @pytest.fixture
 def workspace(registered: Workspace) -> Iterator[Workspace]:
-    """The same four versions, with the ledger, the pointer and the alias taken away afterwards."""
+    """The same four versions, with what was decided about them, the pointer and the alias taken away afterwards."""
     yield registered
-    (registered.state / "ledger.db").unlink(missing_ok=True)
+    shutil.copy(registered.root / "kept.db", registered.state / "ledger.db")
     registered.serving.unlink(missing_ok=True)
     client(registered).delete_registered_model_alias("relearn", "champion")
 
@@ -53,10 +57,14 @@ def client(workspace: Workspace) -> MlflowClient:
 
 
 def serving_state(workspace: Workspace) -> tuple[int | None, int | None, int]:
-    """Champion by alias, champion by pointer, number of ledger entries."""
+    """Champion by alias, champion by pointer, number of switches."""
     pointer = serving.pointer(workspace)
-    entries = ledger.entries(ledger_uri(workspace))
-    return registry.champion(workspace), pointer.version if pointer else None, len(entries)
+    return registry.champion(workspace), pointer.version if pointer else None, len(switches(workspace))
+
+
+def switches(workspace: Workspace) -> list[LedgerEntry]:
+    """The entries that made a version the champion."""
+    return [entry for entry in ledger.entries(ledger_uri(workspace)) if entry.action in SWITCHES]
 
 
 def test_the_base_is_the_first_champion_and_the_first_candidate_replaces_it(workspace: Workspace) -> None:
@@ -73,7 +81,7 @@ def test_the_base_is_the_first_champion_and_the_first_candidate_replaces_it(work
 
 def test_the_entry_holds_the_evidence(workspace: Workspace) -> None:
     promote(workspace, PASSED, "passed every gate")
-    entry = ledger.entries(ledger_uri(workspace))[0]
+    entry = switches(workspace)[0]
     info = registry.get_version(workspace, PASSED)
     assert entry.evidence["adapter"] == info.tags["adapter"]
     assert entry.evidence["snapshot"] == info.snapshot
@@ -100,13 +108,13 @@ def test_an_empty_question_and_one_too_long_are_refused(workspace: Workspace) ->
         serving.ask(workspace, "Who may approve it? " * 1000)
 
 
-def test_asking_imports_neither_mlflow_nor_the_ledgers_database(workspace: Workspace) -> None:
+def test_asking_does_not_import_mlflow(workspace: Workspace) -> None:
     promote(workspace, PASSED, "passed every gate")
     script = (
         "import sys; from pathlib import Path; from data.workspace import Workspace\n"
         "from tasks import serving\n"
         "version = serving.ask(Workspace(Path(sys.argv[1])), 'Who?')[1]\n"
-        "print(version, {'mlflow', 'sqlalchemy'} & set(sys.modules))"
+        "print(version, {'mlflow', 'dvc', 'prefect'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", script, str(workspace.root)]
     done = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, text=True, timeout=120, check=True)
@@ -123,15 +131,35 @@ def test_what_did_not_pass_cannot_become_champion_by_any_path(workspace: Workspa
     with pytest.raises(PersonNeededError):
         serving.point_to(workspace, version)
     assert serving_state(workspace) == (BASE, BASE, 1)
-    client(workspace).set_registered_model_alias("relearn", "champion", str(version))  # by hand, in MLflow
-    assert len(reconcile(workspace)) == 1
+    with pytest.raises(InputError, match="Nobody intends"):
+        ledger.append(ledger_uri(workspace), action=Action.PROMOTE, reason="by hand", to_version=version)
+    with pytest.raises(PersonNeededError, match="--override"):
+        ledger.append(
+            ledger_uri(workspace), action=Action.INTEND, reason="by hand", from_version=BASE, to_version=version
+        )
+    assert serving_state(workspace) == (BASE, BASE, 1)
+
+
+def test_an_alias_moved_by_hand_is_noticed_and_changes_no_answer(workspace: Workspace) -> None:
+    promote_base(workspace, BASE)
+    before = serving.ask(workspace, "Who may approve it?")
+    client(workspace).set_registered_model_alias("relearn", "champion", str(REJECTED))
+    (sentence,) = that_differ(workspace)
+    assert f"is version {REJECTED}, but the ledger's champion is version {BASE}; relearn promote {BASE}" in sentence
+    asked = CliRunner().invoke(app, ["ask", "Who may approve it?", "--workspace", str(workspace.root), "--json"])
+    assert (asked.exit_code, json.loads(asked.stdout)) == (
+        3, {"answer": before[0], "version": BASE, "warnings": [sentence]}
+    )  # fmt: skip
+    assert recover(workspace) == [], "what a person did, a person takes back"
+    assert not promote(workspace, BASE, "put it right").entered
+    assert that_differ(workspace) == []
     assert serving_state(workspace) == (BASE, BASE, 1)
 
 
 def test_a_person_overrides_and_the_ledger_says_so(workspace: Workspace) -> None:
     promote(workspace, REJECTED, "the gate is wrong about it", override=True)
     assert serving_state(workspace) == (REJECTED, REJECTED, 1)
-    evidence = ledger.entries(ledger_uri(workspace))[0].evidence
+    evidence = switches(workspace)[0].evidence
     assert (evidence["verdict"], evidence["overridden"]) == ("reject", True)
 
 
@@ -154,20 +182,33 @@ def test_the_champion_promoted_again_is_said_to_serve_already_and_nobody_is_told
     assert f'Version {PASSED} serves already, because: "It passed." Nothing was entered into the ledger' in again
     assert len(told) == 1
     keys = json.loads(CliRunner().invoke(app, [*arguments, "x", "--json"]).stdout)
-    assert set(keys) == {"from", "to", "actor", "reason", "seconds"}
+    assert set(keys) == {"from", "to", "actor", "reason", "seconds", "notes"}
 
 
-@pytest.mark.parametrize("step", ["registry.set_alias", "serving.point_to"])
-def test_killed_between_ledger_and_alias_or_pointer_is_mended(workspace: Workspace, step: str) -> None:
+@pytest.mark.parametrize(
+    ("step", "serves"),
+    [
+        ("registry.set_alias", BASE),
+        ("serving.probe", BASE),
+        ("registry.fetch_lock", PASSED),
+        ("report_mark.mark", PASSED),
+        ("serving.point_to", PASSED),
+    ],
+)
+def test_killed_anywhere_there_is_one_champion_and_the_next_command_finishes(
+    workspace: Workspace, step: str, serves: int
+) -> None:
     promote_base(workspace, BASE)
     _promote_and_die_before(workspace, step)
-    champion = BASE if step == "registry.set_alias" else PASSED
-    assert serving_state(workspace) == (champion, BASE, 2)
+    state = ledger.state(ledger_uri(workspace))
+    assert state.version == serves
+    assert serving.ask(workspace, "Who may approve it?")[1] == serves
     assert not is_settled(workspace)
-    assert len(reconcile(workspace)) == (2 if champion == BASE else 1)
+    recover(workspace)
     assert serving_state(workspace) == (PASSED, PASSED, 2)
     assert is_settled(workspace)
-    assert reconcile(workspace) == []
+    assert recover(workspace) == []
+    assert that_differ(workspace) == []
 
 
 def test_an_exchanged_adapter_is_neither_promoted_nor_asked(workspace: Workspace, tmp_path: Path) -> None:
@@ -197,7 +238,7 @@ def test_another_version_is_promoted_though_the_champion_cannot_serve_any_more(w
         workspace.serving.unlink()
         broken.write_bytes(b"{}")
         with pytest.raises(InputError, match="promote another version"):
-            reconcile(workspace)
+            recover(workspace)
         promote(workspace, BASE, "the adapter is damaged")
         assert serving_state(workspace) == (BASE, BASE, 3)
     finally:
@@ -218,7 +259,7 @@ def test_a_tampered_or_lost_ledger_stops_every_switch(workspace: Workspace) -> N
     with sqlite3.connect(path) as database:
         database.execute("DROP TRIGGER ledger_update")
         database.execute(f"UPDATE ledger SET to_version = {REJECTED}")
-    for act in (lambda: reconcile(workspace), lambda: promote(workspace, PASSED, "passed every gate")):
+    for act in (lambda: recover(workspace), lambda: promote(workspace, PASSED, "passed every gate")):
         with pytest.raises(PersonNeededError, match="backup"):
             act()
     path.unlink()
@@ -231,7 +272,7 @@ def test_nothing_answers_before_the_first_promotion_and_a_promotion_needs_a_reas
     workspace: Workspace,
 ) -> None:
     assert is_settled(workspace)
-    assert reconcile(workspace) == []
+    assert recover(workspace) == []
     with pytest.raises(InputError, match="relearn run"):
         serving.ask(workspace, "Who?")
     with pytest.raises(InputError, match="--reason"):
@@ -243,7 +284,7 @@ def _promote_and_die_before(workspace: Workspace, step: str) -> None:
     """Promote in a process of its own that kills itself, as kill -9 would, when it comes to ``step``."""
     script = (
         "import os, signal, sys; from pathlib import Path; from data.workspace import Workspace\n"
-        "from flows import promote; from tasks import registry, serving\n"
+        "from flows import promote; from tasks import registry, report_mark, serving\n"
         f"{step} = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"promote.promote(Workspace(Path(sys.argv[1])), {PASSED}, 'passed every gate')"
     )

@@ -1,0 +1,322 @@
+"""The switch: the one way in which another version becomes the champion.
+
+The order makes it safe to kill at any instruction. First an intent in the ledger, which the ledger itself refuses where
+the barrier does not let the version pass or somebody else was faster (data/decisions.py). Then MLflow's alias, then a
+probe: the version is loaded from where it will serve and answers. Then the commit, by which it is the champion; the
+data of the workspace and the serving pointer follow that. Before the commit the old version is the champion, after it
+the new one, and ``recover`` finishes or undoes what a kill left, so that there is always exactly one.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import Any
+
+import psutil
+from pydantic import Field
+
+from data.decisions import Action, Decisions, passes, told
+from data.errors import PersonNeededError, RelearnError, quoted
+from data.records import Record
+from data.report_records import LedgerEntry
+from data.workspace import Workspace
+from tasks import ledger, registry, report_mark, serving, versioning, weights
+from tasks.places import ledger_uri
+from tasks.registry import VersionInfo
+
+ELSEWHERE_SECONDS = 600
+"""So long a switch that another machine began counts as under way."""
+HEAVY = ("models.adapters", "models.generation", "mlflow.artifacts", "dvc.repo")
+"""Imported before the intent, so that little time passes until the commit."""
+
+
+class Switched(Record):
+    """Which version replaced which."""
+
+    from_version: int | None = Field(alias="from")
+    to_version: int = Field(alias="to")
+    actor: str
+    reason: str
+    seconds: float
+    """From the intent until alias, data and pointer had followed."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of it, one sentence each."""
+    entered: bool = Field(default=True, exclude=True)
+    """Whether it is a new entry of the ledger; False: the version served already, and what is told is its old entry."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A switch that somebody decided on."""
+
+    version: int
+    action: Action
+    """``promote`` or ``rollback``."""
+    reason: str
+    actor: str
+    override: bool = False
+    """Although its verdict is not ``promote``."""
+    data: bool = True
+    """Whether the workspace's data go to that version's, too; within a cycle they are the cycle's own."""
+    beside: dict[str, Any] = field(default_factory=dict)
+    """What else the ledger keeps of the decision."""
+
+
+def switch(workspace: Workspace, wanted: Wanted) -> Switched:
+    """Make a version the champion.
+
+    Raises:
+        PersonNeededError: the barrier, another switch is under way, its weights were freed, or it does not answer.
+        InputError: no such version, or its files were exchanged.
+        OutsideError: MLflow, the ledger or the disk is out of reach; the next command finishes or undoes it.
+    """
+    uri, info = ledger_uri(workspace), registry.get_version(workspace, wanted.version)
+    weights.require(info)
+    serving.fetch_weights(workspace, wanted.version)  # what cannot serve is refused before it stands in the ledger
+    for name in HEAVY:
+        import_module(name)
+    state = ledger.state(uri)
+    begun = time.monotonic()
+    intent = ledger.append(
+        uri,
+        action=Action.INTEND,
+        reason=wanted.reason,
+        from_version=state.version,
+        to_version=wanted.version,
+        evidence=_evidence(workspace, info, state, wanted),
+        actor=wanted.actor,
+    )
+    return _carry_out(workspace, intent, begun)
+
+
+def recover(workspace: Workspace) -> list[str]:
+    """Finish or undo what a kill left of a switch; returns what was done, one sentence each.
+
+    Raises:
+        PersonNeededError: the ledger was tampered with or lost, or another machine is at it.
+        InputError: the champion's files were exchanged.
+        OutsideError: MLflow, the ledger or the disk is out of reach.
+    """
+    done = end_open_switch(workspace)
+    champion = ledger.state(ledger_uri(workspace)).champion
+    if champion is None or champion.to_version is None:
+        require_no_pointer(workspace)
+    elif not _follows(serving.pointer(workspace), champion):
+        _follow(workspace, champion)
+        done.append(f"The serving pointer follows ledger entry {champion.number} to version {champion.to_version}.")
+    return done
+
+
+def end_open_switch(workspace: Workspace) -> list[str]:
+    """Finish a switch that was begun and not committed, or undo it where it cannot be finished.
+
+    Whoever calls holds the workspace, so that a switch begun in it is one that was killed.
+
+    Raises:
+        PersonNeededError: another machine may still be at it.
+        OutsideError: it can neither be finished nor undone now.
+    """
+    state = ledger.state(ledger_uri(workspace))
+    intent = state.intent
+    if intent is None:
+        return []
+    _require_dead(workspace, intent)
+    if not _is_still_allowed(state, intent):
+        _undo(workspace, intent, "its verdict changed meanwhile")
+        return [f"The switch to version {intent.to_version}, begun by {told(intent)}, was undone: its verdict changed."]
+    try:
+        _carry_out(workspace, intent, time.monotonic())
+    except RelearnError as error:
+        if ledger.state(ledger_uri(workspace)).intent is not None:
+            raise
+        return [f"The switch to version {intent.to_version}, begun by {told(intent)}, was undone: {error}"]
+    return [f"The switch to version {intent.to_version}, begun by {told(intent)}, was finished."]
+
+
+def is_settled(workspace: Workspace) -> bool:
+    """Whether no switch is open and the serving pointer stands where the ledger put it; MLflow is not asked.
+
+    Raises:
+        PersonNeededError: the ledger was tampered with.
+    """
+    state, pointer = ledger.state(ledger_uri(workspace)), serving.pointer(workspace)
+    if state.champion is None:
+        return state.intent is None and pointer is None
+    return state.intent is None and _follows(pointer, state.champion)
+
+
+def put_right(workspace: Workspace, champion: LedgerEntry, version: int) -> Switched:
+    """Let alias and pointer follow the champion that the ledger names; nothing is entered, and data stay."""
+    begun = time.monotonic()
+    registry.set_alias(workspace, registry.CHAMPION, version)
+    serving.point_to(workspace, version)
+    return Switched(
+        from_version=champion.from_version,
+        to_version=version,
+        actor=champion.actor,
+        reason=champion.reason,
+        seconds=round(time.monotonic() - begun, 3),
+        entered=False,
+    )
+
+
+def require_no_pointer(workspace: Workspace) -> None:
+    """Refuse to begin anew where a version serves and the ledger knows of none.
+
+    Raises:
+        PersonNeededError: it was lost.
+    """
+    pointer = serving.pointer(workspace)
+    if pointer is not None:
+        raise ledger.lost(ledger_uri(workspace), pointer.version, pointer.entry)
+
+
+# --- from the intent on ----------------------------------------------------------------------------
+
+
+def _carry_out(workspace: Workspace, intent: LedgerEntry, begun: float) -> Switched:
+    version = _target(intent)
+    try:
+        registry.set_alias(workspace, registry.CHAMPION, version)
+        probe = serving.probe(workspace, serving.fetch_weights(workspace, version))
+        entry = ledger.append(
+            ledger_uri(workspace),
+            action=Action(intent.evidence["switch"]),
+            reason=intent.reason,
+            from_version=intent.from_version,
+            to_version=version,
+            evidence={**intent.evidence, "intent": intent.number, "probe": probe.model_dump(mode="json")},
+            actor=intent.actor,
+        )
+    except Exception as error:
+        _undo(workspace, intent, quoted(error))
+        raise
+    notes = (*_other_answers(workspace, entry), *_follow(workspace, entry))
+    return Switched(
+        from_version=entry.from_version,
+        to_version=version,
+        actor=entry.actor,
+        reason=entry.reason,
+        seconds=round(time.monotonic() - begun, 3),
+        notes=notes,
+    )
+
+
+def _undo(workspace: Workspace, intent: LedgerEntry, why: str) -> None:
+    """Back to the old champion, unless the commit stands after all; what cannot be undone now stays open.
+
+    Raises:
+        OutsideError: MLflow or the ledger is out of reach.
+    """
+    uri = ledger_uri(workspace)
+    state = ledger.state(uri)
+    if state.intent is None or state.intent.number != intent.number:
+        return
+    if state.version is None:
+        registry.drop_alias(workspace, registry.CHAMPION)
+    else:
+        registry.set_alias(workspace, registry.CHAMPION, state.version)
+    ledger.append(
+        uri,
+        action=Action.ABANDON,
+        reason=f"Undone: {why}",
+        from_version=intent.from_version,
+        to_version=intent.to_version,
+        evidence={"intent": intent.number},
+    )
+
+
+def _follow(workspace: Workspace, champion: LedgerEntry) -> tuple[str, ...]:
+    """Let data and pointer follow the commit, the pointer last: while it does not, the switch counts as unfinished."""
+    version = _target(champion)
+    here = champion.evidence.get("workspace") == str(workspace.root)
+    lock = registry.fetch_lock(workspace, version) if here and champion.evidence.get("data") else None
+    followed = lock is None or versioning.checkout(workspace, lock)
+    report_mark.mark(workspace, champion)
+    serving.point_to(workspace, version)
+    if followed:
+        return ()
+    return (
+        f"The data of version {version} are no longer all in DVC's cache, so data/ stays as it is; what serves is not "
+        "touched by that.",
+    )
+
+
+def _follows(pointer: serving.ServingPointer | None, champion: LedgerEntry) -> bool:
+    return pointer is not None and (pointer.entry, pointer.version) == (champion.number, champion.to_version)
+
+
+def _other_answers(workspace: Workspace, entry: LedgerEntry) -> Sequence[str]:
+    """A sentence where a version answers other than when it was last switched to."""
+    before = [
+        earlier
+        for earlier in ledger.entries(ledger_uri(workspace))
+        if earlier.number < entry.number and earlier.to_version == entry.to_version and "probe" in earlier.evidence
+    ]
+    if not before or before[-1].evidence["probe"]["digest"] == entry.evidence["probe"]["digest"]:
+        return ()
+    return (
+        f"Its weights are the same, and yet version {entry.to_version} does not answer bit by bit as by ledger entry "
+        f"{before[-1].number}: this is another machine, or its libraries changed.",
+    )
+
+
+def _evidence(workspace: Workspace, info: VersionInfo, state: Decisions, wanted: Wanted) -> dict[str, Any]:
+    ruling = state.rulings.get(info.version)
+    verdict = state.verdict(info.version)
+    return {
+        **info.tags,
+        "run": info.run,
+        "model": info.source,
+        "switch": wanted.action.value,
+        "verdict": verdict.value if verdict is not None else None,
+        "policy": state.policy,
+        "ruling": ruling.entry if ruling is not None else None,
+        "evidence": ruling.evidence if ruling is not None else None,
+        "overridden": wanted.override and not passes(state, info.version),
+        "data": wanted.data,
+        "host": socket.gethostname(),
+        "workspace": str(workspace.root),
+        "pid": os.getpid(),
+        **wanted.beside,
+    }
+
+
+def _target(intent: LedgerEntry) -> int:
+    assert intent.to_version is not None  # an intent names where it leads
+    return intent.to_version
+
+
+def _is_still_allowed(state: Decisions, intent: LedgerEntry) -> bool:
+    return passes(state, _target(intent)) or bool(intent.evidence.get("overridden"))
+
+
+def _require_dead(workspace: Workspace, intent: LedgerEntry) -> None:
+    """A switch may be going on: in another process here, or on another machine with the same ledger."""
+    host, place, process = (intent.evidence.get(name) for name in ("host", "workspace", "pid"))
+    began = datetime.fromisoformat(intent.time)
+    if host == socket.gethostname():
+        alive = process != os.getpid() and _lives(int(process or 0), began.timestamp())
+        remedy = "Wait for it"
+    else:
+        alive = (datetime.now(UTC) - began).total_seconds() < ELSEWHERE_SECONDS
+        remedy = (
+            f"Wait for it; if {host} is gone, any command finishes or undoes it after {ELSEWHERE_SECONDS // 60} minutes"
+        )
+    if alive:
+        raise PersonNeededError(
+            f"A switch to version {intent.to_version} is under way on {host} in {place}, begun by {told(intent)}. "
+            f"{remedy}, then look at relearn status and decide again."
+        )
+
+
+def _lives(process: int, since: float) -> bool:
+    """Whether a process is still the one that it was at that time."""
+    try:
+        return bool(psutil.Process(process).create_time() <= since)
+    except psutil.Error:
+        return False
