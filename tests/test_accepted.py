@@ -17,13 +17,14 @@ from flows.leftovers import half_built
 from flows.spectra_report import Norm, Question, content, norm
 from models.calibration import MIN_ADAPTERS, TOO_FEW, calibrate
 from models.spectrum import DEFAULT
-from tasks import ledger, registry
+from tasks import registry
 from tasks.accepted import SPECTRAL_ARTIFACT, accepted_spectra
 from tasks.candidate import Decision
 from tasks.places import ledger_uri
 from tasks.tracking import CALIBRATION_ARTIFACT, JUDGEMENT_ARTIFACT, fetched, reaching
 from tests.accepted_miniature import MODULES, USUAL, accept, layers, stand
 from tests.fault_miniature import LENIENT, At, Fault, command, copied, kill, turn
+from tests.ledger_miniature import enthroned
 from tests.registry_miniature import base_digest, make_workspace
 from tests.spectral_miniature import layer
 
@@ -39,7 +40,7 @@ def nineteen(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Workspa
     turn(workspace, gates=LENIENT | {"max_robust_z": 10.0, "warn_robust_z": 6.0})
     accept(workspace, weights, ["a bad day"], Verdict.REJECT)
     (overridden,) = accept(workspace, weights, DAYS[:1], Verdict.REJECT)
-    ledger.append(ledger_uri(workspace), action=ledger.PROMOTE, reason="it answers what we ask", to_version=overridden)
+    enthroned(ledger_uri(workspace), overridden)
     accept(workspace, weights, DAYS[1:-1])
     return workspace
 
@@ -161,7 +162,7 @@ def test_other_bases_and_the_candidate_itself_do_not_count_and_an_adapter_counts
     assert accepted_spectra(workspace, "another base", but="").reports == ()
     newest = registry.get_versions(workspace)[-1]
     assert accepted_spectra(workspace, base, but=newest.tags["adapter"]).reports == ()
-    turn(workspace, gates={"min_coverage": 0.5})  # another key, the same adapter
+    turn(workspace, assess={"batch": 32})  # another key, the same adapter
     accept(workspace, weights, DAYS[-2:])
     assert len(registry.get_versions(workspace)) == MIN_ADAPTERS + 3
     found = accepted_spectra(workspace, base, but="")

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("prefect_here")
 def test_a_first_cycle_registers_a_base_and_a_candidate_and_promotes_no_failure(finished: Workspace) -> None:
     code, result = relearn_json(finished, "run")
     assert (code, result["changed"], result["version"], result["verdict"]) == (0, False, 2, "reject")
-    assert set(result) == {"changed", "version", "verdict", "reasons", "seconds", "report"}
+    assert {"changed", "version", "verdict", "reasons", "seconds", "report", "switched", "warnings"} == set(result)
     assert any(reason.startswith("New facts are right in") for reason in result["reasons"])
     report = Path(result["report"]).read_text()
     assert "Version 2" in report or "version 2" in report
@@ -35,7 +35,9 @@ def test_a_first_cycle_registers_a_base_and_a_candidate_and_promotes_no_failure(
     assert (code, overview["champion"]["version"], overview["challenger"]) == (0, 1, None)
     assert overview["snapshot"]["documents"] == len(NEW)
     entries = history(finished.root, verify=True)
-    assert [(e["action"], e["from"], e["to"]) for e in entries["entries"]] == [("promote", None, 1)]
+    assert [(e["action"], e["from"], e["to"]) for e in entries["entries"]] == [
+        ("judge", None, 1), ("intend", None, 1), ("promote", None, 1), ("judge", None, 2)
+    ]  # fmt: skip
     assert entries["intact"] is True
 
 

@@ -9,17 +9,21 @@ from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import FlowRunSort, TaskRunSort
 from prefect.logging.handlers import APILogHandler
 
+from data.decisions import Action
 from data.errors import PersonNeededError
 from data.files import digest_tree, read_record
 from data.records import Accepted, Snapshot
 from data.report_records import Verdict
 from data.workspace import Workspace
-from flows.decide import is_first_candidate
 from flows.inputs import accepted_snapshot, fix_accepted, fix_inputs
 from flows.overview import history, status
+from flows.policy import follow
 from flows.promote import promote
+from flows.rollback import rollback
 from flows.running import run_cycle
+from flows.succession import settle
 from tasks.ledger import entries as ledger_entries
+from tasks.ledger import state
 from tasks.places import ledger_uri
 from tasks.tracking import reaching
 from tests.fault_miniature import LENIENT, copied, turn
@@ -78,10 +82,14 @@ def test_an_alias_moved_by_hand_is_seen(finished: Workspace, tmp_path: Path) -> 
 
 def test_a_rollback_to_the_base_is_not_undone_by_the_next_cycle(finished: Workspace, tmp_path: Path) -> None:
     workspace = copied(finished.root, tmp_path / "workspace")
-    assert is_first_candidate(workspace)
     promote(workspace, 2, "to have been promoted once", override=True)
-    promote(workspace, 1, "back to the base")
-    assert not is_first_candidate(workspace)
+    rollback(workspace, "back to the base")
+    shown = dict.fromkeys(workspace.params().gates.modes, "shadow")
+    turn(workspace, gates={"modes": {**shown, "integrity": "enforce"}})
+    follow(workspace)
+    assert state(ledger_uri(workspace)).verdict(2) is Verdict.PROMOTE, "by other gates"
+    assert settle(workspace, 2) is None, "and yet it is not brought back"
+    assert status(workspace.root)["champion"]["version"] == 1
     accepted = accepted_snapshot(workspace)
     assert accepted is not None
     assert len(accepted.documents) == len(NEW)
@@ -108,7 +116,8 @@ def test_half_the_collection_gone_waits_for_a_person(finished: Workspace, tmp_pa
     assert result.verdict is not Verdict.PROMOTE
     losses = [e for e in history(workspace.root, verify=False)["entries"] if e["action"] == "accept-loss"]
     assert [entry["reason"] for entry in losses] == ["the house was closed"]
-    assert ledger_entries(ledger_uri(workspace))[-1].evidence["lost"] == [
+    (loss,) = [one for one in ledger_entries(ledger_uri(workspace)) if one.action == Action.ACCEPT_LOSS]
+    assert loss.evidence["lost"] == [
         "contact.txt",
         "hours.html",
         "policy/refunds.md",

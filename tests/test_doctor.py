@@ -63,7 +63,7 @@ def test_all_is_well_after_a_cycle(workspace: Workspace, server: str) -> None:
 def test_what_kills_leave_behind_is_mended_once_and_nothing_else_is_touched(workspace: Workspace) -> None:
     left = leave_behind(workspace)
     people = (digest_tree(workspace.documents), workspace.params_file.read_bytes())
-    seen = {"lock", "dvc cache", "dvc locks", "mirrors", "leftovers"}
+    seen = {"lock", "dvc cache", "dvc locks", "switch", "leftovers"}
     looked = states(workspace, check=True)
     assert {what for what, state in looked.items() if state is Condition.WARNING} == seen
     assert all(path.exists() for path in left)
@@ -79,7 +79,7 @@ def test_what_kills_leave_behind_is_mended_once_and_nothing_else_is_touched(work
 
 
 def leave_behind(workspace: Workspace) -> list[Path]:
-    """Drafts, an interrupted swap, checkpoints, a note, DVC's lock, a damaged object, an alias that lags behind."""
+    """Drafts, an interrupted swap, checkpoints, a note, DVC's lock, a damaged object, a pointer that lags behind."""
     left = [
         workspace.root / "data" / ".adapter.abc.tmp",
         workspace.reports / ".v2.html.abc.tmp",
@@ -99,9 +99,18 @@ def leave_behind(workspace: Workspace) -> list[Path]:
     )
     (adapter,) = (out for out in recorded_outputs(workspace.root / "dvc.lock")["train"] if out.endswith(".dir"))
     flip(Cache(workspace.root / ".dvc" / "cache").listed(adapter)["adapter_model.safetensors"])
+    workspace.serving.unlink()
+    return left
+
+
+def test_an_alias_that_a_person_moved_is_a_persons_to_put_right(workspace: Workspace) -> None:
     with reaching(workspace) as client:
         client.set_registered_model_alias(workspace.params().registry.model, "champion", "1")
-    return left
+    for check in (True, False):
+        (found,) = [one for one in doctor(workspace.root, check) if one.what == "mirrors"]
+        assert found.state is Condition.WARNING
+        assert "relearn promote 2" in found.says
+    assert registry.champion(workspace) == 1
 
 
 def test_while_another_process_works_here_it_looks_and_touches_nothing(workspace: Workspace) -> None:

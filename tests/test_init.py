@@ -306,7 +306,10 @@ def test_a_remote_out_of_reach_is_said_and_made_up_for(made: Workspace, tmp_path
     result = run_cycle(workspace.root, quick=True, loss_reason=None)
     assert (result.version, set(result.seconds.values())) == (3, {0.0})
     assert digest_tree(blocked)
-    assert [entry["to"] for entry in history(workspace.root, verify=True)["entries"]] == [1]
+    entries = history(workspace.root, verify=True)["entries"]
+    assert [(entry["action"], entry["to"]) for entry in entries] == [
+        ("judge", 1), ("intend", 1), ("promote", 1), ("judge", 2), ("judge", 3)
+    ], "nothing is entered twice"  # fmt: skip
 
 
 def test_documents_that_change_while_they_are_kept_stop_the_cycle(

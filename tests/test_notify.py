@@ -20,6 +20,7 @@ from data.param_operation import HookParams
 from data.records import Accepted, Quarantined, Snapshot
 from data.report_records import CycleResult, Verdict
 from data.workspace import Workspace
+from flows.enrol import enrol, enrol_base
 from flows.notices import notify, tell_of_cycle, try_hooks
 from flows.running import promote_version, run_cycle
 from tasks import registry
@@ -220,10 +221,9 @@ def test_an_older_version_that_serves_again_was_rolled_back(tmp_path: Path) -> N
     workspace = registry_miniature.make_workspace(tmp_path / "w", weights)
     every = ["promoted", "rolled_back"]
     with_hooks(workspace, {"on": every, "command": program(APPEND, tmp_path / "told")})
-    registry.register_base(workspace, workspace.base(), registry_miniature.base_digest(workspace))
+    enrol_base(workspace, workspace.base(), registry_miniature.base_digest(workspace))
     for day in ("1", "2"):
-        candidate = registry_miniature.make_candidate(workspace, weights, day, Verdict.PROMOTE)
-        registry.register_candidate(workspace, candidate)
+        enrol(workspace, registry_miniature.make_candidate(workspace, weights, day, Verdict.PROMOTE), day)
     for version, reason in (
         (2, "It passed."),
         (3, "It is newer."),

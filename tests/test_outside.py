@@ -24,9 +24,11 @@ from data.params import load_params
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
 from flows.inputs import STAGE_SETTINGS
 from flows.overview import history
-from tasks import registry, versioning
+from tasks import ledger, registry, versioning
 from tasks.dvc_cache import recorded_outputs
+from tasks.places import ledger_uri
 from tests.fault_miniature import (
+    LENIENT,
     MORE,
     UNDECIDED,
     At,
@@ -85,15 +87,19 @@ def edit(workspace: Workspace, blocks: dict[str, dict[str, object]], *_: object,
     turn(workspace, **blocks)
 
 
-def test_gates_edited_in_mid_run_are_the_next_cycles(lenient: Path, server: str, tmp_path: Path) -> None:
+def test_gates_edited_in_mid_run_judge_what_it_makes(lenient: Path, server: str, tmp_path: Path) -> None:
     workspace = copied(lenient, tmp_path / "workspace")
     stricter = partial(edit, workspace, {"gates": UNDECIDED})
     trained = At("tasks.versioning.commit", "train", after=True)
     ended = command(workspace, server, "run", "--quick", fault=Fault(trained, stricter))
-    assert (ended.code, registry.get_version(workspace, 2).verdict) == (0, "promote")
+    assert (ended.code, registry.get_version(workspace, 2).verdict) == (3, "hold")
+    assert ledger.state(ledger_uri(workspace)).version == 1, "the gates in force count"
     ended = command(workspace, server, "run", "--quick")
-    assert (ended.code, registry.get_version(workspace, 3).verdict) == (3, "hold")
-    assert "train       unchanged" in ended.said
+    assert "Nothing changed" in ended.said
+    turn(workspace, gates=LENIENT)
+    ended = command(workspace, server, "run", "--quick")
+    assert (ended.code, registry.get_version(workspace, 2).verdict) == (0, "promote")
+    assert [info.version for info in registry.get_versions(workspace)] == [1, 2], "other gates make no other version"
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ def test_the_page_fetches_and_runs_nothing() -> None:
 
 def test_equal_input_gives_equal_bytes_and_other_input_others() -> None:
     assert render(report()) == render(report())
-    assert render(report()) != render(report(champion=5))
+    assert render(report()) != render(report(serving="Version 5 serves now."))
 
 
 def test_every_id_is_unique_and_every_reference_has_its_target() -> None:
@@ -158,7 +158,7 @@ def test_the_verdict_its_reasons_and_the_next_command_come_first() -> None:
 )
 def test_each_verdict_says_what_it_means(verdict: Verdict, word: str) -> None:
     judged = Judgement(verdict=verdict, reasons=("Because.",), checks=checks())
-    text = Page(render(report(judgement=judged, version=None, champion=None))).text()
+    text = Page(render(report(judgement=judged, version=None, champion=None, serving="No version serves yet."))).text()
     assert word in text
     assert "Candidate without a version" in text
     assert "No version serves yet" in text

@@ -21,12 +21,14 @@ from flows.terminal import (
     findings_table,
     freed_table,
     funnel_table,
+    gates_table,
     history_table,
     put,
     status_table,
 )
 from tasks import ledger
 from tasks.places import ledger_uri
+from tests.ledger_miniature import enthroned, judged
 from tests.miniature import collect, ignorant, make_workspace, write_documents
 from tests.programs import RELEARN
 
@@ -37,9 +39,9 @@ LONG = "The old handbook was retired, and " * 12 + "a-single-word-that-is-longer
 def entered(workspace: Workspace) -> Workspace:
     """A workspace whose ledger holds a plain promotion and one against the verdict."""
     uri = ledger_uri(workspace)
-    ledger.append(uri, action=ledger.PROMOTE, reason=LONG, to_version=1, actor="operations@example.com", evidence={})
-    evidence = {"overridden": True}
-    ledger.append(uri, action=ledger.PROMOTE, reason=HOSTILE, from_version=1, to_version=12, evidence=evidence)
+    judged(uri, 1)
+    enthroned(uri, 1, overridden=False, reason=LONG, actor="operations@example.com")
+    enthroned(uri, 12, reason=HOSTILE)
     return workspace
 
 
@@ -49,7 +51,7 @@ def test_history_fits_marks_overrides_and_prints_text_as_text(tmp_path: Path) ->
     assert done.exit_code == 0
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert done.stdout.count("! override") == 1
+    assert done.stdout.count("! override") == 2, "its intent and itself"
     assert "[red]no markup[/red]" in " ".join(done.stdout.split())
     assert "\x1b" not in done.stdout
     assert "\x07" not in done.stdout
@@ -60,7 +62,13 @@ def test_history_fits_marks_overrides_and_prints_text_as_text(tmp_path: Path) ->
 
 
 def test_status_fits_and_says_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
-    version = {"version": 3, "verdict": "promote", "snapshot": "a" * 64, "rests_on_withdrawn": True}
+    version = {
+        "version": 3,
+        "verdict": "promote",
+        "snapshot": "a" * 64,
+        "rests_on_withdrawn": True,
+        "overridden": False,
+    }
     content = {
         "champion": version,
         "challenger": None,
@@ -75,7 +83,7 @@ def test_status_fits_and_says_what_to_type(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_an_empty_ledger_and_a_version_without_figures_are_said(capsys: pytest.CaptureFixture[str]) -> None:
-    nothing = {"version": 1, "verdict": None, "snapshot": None, "rests_on_withdrawn": None}
+    nothing = {"version": 1, "verdict": None, "snapshot": None, "rests_on_withdrawn": None, "overridden": False}
     content: dict[str, Any] = {"champion": nothing, "challenger": None, "snapshot": None, "warnings": []}
     put(status_table(content, Surroundings("none yet", "not read yet")))
     put(history_table([], frozenset()))
@@ -88,7 +96,19 @@ DRY_RUN = {
     "passages": 9, "tokens_in": 10**9, "tokens_out": 10**9, "cost": 1e6, "cost_at_most": 1e7, "budget": 5.0,
     "fits": False, "seconds": 1e5,
 }  # fmt: skip
+GATES = {
+    "policy": "a" * 64, "in_force": "b" * 64, "since": "2024-06-01T06:12:59.123", "by": LONG, "entry": 1234,
+    "min_new_right": 0.9, "max_sigma_ratio": 1e9, "modes": {"alpha": "shadow"}, "warnings": [LONG],
+}  # fmt: skip
 TABLES = {
+    "gates": (
+        gates_table(GATES),
+        (
+            "in force bbbbbbbbbbbb since 2024-06-01 06:12 UTC (ledger entry 1234), by",
+            "max_sigma_ratio 1e+09",
+            "! warning",
+        ),
+    ),
     "doctor": (
         findings_table([{"state": "warning", "what": "dvc cache", "says": LONG, "remedy": HOSTILE}]),
         ("warning dvc cache The old handbook", "[red]no markup[/red]"),
@@ -145,7 +165,7 @@ def test_status_tells_how_the_last_cycle_went(tmp_path: Path) -> None:
 
 def test_only_promotions_against_the_verdict_are_overridden(tmp_path: Path) -> None:
     workspace = entered(make_workspace(tmp_path))
-    assert overridden(tmp_path) == {ledger.entries(ledger_uri(workspace))[-1].digest}
+    assert overridden(tmp_path) == {entry.digest for entry in ledger.entries(ledger_uri(workspace))[-2:]}
 
 
 def test_report_opens_the_page_in_the_browser_and_prints_its_path(tmp_path: Path) -> None:
