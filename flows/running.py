@@ -338,7 +338,7 @@ def _holder(note: Path) -> str:
         holder = json.loads(note.read_text())
         who = f" of {holder['actor']}" if holder.get("actor") else ""
         return f"The workspace is held by {holder['purpose']}{who} (process {holder['pid']}) since {holder['since']}."
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "The workspace is held by another process."
 
 

@@ -13,11 +13,12 @@ from pydantic import Field
 from data.collection import known_collection
 from data.decisions import Action, Decisions
 from data.errors import InputError
-from data.files import shortened
+from data.files import shortened, write_record
 from data.records import Record
+from data.withheld import read_withheld
 from data.workspace import Workspace
 from flows.impact import Found, find_document
-from flows.inputs import known_snapshots, last_snapshot
+from flows.inputs import known_snapshots, last_snapshot, tombstones
 from flows.people import acting
 from flows.succession import champion_rests_on, withdraw_champion
 from flows.switch import end_open_switch
@@ -90,6 +91,7 @@ def reinstate(workspace: Workspace, document: str, reason: str, actor: str | Non
     state = ledger.state(ledger_uri(workspace))
     what = _withdrawn(workspace, state, document)
     ledger.append(ledger_uri(workspace), action=Action.REINSTATE, reason=reason, evidence=what, actor=who)
+    _tell_stages(workspace)
     return Withdrawal(
         document=what["document"],
         path=what["path"],
@@ -125,6 +127,13 @@ def _enter(workspace: Workspace, found: Found, reason: str, who: str) -> None:
         "latest": known[0].model_dump(mode="json", by_alias=True),
     }
     ledger.append(ledger_uri(workspace), action=Action.WITHDRAW, reason=reason, evidence=what, actor=who)
+    _tell_stages(workspace)
+
+
+def _tell_stages(workspace: Workspace) -> None:
+    """Let a stage that is called by itself know at once; a cycle writes this down anew when it begins."""
+    known = read_withheld(workspace.withheld)
+    write_record(workspace.withheld, known.model_copy(update={"tombstones": tombstones(workspace)}))
 
 
 def _known_to_base(workspace: Workspace, id: str) -> set[str]:
