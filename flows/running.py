@@ -336,8 +336,8 @@ def _acquired(file: Path, note: Path, wait: bool, remedy: str) -> FileLock:
 def _holder(note: Path) -> str:
     try:
         holder = json.loads(note.read_text())
-        who = f" of {holder['actor']}" if holder.get("actor") else ""
-        return f"The workspace is held by {holder['purpose']}{who} (process {holder['pid']}) since {holder['since']}."
+        who = f", begun by {holder['actor']}" if holder.get("actor") else ""
+        return f"The workspace is held by {holder['purpose']} (process {holder['pid']}) since {holder['since']}{who}."
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "The workspace is held by another process."
 

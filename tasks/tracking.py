@@ -222,11 +222,21 @@ def _log_datasets(client: "MlflowClient", run_id: str, evidence: Candidate) -> N
 def fetched(workspace: Workspace, run: str, path: str) -> Iterator[Path | None]:
     """A copy of a file that was attached to a run, gone afterwards; None: there is none of this name."""
     folder = path.rpartition("/")[0]
-    with tempfile.TemporaryDirectory() as place:
+    with _temporary_folder() as place:
         with reaching(workspace) as client:
             is_there = path in [entry.path for entry in client.list_artifacts(run, folder)]
             copy = Path(client.download_artifacts(run, path, place)) if is_there else None
         yield copy
+
+
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    try:
+        return tempfile.TemporaryDirectory()
+    except OSError as error:  # where no disk takes a byte Python says that there is no such folder
+        raise OutsideError(
+            f"No temporary folder can be made ({error.strerror or error}). Free the disk, or set TMPDIR to a folder that "
+            "can be written to, then run the same command again."
+        ) from error
 
 
 def log_pyfunc(

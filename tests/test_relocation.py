@@ -12,6 +12,7 @@ from data.report_records import Cycle, CycleResult, Verdict
 from data.workspace import Workspace
 from flows.collect_garbage import collect_garbage
 from flows.doctor import doctor
+from flows.enrol import enrol, enrol_base
 from flows.overview import status
 from flows.promote import promote
 from flows.running import promote_version, run_cycle, watch_workspace
@@ -28,8 +29,8 @@ def workspace(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """A base that is registered by its path, as a large one is, and a candidate that serves."""
     monkeypatch.setattr("tasks.tracking.COPIED_BASE_BYTES", 0)
     made = make_workspace(tmp_path / "an old place", weights)
-    registry.register_base(made, made.base(), base_digest(made))
-    registry.register_candidate(made, make_candidate(made, weights, "1", Verdict.PROMOTE))
+    enrol_base(made, made.base(), base_digest(made))
+    enrol(made, make_candidate(made, weights, "1", Verdict.PROMOTE), "1")
     promote(made, FIRST, "it passed")
     return made
 
