@@ -234,8 +234,8 @@ def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
         return tempfile.TemporaryDirectory()
     except OSError as error:  # where no disk takes a byte Python says that there is no such folder
         raise OutsideError(
-            f"No temporary folder can be made ({error.strerror or error}). Free the disk, or set TMPDIR to a folder that "
-            "can be written to, then run the same command again."
+            f"No temporary folder can be made ({error.strerror or error}). Free the disk, or set TMPDIR to a folder "
+            "that can be written to, then run the same command again."
         ) from error
 
 

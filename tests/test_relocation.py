@@ -67,7 +67,7 @@ def test_a_moved_workspace_says_so_and_doctor_lets_it_follow(
     assert read_json(new.cycle)["result"]["report"] == str(new.reports / "v2.html")
     assert promote_version(new.root, BASE, "back", override=False).from_version == FIRST
     candidate = make_candidate(new, weights, "2", Verdict.PROMOTE)
-    assert registry.register_candidate(new, candidate) == SECOND
+    assert enrol(new, candidate, "2") == SECOND
     assert promote_version(new.root, SECOND, "newer", override=False).to_version == SECOND
     assert all(registry.fetch_model(new, number).is_relative_to(new.root) for number in (BASE, FIRST, SECOND))
     assert not old.exists()
