@@ -9,9 +9,9 @@ from typing import Any
 from data.errors import InputError
 from data.evidence_records import LearnedFrom, Provenance
 from data.files import read_cached, shortened
-from data.records import DocumentVersion, Snapshot
+from data.records import DocumentVersion
 from data.workspace import Workspace, open_workspace
-from flows.inputs import last_snapshot
+from flows.inputs import known_snapshots
 from tasks import ledger, registry
 from tasks.evidence import PROVENANCE, read_provenance
 from tasks.places import ledger_uri
@@ -22,10 +22,15 @@ class Found:
     """A document that some snapshot held."""
 
     id: str
-    path: str
-    """Where it lay last."""
+    latest: DocumentVersion
+    """As it was read last."""
     digests: tuple[str, ...]
     """Of all its versions that are known, sorted."""
+
+    @property
+    def path(self) -> str:
+        """Where it lay last."""
+        return self.latest.path
 
 
 def impact(root: Path, document: str) -> dict[str, Any]:
@@ -39,12 +44,12 @@ def impact(root: Path, document: str) -> dict[str, Any]:
     found = find_document(workspace, document)
     champion = ledger.state(ledger_uri(workspace)).version
     learned = list(_learned(workspace, found.id))
-    adapters = {made.digests["rows"]: (made.digests["adapter"], one.rows) for made, one in learned if one.rows}
+    taught = [(made, one) for made, one in learned if one.rows]
     return {
         "document": {"id": found.id, "path": found.path, "digests": list(found.digests)},
-        "rows": sum(rows for _, rows in adapters.values()),
-        "adapters": sorted({adapter for adapter, _ in adapters.values()}),
-        "versions": [made.version for made, one in learned if one.rows],
+        "rows": sum({made.digests["rows"]: one.rows for made, one in taught}.values()),
+        "adapters": sorted({made.digests["adapter"] for made, _ in taught}),
+        "versions": [made.version for made, _ in taught],
         "rests": [
             {
                 "version": made.version,
@@ -65,13 +70,13 @@ def find_document(workspace: Workspace, named: str) -> Found:
         InputError: nothing ever held such a document, or several fit; the nearest are named.
     """
     known: dict[str, list[DocumentVersion]] = {}
-    for snapshot in _snapshots(workspace):
+    for snapshot in known_snapshots(workspace):
         for document in snapshot.documents:
             known.setdefault(document.id, []).append(document)
     fitting = [id for id, versions in known.items() if _is_named(id, versions, named)]
     if len(fitting) == 1:
         versions = known[fitting[0]]
-        return Found(fitting[0], versions[0].path, tuple(sorted({version.digest for version in versions})))
+        return Found(fitting[0], versions[0], tuple(sorted({version.digest for version in versions})))
     paths = sorted({version.path for versions in known.values() for version in versions})
     if fitting:
         listed = ", ".join(f"{id[:12]} ({shortened(known[id][0].path)})" for id in fitting)
@@ -85,15 +90,6 @@ def find_document(workspace: Workspace, named: str) -> Found:
 
 def _is_named(id: str, versions: Iterable[DocumentVersion], named: str) -> bool:
     return (len(named) >= 8 and id.startswith(named)) or named in {version.path for version in versions}
-
-
-def _snapshots(workspace: Workspace) -> Iterator[Snapshot]:
-    """All that are kept here, the last one first, so that a document is called by its present path."""
-    last = last_snapshot(workspace)
-    if last is not None:
-        yield last
-    files = sorted((workspace.state / "snapshots").glob("*.json"), key=lambda file: -file.stat().st_mtime)
-    yield from filter(None, (read_cached(file, Snapshot) for file in files))
 
 
 def _learned(workspace: Workspace, id: str) -> Iterator[tuple[Provenance, LearnedFrom]]:

@@ -18,7 +18,7 @@ from data.records import Record
 from data.withheld import read_withheld
 from data.workspace import Workspace
 from flows.impact import Found, find_document
-from flows.inputs import known_snapshots, last_snapshot, tombstones
+from flows.inputs import last_snapshot, tombstones
 from flows.people import acting
 from flows.succession import champion_rests_on, withdraw_champion
 from flows.switch import end_open_switch
@@ -119,12 +119,11 @@ def _withdrawn(workspace: Workspace, state: Decisions, named: str) -> dict[str, 
 
 
 def _enter(workspace: Workspace, found: Found, reason: str, who: str) -> None:
-    known = [one for snapshot in known_snapshots(workspace) for one in snapshot.documents if one.id == found.id]
     what = {
         "document": found.id,
         "path": found.path,
         "digests": sorted({*found.digests, *_known_to_base(workspace, found.id)}),
-        "latest": known[0].model_dump(mode="json", by_alias=True),
+        "latest": found.latest.model_dump(mode="json", by_alias=True),
     }
     ledger.append(ledger_uri(workspace), action=Action.WITHDRAW, reason=reason, evidence=what, actor=who)
     _tell_stages(workspace)

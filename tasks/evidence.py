@@ -2,8 +2,7 @@
 
 ``.relearn/evidence/vN/`` is written once, when the version is registered, and attached to its MLflow run.
 ``manifest.json`` lists the SHA-256 of each file, and the ledger keeps the manifest's own: so whoever holds the ledger
-can tell whether a folder is what was decided on. ``approvals.jsonl`` comes later and is no part of that; its lines are
-the ledger's own entries, which its chain signs.
+can tell whether a folder is what was decided on.
 """
 
 import json
