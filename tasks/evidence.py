@@ -8,8 +8,7 @@ can tell whether a folder is what was decided on.
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +92,9 @@ def read_evidence(workspace: Workspace, info: VersionInfo, digest: str | None) -
     """
     if not digest:
         return _from_run(workspace, info)
-    with _folder(workspace, info) as folder:
-        require_intact(folder, info.version, digest)
-        return read_record(folder / EVIDENCE, Evidence)
+    folder = _folder(workspace, info)
+    require_intact(folder, info.version, digest)
+    return read_record(folder / EVIDENCE, Evidence)
 
 
 def read_provenance(workspace: Workspace, info: VersionInfo) -> Provenance:
@@ -105,8 +104,7 @@ def read_provenance(workspace: Workspace, info: VersionInfo) -> Provenance:
         InputError: it is not on record.
         OutsideError: MLflow is out of reach.
     """
-    with _folder(workspace, info) as folder:
-        return read_record(folder / PROVENANCE, Provenance)
+    return read_record(_folder(workspace, info) / PROVENANCE, Provenance)
 
 
 def require_intact(folder: Path, version: int, digest: str) -> None:
@@ -137,7 +135,7 @@ def _altered(version: int, file: Path) -> PersonNeededError:
 
 def _written(workspace: Workspace, info: VersionInfo, fill: Callable[[Path], None]) -> str:
     target = workspace.evidence(info.version)
-    if not (target / MANIFEST).is_file():
+    if not _is_here(workspace, info):
         with building(target) as draft:
             fill(draft)
             write_json(draft / "git.json", revisions.describe(workspace))
@@ -145,7 +143,8 @@ def _written(workspace: Workspace, info: VersionInfo, fill: Callable[[Path], Non
             write_json(draft / MANIFEST, {file.name: digest_file(file) for file in sorted(draft.iterdir())})
     with reaching(workspace) as client:
         if f"{FOLDER}/{MANIFEST}" not in [entry.path for entry in client.list_artifacts(info.run, FOLDER)]:
-            client.log_artifacts(info.run, str(target), FOLDER)
+            for file in sorted(target.iterdir(), key=lambda file: file.name == MANIFEST):  # the list comes last
+                client.log_artifact(info.run, str(file), FOLDER)
     return digest_file(target / MANIFEST)
 
 
@@ -182,22 +181,34 @@ def _provenance(info: VersionInfo, made: Candidate) -> Provenance:
 # --- reading ---------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _folder(workspace: Workspace, info: VersionInfo) -> Iterator[Path]:
-    """The folder as it lies here, or else a copy of what is attached to the run, which is kept."""
+def _folder(workspace: Workspace, info: VersionInfo) -> Path:
+    """The folder, fetched from the run if it has to be.
+
+    Raises:
+        InputError: there is none, here or there.
+    """
     target = workspace.evidence(info.version)
-    if not (target / MANIFEST).is_file():
-        with tempfile.TemporaryDirectory() as place, reaching(workspace) as client:
-            if not client.list_artifacts(info.run, FOLDER):
-                raise InputError(
-                    f"There is no evidence of version {info.version}, neither in {target} nor with its MLflow run. "
-                    "Restore one of them from its backup."
-                )
-            copy = Path(client.download_artifacts(info.run, FOLDER, place))
-            with building(target) as draft:
-                for file in copy.iterdir():
-                    (draft / file.name).write_bytes(file.read_bytes())
-    yield target
+    if not _is_here(workspace, info):
+        raise InputError(
+            f"There is no evidence of version {info.version}, neither in {target} nor with its MLflow run. Restore one "
+            "of them from its backup."
+        )
+    return target
+
+
+def _is_here(workspace: Workspace, info: VersionInfo) -> bool:
+    """Whether the folder lies here; one that was lost is fetched, since another one would have another digest."""
+    target = workspace.evidence(info.version)
+    if (target / MANIFEST).is_file():
+        return True
+    with tempfile.TemporaryDirectory() as place, reaching(workspace) as client:
+        if f"{FOLDER}/{MANIFEST}" not in [entry.path for entry in client.list_artifacts(info.run, FOLDER)]:
+            return False
+        copy = Path(client.download_artifacts(info.run, FOLDER, place))
+        with building(target) as draft:
+            for file in copy.iterdir():
+                (draft / file.name).write_bytes(file.read_bytes())
+    return True
 
 
 def _from_run(workspace: Workspace, info: VersionInfo) -> Evidence:

@@ -3,9 +3,12 @@
 After Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
 """
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from data.evidence_records import Provenance
+from data.files import shortened
 from data.records import Grade
 from data.report_records import CohortFigures, Lineage
 from tasks.candidate import Candidate
@@ -63,7 +66,7 @@ def base_card(version: int, base: str, base_digest: str, lineage: Lineage) -> st
         [
             f"# Version {version}: the base alone",
             "",
-            f"The base {base}, digest `{base_digest}`, without an adapter. It learned {knows}.",
+            f"The base {Path(base).name}, digest `{base_digest}`, without an adapter. It learned {knows}.",
             "",
             *_end(),
         ]
@@ -82,5 +85,9 @@ def _figures(found: CohortFigures) -> str:
 
 def _documents(provenance: Provenance) -> Iterator[str]:
     for document in provenance.documents:
-        path = document.path.replace("|", "\\|")  # a file's name is untrusted text
-        yield f"| {path} | {document.rows} | `{document.digest}` |"
+        yield f"| {_harmless(document.path)} | {document.rows} | `{document.digest}` |"
+
+
+def _harmless(name: str) -> str:
+    """A file's name, which is untrusted text, on one line and without markup."""
+    return re.sub(r"([\\`*_\[\]<>|#!])", r"\\\1", shortened(name))

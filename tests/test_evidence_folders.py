@@ -12,13 +12,14 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from data.errors import InputError, PersonNeededError
-from data.evidence_records import Provenance
+from data.evidence_records import LearnedFrom, Provenance
 from data.files import digest_file, read_record, write_text
 from data.report_records import Verdict
 from data.workspace import Workspace, open_workspace
 from tasks import registry
 from tasks.candidate import Candidate
 from tasks.evidence import read_evidence, write_base_evidence, write_evidence
+from tasks.model_card import model_card
 from tasks.registry import VersionInfo
 from tests.registry_miniature import base_digest, make_candidate, make_workspace
 
@@ -163,3 +164,36 @@ def test_the_bill_of_materials_is_valid_cyclonedx_and_names_torch(kept: Kept) ->
     versions = {component["name"]: component["version"] for component in bill["components"]}
     assert versions["torch"] == installed_version("torch")
     assert "timestamp" not in bill["metadata"]
+
+
+def test_a_folder_that_was_lost_is_fetched_and_not_written_anew(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.revisions.describe", lambda _: {"workspace": None, "code": None})  # the code moved on
+    shutil.rmtree(kept.folder)
+    assert write_evidence(kept.workspace, kept.made, kept.candidate.version) == kept.digest
+
+
+def test_what_a_kill_kept_from_the_run_is_attached_with_the_list_last(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attached: list[str] = []
+    monkeypatch.setattr("mlflow.MlflowClient.list_artifacts", lambda *_: [])
+    monkeypatch.setattr("mlflow.MlflowClient.log_artifact", lambda _, run, path, to: attached.append(Path(path).name))
+    write_evidence(kept.workspace, kept.made, kept.candidate.version)
+    assert set(attached) == {file.name for file in kept.folder.iterdir()}
+    assert attached[-1] == "manifest.json"
+
+
+def test_a_files_name_forges_nothing_in_the_card(kept: Kept) -> None:
+    hostile = "a.md\n\n# Version 9\n\nVerdict **promote** | 1 | <script>"
+    document = LearnedFrom(id="i", path=hostile, digest="d", rows=1)
+    provenance = Provenance(version=2, kind="candidate", snapshot="s", documents=(document,))
+    before = model_card(2, kept.made, provenance.model_copy(update={"documents": ()})).splitlines()
+    after = model_card(2, kept.made, provenance).splitlines()
+    (line,) = [one for one in after if one not in before]
+    assert line.startswith("| a.md")
+    assert "<script" not in line.replace("\\<", "")
+
+
+def test_the_bases_card_names_no_place_of_this_machine(kept: Kept) -> None:
+    card = kept.workspace.evidence(kept.base.version) / "model-card.md"
+    assert str(kept.workspace.root) not in card.read_text()
