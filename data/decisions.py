@@ -47,6 +47,15 @@ class Action(StrEnum):
     """A person agreed to a snapshot although it lacks much of the one accepted before."""
 
 
+class Cause(StrEnum):
+    """Why the line rolled back by itself; an entry without one is a person's."""
+
+    WITHDRAWAL = "withdrawal"
+    """The champion rested on a withdrawn document."""
+    GATES = "gates"
+    """The gate policy changed, and the champion does not pass it."""
+
+
 SWITCHES = frozenset({Action.PROMOTE, Action.ROLLBACK})
 """What makes another version the champion."""
 
@@ -161,6 +170,11 @@ def _after(state: Decisions, entry: LedgerEntry) -> Decisions:
         approvals = _without(state.approvals, version)
         return replace(state, rejected={**state.rejected, version: entry}, approvals=approvals)
     return state
+
+
+def was_wrong(left: LedgerEntry) -> bool:
+    """Whether a version was left by a rollback for what it is, and not because a document was withdrawn meanwhile."""
+    return left.action == Action.ROLLBACK and left.evidence.get("cause") != Cause.WITHDRAWAL
 
 
 def _switched(state: Decisions, entry: LedgerEntry, version: int) -> Decisions:

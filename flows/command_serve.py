@@ -76,13 +76,7 @@ def withdraw(
     as_json: JsonOption = False,
 ) -> None:
     """Let nothing rest on a document any longer, in any version of it; what serves is looked at at once."""
-    from flows.running import withdraw_document
-
-    with quiet_output():
-        done = withdraw_document(workspace, document, reason)
-    _show_withdrawal(done, as_json, "withdrawn")
-    if done.waits:
-        raise typer.Exit(3)
+    _show_withdrawal(workspace, document, reason, as_json)
 
 
 @app.command(epilog='Example: relearn reinstate pricing/2024.md --reason "it is honoured again"')
@@ -93,19 +87,21 @@ def reinstate(
     as_json: JsonOption = False,
 ) -> None:
     """Let a withdrawn document be learned again."""
+    _show_withdrawal(workspace, document, reason, as_json, back=True)
+
+
+def _show_withdrawal(workspace: Path, document: str, reason: str, as_json: bool, back: bool = False) -> None:
     from flows.running import withdraw_document
 
     with quiet_output():
-        done = withdraw_document(workspace, document, reason, back=True)
-    _show_withdrawal(done, as_json, "reinstated")
-
-
-def _show_withdrawal(done: "Withdrawal", as_json: bool, how: str) -> None:
+        done = withdraw_document(workspace, document, reason, back=back)
     content = done.model_dump(mode="json", by_alias=True, exclude={"schema_"})
-    lines = [f"{done.path} is {how}."]
+    lines = [f"{done.path} is {'reinstated' if back else 'withdrawn'}."]
     if done.from_version != done.to_version:
         lines.append(_now(done))
     show(content, as_json, [*lines, *done.notes])
+    if done.waits:
+        raise typer.Exit(3)
 
 
 def _show_switch(done: "Switched", as_json: bool, instead: str = "") -> None:

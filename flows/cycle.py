@@ -37,6 +37,7 @@ from flows.inputs import (
 )
 from flows.judged import Judged, decided, keep, left_by_another
 from flows.notices import tell_of_cycle
+from flows.people import acting
 from flows.policy import follow, mirror
 from flows.progress import Lines
 from flows.promote import promote_base
@@ -234,4 +235,5 @@ def _record_accepted_loss(workspace: Workspace) -> None:
     recorded = last is not None and last.digest == now.digest
     if accepted and not recorded and compared.loss_reason is not None:
         evidence = {"snapshot": now.digest, "lost": diff(compared.snapshot, now).withdrawn}
-        ledger.append(ledger_uri(workspace), action=Action.ACCEPT_LOSS, reason=compared.loss_reason, evidence=evidence)
+        who, uri = acting(workspace, "operator", "A cycle"), ledger_uri(workspace)
+        ledger.append(uri, action=Action.ACCEPT_LOSS, reason=compared.loss_reason, evidence=evidence, actor=who)

@@ -1,8 +1,10 @@
 """Rollback: back to a version that was measured before, without training."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any
 
-from data.decisions import Action, Decisions, passes
+from data.decisions import Action, Cause, Decisions, passes, was_wrong
 from data.errors import InputError, PersonNeededError
 from data.params import load_params
 from data.workspace import Workspace
@@ -43,24 +45,32 @@ def rollback(
     return switch(workspace, Wanted(to, Action.ROLLBACK, reason, who, override))
 
 
-def roll_back_by_line(workspace: Workspace, reason: str) -> Switched:
+def roll_back_by_line(workspace: Workspace, reason: str, cause: Cause) -> Switched:
     """Let the newest version that may serve take the champion's place, as the parameters say.
 
     Raises:
         RelearnError: as ``rollback``.
     """
     who = acting(workspace, "operator", "A cycle")
-    return _to_newest(workspace, ledger.state(ledger_uri(workspace)), reason, who, data=False)
+    state = ledger.state(ledger_uri(workspace))
+    return _to_newest(workspace, state, reason, who, data=False, beside={"cause": cause})
 
 
-def _to_newest(workspace: Workspace, state: Decisions, reason: str, who: str, data: bool = True) -> Switched:
+def _to_newest(
+    workspace: Workspace,
+    state: Decisions,
+    reason: str,
+    who: str,
+    data: bool = True,
+    beside: Mapping[str, Any] = MappingProxyType({}),
+) -> Switched:
     target = newest(workspace, state)
     if target is None:
         raise PersonNeededError(
             f"No version may take the place of version {state.version}, not even a base alone: none has the verdict "
             "promote, or its weights are gone. Put the documents right, then: relearn run."
         )
-    done = switch(workspace, Wanted(target.version, Action.ROLLBACK, reason, who, data=data))
+    done = switch(workspace, Wanted(target.version, Action.ROLLBACK, reason, who, data=data, beside=dict(beside)))
     if target.kind != "base":
         return done
     note = "No adapter passes the gates in force without resting on a withdrawn document, so the base alone answers."
@@ -85,7 +95,7 @@ def _eligible(workspace: Workspace, state: Decisions) -> Iterator[VersionInfo]:
         version, left = info.version, state.left.get(info.version)
         if version == state.version or not passes(state, version) or info.tags.get(weights.TAG) == weights.FREED:
             continue
-        rolled_back = left is not None and left.action == Action.ROLLBACK
+        rolled_back = left is not None and was_wrong(left)
         unapproved = several and version not in state.served
         if info.kind == "base" or not (rolled_back or unapproved or rests_on(workspace, state, info)):
             yield info

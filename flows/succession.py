@@ -7,7 +7,7 @@ the end of a cycle no champion rests on a withdrawn document, unless ``on_withdr
 
 from collections.abc import Sequence
 
-from data.decisions import Action, Decisions, passes
+from data.decisions import Action, Cause, Decisions, passes, was_wrong
 from data.files import shortened
 from data.params import load_params
 from data.records import DocumentVersion
@@ -39,7 +39,7 @@ def withdraw_champion(workspace: Workspace) -> Switched | None:
         return None
     reason = f"Version {state.version} rests on {_named(documents)}, withdrawn by now"
     if action == "rollback":
-        return roll_back_by_line(workspace, f"{reason}.")
+        return roll_back_by_line(workspace, f"{reason}.", Cause.WITHDRAWAL)
     stale = answers_from(workspace, registry.get_version(workspace, state.version or 0), documents)
     if not stale:
         return None
@@ -48,6 +48,7 @@ def withdraw_champion(workspace: Workspace) -> Switched | None:
         workspace,
         f"{reason}, and still answers from it ({len(stale)} of the questions asked; for one: "
         f'"{shortened(first.question)}" with "{shortened(first.answer)}").',
+        Cause.WITHDRAWAL,
     )
 
 
@@ -75,7 +76,9 @@ def follow_gates(workspace: Workspace) -> Switched | None:
         return None
     ruling = state.rulings[state.version]
     return roll_back_by_line(
-        workspace, f"The gate policy changed, and version {state.version} does not pass it: {' '.join(ruling.reasons)}"
+        workspace,
+        f"The gate policy changed, and version {state.version} does not pass it: {' '.join(ruling.reasons)}",
+        Cause.GATES,
     )
 
 
@@ -112,7 +115,7 @@ def _replace(
         done = promote_by_line(workspace, version, f"{why}; version {version} does not, and passed every gate.")
         if done is not None:
             return done
-    return roll_back_by_line(workspace, f"{why}, and version {version} may not serve.")
+    return roll_back_by_line(workspace, f"{why}, and version {version} may not serve.", Cause.WITHDRAWAL)
 
 
 def _why_promote(workspace: Workspace, state: Decisions, version: int) -> str:
@@ -130,8 +133,9 @@ def _why_promote(workspace: Workspace, state: Decisions, version: int) -> str:
 
 def _takes_back(left: LedgerEntry, version: int) -> bool:
     """Whether a version was left because it was wrong, and not because other documents came."""
-    by_person = not left.evidence.get("by_line")
-    return left.action == Action.ROLLBACK or (by_person and (left.to_version or 0) < version)
+    if left.action == Action.ROLLBACK:
+        return was_wrong(left)
+    return not left.evidence.get("by_line") and (left.to_version or 0) < version
 
 
 def _served_a_candidate(workspace: Workspace, state: Decisions) -> bool:

@@ -154,14 +154,7 @@ def put_right(workspace: Workspace, champion: LedgerEntry, version: int) -> Swit
     begun = time.monotonic()
     registry.set_alias(workspace, registry.CHAMPION, version)
     serving.point_to(workspace, version)
-    return Switched(
-        from_version=champion.from_version,
-        to_version=version,
-        actor=champion.actor,
-        reason=champion.reason,
-        seconds=round(time.monotonic() - begun, 3),
-        entered=False,
-    )
+    return _switched(champion, begun).model_copy(update={"entered": False})
 
 
 def require_no_pointer(workspace: Workspace) -> None:
@@ -196,11 +189,15 @@ def _carry_out(workspace: Workspace, intent: LedgerEntry, begun: float) -> Switc
         _undo(workspace, intent, quoted(error))
         raise
     notes = (*_other_answers(workspace, entry), *_follow(workspace, entry))
+    return _switched(entry, begun, notes)
+
+
+def _switched(champion: LedgerEntry, begun: float, notes: tuple[str, ...] = ()) -> Switched:
     return Switched(
-        from_version=entry.from_version,
-        to_version=version,
-        actor=entry.actor,
-        reason=entry.reason,
+        from_version=champion.from_version,
+        to_version=_target(champion),
+        actor=champion.actor,
+        reason=champion.reason,
         seconds=round(time.monotonic() - begun, 3),
         notes=notes,
     )
