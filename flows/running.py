@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from data.actor import current_actor
 from data.errors import HeldError, InputError, OutsideError, RelearnError
-from data.files import refused_writes, write_json
+from data.files import refused_writes, shortened, write_json
 from data.records import Record
 from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace, open_workspace
@@ -204,7 +204,7 @@ def promote_version(root: Path, version: int, reason: str, override: bool) -> "S
     from flows.promote import promote
 
     workspace = open_workspace(root)
-    with locked(workspace, f"the promotion of version {version}"):
+    with locked(workspace, f"the promotion of version {version}", why=reason):
         return _told_of(workspace, version, lambda: promote(workspace, version, reason, override=override))
 
 
@@ -213,7 +213,7 @@ def roll_back(root: Path, reason: str, to: int | None, override: bool) -> "Switc
     from flows.rollback import rollback
 
     workspace = open_workspace(root)
-    with locked(workspace, "a rollback"):
+    with locked(workspace, "a rollback", why=reason):
         return _told_of(workspace, to, lambda: rollback(workspace, reason, to, override=override))
 
 
@@ -237,7 +237,7 @@ def reject_version(root: Path, version: int, reason: str) -> dict[str, Any]:
     from flows.reject import reject
 
     workspace = open_workspace(root)
-    with locked(workspace, f"the rejection of version {version}"):
+    with locked(workspace, f"the rejection of version {version}", why=reason):
         return reject(workspace, version, reason)
 
 
@@ -246,7 +246,7 @@ def withdraw_document(root: Path, document: str, reason: str, back: bool = False
     from flows.withdraw import reinstate, withdraw
 
     workspace = open_workspace(root)
-    with locked(workspace, f"the {'reinstatement' if back else 'withdrawal'} of a document"):
+    with locked(workspace, f"the {'reinstatement' if back else 'withdrawal'} of a document", why=reason):
         done = (reinstate if back else withdraw)(workspace, document, reason)
         tell_of_withdrawal(workspace, done)
         return done
@@ -278,25 +278,32 @@ def watch_workspace(root: Path) -> None:
 
 
 @contextmanager
-def locked(workspace: Workspace, purpose: str, wait: bool = False) -> Iterator[None]:
+def locked(workspace: Workspace, purpose: str, wait: bool = False, why: str = "") -> Iterator[None]:
     """Hold the workspace; two cycles at once would write into one another's files.
 
+    Args:
+        workspace: what is held.
+        purpose: what for, as it is told to whoever finds it held.
+        wait: for another process that holds it, instead of leaving.
+        why: a decision's reason, told with it.
+
     Raises:
-        HeldError: another process holds it, and ``wait`` is not set; it says which, and since when.
+        HeldError: another process holds it, and ``wait`` is not set; it says which, since when, for whom and why.
     """
-    with _held(workspace.lock, purpose, wait):
+    with _held(workspace.lock, purpose, wait, why=why):
         yield
 
 
 @contextmanager
-def _held(file: Path, purpose: str, wait: bool, remedy: str = WAIT) -> Iterator[None]:
+def _held(file: Path, purpose: str, wait: bool, remedy: str = WAIT, why: str = "") -> Iterator[None]:
     """Hold a lock file; the kernel frees it when the process dies."""
     note = file.with_suffix(".json")
     lock = _acquired(file, note, wait, remedy)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(RelearnError):  # the kernel's lock holds without it, and gc has to begin on a full disk
-            write_json(note, {"pid": os.getpid(), "purpose": purpose, "since": since, "actor": current_actor()})
+            who = {"pid": os.getpid(), "actor": current_actor()}
+            write_json(note, {**who, "purpose": purpose, "since": since, "why": why})
         yield
     finally:
         with suppress(OSError):  # as where somebody put a folder in its place
@@ -337,7 +344,10 @@ def _holder(note: Path) -> str:
     try:
         holder = json.loads(note.read_text())
         who = f", begun by {holder['actor']}" if holder.get("actor") else ""
-        return f"The workspace is held by {holder['purpose']} (process {holder['pid']}) since {holder['since']}{who}."
+        why = f' because: "{shortened(holder["why"])}"' if holder.get("why") else ""
+        return (
+            f"The workspace is held by {holder['purpose']} (process {holder['pid']}) since {holder['since']}{who}{why}."
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return "The workspace is held by another process."
 

@@ -1,6 +1,9 @@
 """The commands by which people decide: what scripts get from them, what people read, and how a refusal ends."""
 
 import json
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +15,11 @@ from data.errors import PersonNeededError, RelearnError
 from data.files import write_text
 from data.workspace import Workspace
 from flows.cli import app
+from tasks import ledger
+from tasks.places import ledger_uri
 from tests import line_miniature as line
 from tests.fault_miniature import copied
+from tests.programs import RELEARN, without_prefect
 
 SWITCHED = {"from", "to", "actor", "reason", "seconds", "notes"}
 
@@ -58,6 +64,33 @@ def test_scripts_get_the_keys_they_rely_on(workspace: Workspace) -> None:
     assert entries["intact"]
     assert {"time", "actor", "action", "from", "to", "reason", "digest"} <= set(entries["entries"][0])
     assert [one["action"] for one in entries["entries"]][-2:] == ["withdraw", "reinstate"]
+
+
+def shell(workspace: Workspace, who: str, *arguments: str) -> "subprocess.Popen[str]":
+    """A command that somebody types in a shell of their own."""
+    command = [str(RELEARN), *arguments, "--workspace", str(workspace.root)]
+    mine = without_prefect() | {"RELEARN_ACTOR": who}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=mine)
+
+
+def test_of_two_operators_at_two_shells_one_wins_and_the_other_is_told_who_and_why(workspace: Workspace) -> None:
+    note = workspace.lock.with_suffix(".json")
+    first = shell(workspace, "ada", "promote", "3", "--reason", "legal agreed")
+    while not note.exists():
+        assert first.poll() is None, first.stderr
+        time.sleep(0.002)
+    first.send_signal(signal.SIGSTOP)  # in the midst of it
+    second = shell(workspace, "bo", "rollback", "--to", "1", "--reason", "it is wrong")
+    told = second.communicate(timeout=120)[1]
+    first.send_signal(signal.SIGCONT)
+    won = first.communicate(timeout=120)[0]
+    assert (second.returncode, first.returncode) == (1, 0), told
+    assert "held by the promotion of version 3" in told
+    assert 'begun by ada because: "legal agreed". Wait for it, then run the same command again.' in told
+    assert won.startswith("Version 3 serves now (before: 2).")
+    champion = ledger.state(ledger_uri(workspace)).champion
+    assert champion is not None
+    assert (champion.to_version, champion.actor, champion.reason) == (3, "ada", "legal agreed")
 
 
 def test_a_stricter_policy_is_shown_before_and_takes_the_champion_after(workspace: Workspace) -> None:
