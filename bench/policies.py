@@ -80,7 +80,7 @@ def measure(workspace: Workspace, grid: Grid, command: str, report: Report, plac
         OutsideError: the disk refused a write, or a process or the cluster ended; run the same again to go on.
     """
     units, root = units_of(grid), (workspace.root / ROOT).resolve()
-    params = _sized(workspace.params(), grid.quick)
+    params = sized(workspace.params(), grid.quick)
     torch.set_num_threads(params.train.threads)
     keep_freed_memory()
     stream = stream_folder(workspace, params).resolve()
@@ -151,8 +151,8 @@ def _as_shipped(name: str) -> Arm:
     return found
 
 
-def _sized(params: Params, quick: bool) -> Params:
-    """As set; quick: with a base of half the width, a quarter of the steps and a sixth of the handbook."""
+def sized(params: Params, quick: bool) -> Params:
+    """Parameters as set; quick: with a base of half the width, a quarter of the steps and a sixth of the handbook."""
     if not quick:
         return params
     tiny = params.tiny

@@ -56,9 +56,18 @@ def write_page(
     disagreements: Sequence[str],
 ) -> Path:
     """Write the page to ``path`` atomically; ``base`` is a sentence about the base, ``found`` what is in the tables."""
+    page = page_of(base, command, answers, found, disagreements)
+    write_text(path, environment().get_template("policies.html.j2").render(page=page))
+    return path
+
+
+def page_of(
+    base: str, command: str, answers: pd.DataFrame, found: Sequence[Figure], disagreements: Sequence[str]
+) -> Page:
+    """What the answers of all arms in all years show."""
     arms, years = (tuple(dict.fromkeys(answers[column])) for column in ("arm", "year"))
     groups = tuple(in_groups(answers))
-    page = Page(
+    return Page(
         base=base,
         command=command,
         seeds=tuple(sorted(answers["seed"].unique().tolist())),
@@ -69,8 +78,6 @@ def write_page(
         tables=tuple(YearTable(year, side_by_side(found, [f"{arm}/{year}/" for arm in arms])) for year in years),
         disagreements=tuple(disagreements),
     )
-    write_text(path, environment().get_template("policies.html.j2").render(page=page))
-    return path
 
 
 def _arm(name: str, mine: pd.DataFrame, years: Sequence[str]) -> ArmSection:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from bench.forgetting_arms import Arm, Order
 from bench.forgetting_learner import Cost, Learner
 from bench.kept import ANSWERS, COST, Report, held, is_whole
-from bench.policies_questions import asked_in
+from bench.policies_questions import YearQuestion, asked_in
 from bench.policies_years import Year, changed, gone_again
 from data.files import building, digest_text, digest_tree, write_json
 from data.fingerprint import code_digest
@@ -164,22 +164,24 @@ def _answered(learner: Learner, course: Course, unit: Unit, number: int) -> list
     size = course.params.assess
     prompts = [one.question.question for one in asked]
     said = answer(learner.model, learner.tokenizer, prompts, size.new_tokens, size.batch)
-    return [
-        _key(unit, course.years[number])
-        | {
-            "kind": one.kind,
-            "fate": one.fate.value,
-            "since": one.since,
-            "fact": one.question.source,
-            "document": one.question.document,
-            "wording": one.wording,
-            "question": one.question.question,
-            "answers": list(one.question.answers),
-            "stale": list(one.question.stale),
-            "later": list(one.later),
-            "said": text,
-            "mark": one.mark(text).value,
-            "early": one.early(text),
-        }
-        for one, text in zip(asked, said, strict=True)
-    ]
+    key = _key(unit, course.years[number])
+    return [key | judged(one, text) for one, text in zip(asked, said, strict=True)]
+
+
+def judged(one: YearQuestion, said: str) -> dict[str, Any]:
+    """A row of ``SCHEMA`` but for arm, seed and year: what was asked, what was said, and what that is worth."""
+    return {
+        "kind": one.kind,
+        "fate": one.fate.value,
+        "since": one.since,
+        "fact": one.question.source,
+        "document": one.question.document,
+        "wording": one.wording,
+        "question": one.question.question,
+        "answers": list(one.question.answers),
+        "stale": list(one.question.stale),
+        "later": list(one.later),
+        "said": said,
+        "mark": one.mark(said).value,
+        "early": one.early(said),
+    }

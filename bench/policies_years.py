@@ -1,7 +1,7 @@
 """Dated snapshots of one collection as an experiment takes them: what each states, and what it changes."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -28,6 +28,8 @@ class Year:
     statements: tuple[Statement, ...]
     text: str
     """All of it as quotes are looked up in it."""
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Where a document lies, by its id."""
 
 
 def read_years(stream: Path, params: Params, most: int | None = None) -> tuple[Year, ...]:
@@ -42,20 +44,27 @@ def read_years(stream: Path, params: Params, most: int | None = None) -> tuple[Y
             f"{stream} holds {len(folders)} dated snapshots, and two are needed. Set tiny.stream to others."
         )
     years = [folder.name[:4] for folder in folders]
+    alone = len(set(years)) == len(years)
+    return read_snapshots([(folder.name[:4] if alone else folder.name, folder) for folder in folders], params)
+
+
+def read_snapshots(folders: Iterable[tuple[str, Path]], params: Params) -> tuple[Year, ...]:
+    """Collections in order, by name; documents keep their ids from one to the next."""
     known: tuple[DocumentVersion, ...] = ()
     found = []
-    for folder in folders:
+    for name, folder in folders:
         snapshot, sources = as_collection(folder, params.ingest, known)
         known = snapshot.documents
         found.append(
             Year(
-                name=folder.name[:4] if len(set(years)) == len(years) else folder.name,
+                name=name,
                 date=folder.name,
                 digest=snapshot.digest,
                 documents=len(sources),
                 facts=tuple(fact for source in sources for fact in extract_facts(source, params.synthesize)),
                 statements=tuple(one for source in sources for one in extract_statements(source)),
                 text=plain_collection(sources),
+                paths={document.id: document.path for document in known},
             )
         )
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Commands that measure what the project claims: ``forgetting``, ``policies``, ``spectra``, ``grokking`` and ``tasks``.
+"""Commands that measure what the project claims: ``simulate``, and ``bench`` with ``forgetting`` and others.
 
 They take from minutes to an hour, go on where they stopped, and print figures with n, interval and seeds. Measurements
 of speed are commands of their own (``python -m bench.spectra``), as they need a quiet machine.
@@ -24,6 +24,34 @@ ClusterOption = Annotated[
     str | None, typer.Option("--cluster", help="Dask scheduler whose workers run all of it: tcp://HOST:8786.")
 ]
 QuickOption = Annotated[bool, typer.Option("--quick", help="One rank and one seed: no evidence.")]
+
+
+@app.command(epilog="Example: relearn simulate site-policy")
+def simulate(
+    stream: Annotated[str, typer.Argument(help="Name of a stream in data/streams, or a folder of dated snapshots.")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A small base, three years, few steps and questions; no evidence.")
+    ] = False,
+    workspace: WorkspaceOption = Path(),
+    as_json: JsonOption = False,
+) -> None:
+    """Years of documents on a line of its own: what served, what was right and stale, who decided why; an hour."""
+    from bench.measured import typed
+    from bench.simulation import simulate as run_simulation
+    from data.workspace import open_workspace
+    from flows.progress import Lines
+
+    command = typed(f"relearn simulate {stream}", quick=quick)
+    with quiet_output():
+        done = run_simulation(open_workspace(workspace), stream, quick, command, Lines("simulate").measured)
+    content: dict[str, Any] = {"steps": [step.model_dump(mode="json", exclude={"schema_"}) for step in done.steps]}
+    content["decisions"] = [entry.model_dump(mode="json", exclude={"schema_"}) for entry in done.decisions]
+    content |= {"figures": [asdict(one) for one in done.figures], "sentences": done.sentences}
+    content |= {"page": str(done.page), "answers": str(done.answers), "line": str(done.line)}
+    small = ["Quick: a small base of few steps, built for this alone. No evidence."] if quick else []
+    steps = [f"{step.name}: {step.told}" for step in done.steps]
+    places = [f"Page: {done.page}", f"Answers: {done.answers}", f"Line: {done.line}"]
+    show(content, as_json, [*small, *steps, *done.sentences, *places])
 
 
 @bench_app.command(epilog="Example: relearn bench forgetting --plan stages --arm default --arm default,replay=0.05")

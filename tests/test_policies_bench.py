@@ -80,7 +80,7 @@ PROBES: list[dict[str, Any]] = [
 NAMES = ("none", "joint,steps=10", "default,steps=10", "warm,steps=10")
 
 
-def _workspace(root: Path) -> Workspace:
+def make_years(root: Path) -> Workspace:
     workspace = make_workspace(root)
     (root / "stream" / "2023-01-01").rename(root / "stream" / DATES[0])
     for date, documents in zip(DATES, STREAM, strict=True):
@@ -100,7 +100,7 @@ def _answers(workspace: Workspace) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    return _workspace(tmp_path_factory.mktemp("policies"))
+    return make_years(tmp_path_factory.mktemp("policies"))
 
 
 @pytest.fixture(scope="module")
@@ -340,7 +340,7 @@ def test_what_is_there_is_neither_built_nor_run_again(workspace: Workspace, monk
 def test_a_run_that_was_killed_between_two_years_goes_on_to_the_same_model(
     workspace: Workspace, tmp_path: Path, name: str
 ) -> None:
-    other = _workspace(tmp_path)
+    other = make_years(tmp_path)
     heard: list[str] = []
 
     def killed(what: str, progress: Progress | None) -> None:
@@ -365,7 +365,7 @@ def test_a_run_that_was_killed_between_two_years_goes_on_to_the_same_model(
 @pytest.mark.slow
 @pytest.mark.usefixtures("printed", "prefect_here")
 def test_two_processes_give_what_one_gives(workspace: Workspace, tmp_path: Path) -> None:
-    other = _workspace(tmp_path)
+    other = make_years(tmp_path)
     done = measure(other, Grid(NAMES[:2], (1,)), "relearn bench policies", _silent, Places(workers=2))
 
     mine = _answers(workspace)
@@ -374,7 +374,7 @@ def test_two_processes_give_what_one_gives(workspace: Workspace, tmp_path: Path)
 
 
 def test_quick_is_a_smaller_base_and_the_first_seed(tmp_path: Path) -> None:
-    workspace = _workspace(tmp_path)
+    workspace = make_years(tmp_path)
     done = measure(workspace, Grid(("none",), (4, 5), quick=True), "relearn bench policies --quick", _silent)
 
     model, _ = load_base(done.base)

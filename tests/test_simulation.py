@@ -1,0 +1,142 @@
+"""Years on a line in miniature: dated snapshots, real stages and a real ledger; gates let most things pass."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from bench.policies_questions import Fate
+from bench.simulation_line import OPERATOR
+from data.errors import InputError
+from data.workspace import Workspace
+from flows.cli import app
+from tasks import ledger
+from tasks.places import ledger_uri
+from tests.fault_miniature import LENIENT
+from tests.html_page import Page
+from tests.test_policies_bench import make_years
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    made = make_years(tmp_path_factory.mktemp("simulation"))
+    params = yaml.safe_load(made.params_file.read_text())
+    params["gates"] |= LENIENT
+    params["gates"]["modes"] = {**dict.fromkeys(params["gates"]["modes"], "shadow"), "integrity": "enforce"}
+    params["registry"]["on_withdrawal"] = "rollback"
+    made.params_file.write_text(yaml.safe_dump(params))
+    return made
+
+
+def simulate(workspace: Workspace, *more: str) -> Result:
+    stream = str(workspace.root / "stream")
+    return CliRunner().invoke(app, ["simulate", stream, "--workspace", str(workspace.root), "--json", *more])
+
+
+@pytest.fixture(scope="module")
+def printed(workspace: Workspace) -> str:
+    done = simulate(workspace)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def steps(printed: str) -> dict[str, dict[str, Any]]:
+    return {step["name"]: step for step in json.loads(printed)["steps"]}
+
+
+def line_of(printed: str) -> Workspace:
+    return Workspace(Path(json.loads(printed)["line"]))
+
+
+def test_every_snapshot_is_a_cycle_and_what_passes_serves(steps: dict[str, dict[str, Any]]) -> None:
+    serves = {name: (step["version"], step["serves"], step["trained"]) for name, step in steps.items()}
+    assert serves == {
+        "documents of 2020-06-01": (2, 2, True),
+        "documents of 2021-06-01": (3, 3, True),
+        "rolled back": (None, 1, False),
+        "promoted again": (None, 3, False),
+        "withdrawn: fees.md": (None, 1, False),
+        "the next cycle": (4, 4, True),
+        "reinstated: fees.md": (None, 4, False),
+        "the cycle after it": (3, 3, False),
+    }, "version 2 rests on hours.md, which is gone by 2021"
+    assert not any(step["refused"] for step in steps.values())
+    assert 0 < steps["rolled back"]["switch_seconds"] <= steps["rolled back"]["seconds"]
+    assert steps["promoted again"]["notes"] == [], "it answers bit by bit as it did before"
+
+
+def test_no_champion_rests_on_the_withdrawn_document_after_the_next_cycle(
+    printed: str, steps: dict[str, dict[str, Any]]
+) -> None:
+    assert steps["the next cycle"]["rests_on"] == []
+    figures = {one["name"]: one["value"] for one in json.loads(printed)["figures"]}
+    assert figures["cycles until no champion rests on the withdrawn document"] == 0, "registry.on_withdrawal: rollback"
+    provenance = json.loads((line_of(printed).evidence(4) / "provenance.json").read_text())
+    assert "fees.md" not in [document["path"] for document in provenance["documents"] if document["rows"]]
+
+
+def test_every_decision_stands_there_with_its_reason(printed: str, steps: dict[str, dict[str, Any]]) -> None:
+    decisions = json.loads(printed)["decisions"]
+    assert decisions == [
+        entry.model_dump(mode="json", exclude={"schema_"}) for entry in ledger.entries(ledger_uri(line_of(printed)))
+    ]
+    assert {entry["actor"] for entry in decisions} == {OPERATOR}
+    first, after = steps["the cycle after it"]["entries"]
+    reasons = [entry["reason"] for entry in decisions[first - 1 : after - 1] if entry["action"] == "promote"]
+    assert reasons == ["The documents are again exactly those of version 3, which served before."]
+    (lost,) = [entry for entry in decisions if entry["action"] == "accept-loss"]
+    assert decisions[lost["number"]]["action"] == "intend", "2020's version goes in the cycle that agreed to the loss"
+
+
+def test_every_version_is_asked_what_holds_at_every_time(printed: str) -> None:
+    answers = pd.read_parquet(json.loads(printed)["answers"])
+    asked = answers.groupby("arm").size()
+    assert list(asked.index) == ["version 1, the base alone", "version 2", "version 3", "version 4", "what served"]
+    assert asked.nunique() == 1
+    times = {"2019": "version 1, the base alone", "2020": "version 2", "2021": "version 3", "withdrawn": "version 4"}
+    assert set(answers["year"]) == set(times)
+    for time, version in times.items():
+        there = answers[answers["year"] == time]
+        served, own = (there[there["arm"] == arm] for arm in ("what served", version))
+        assert served["said"].tolist() == own["said"].tolist()
+    gone = answers[(answers["year"] == "withdrawn") & (answers["arm"] == "version 3")]
+    assert set(gone["fate"]) == {Fate.WITHDRAWN.value, Fate.GONE.value}, "no fact of what was withdrawn holds"
+
+
+def test_the_page_shows_steps_decisions_and_curves(printed: str) -> None:
+    text = Page(Path(json.loads(printed)["page"]).read_text()).text()
+    for heading in ("What happened", "What served, and every version", "version 4"):
+        assert heading in text
+    for entry in json.loads(printed)["decisions"]:
+        assert entry["action"] == "intend" or entry["reason"] in text
+
+
+def test_a_simulation_that_was_done_does_nothing_again(workspace: Workspace, printed: str) -> None:
+    entries = len(ledger.entries(ledger_uri(line_of(printed))))
+    again = simulate(workspace)
+    assert (again.exit_code, again.stdout) == (0, printed)
+    assert len(ledger.entries(ledger_uri(line_of(printed)))) == entries
+
+
+def test_after_a_kill_no_decision_is_taken_twice(workspace: Workspace, printed: str) -> None:
+    for number in (6, 7):  # what a kill kept from being written down: that it was reinstated, and the cycle after it
+        (line_of(printed).root.parent / "steps" / f"{number:02}.json").unlink()
+    before = [entry.digest for entry in ledger.entries(ledger_uri(line_of(printed)))]
+    assert simulate(workspace).exit_code == 0
+    assert [entry.digest for entry in ledger.entries(ledger_uri(line_of(printed)))] == before
+
+
+def test_the_workspace_that_asked_for_it_is_not_touched(workspace: Workspace, printed: str) -> None:
+    assert not (workspace.state / "mlflow.db").exists()
+    assert not (workspace.state / "ledger.db").exists()
+
+
+def test_a_stream_that_is_not_there_is_one_sentence(workspace: Workspace) -> None:
+    done = CliRunner().invoke(app, ["simulate", "nowhere", "--workspace", str(workspace.root)])
+    assert isinstance(done.exception, InputError)
+    assert "There is no stream 'nowhere'. Name one of site-policy" in str(done.exception)
