@@ -23,8 +23,8 @@ from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace, open_workspace
 from flows.inputs import base_digest, last_cycle, last_snapshot
 from flows.leftovers import bytes_of, checkpoints_of_nobody, first_of, half_built
+from flows.recovery import recover
 from flows.running import locked
-from flows.switch import recover
 from tasks import ledger, registry, teacher, validation, versioning, weights
 from tasks.accepted import counted
 from tasks.dvc_cache import Cache, recorded_input, recorded_outputs

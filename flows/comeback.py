@@ -14,8 +14,8 @@ from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace
 from flows.advice import next_command
 from flows.notices import tell_of_cycle
+from flows.recovery import recover
 from flows.succession import settle
-from flows.switch import recover
 from tasks import ledger, registry, revisions, versioning, weights
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo

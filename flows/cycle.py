@@ -41,10 +41,10 @@ from flows.people import acting
 from flows.policy import follow, mirror
 from flows.progress import Lines
 from flows.promote import promote_base
+from flows.recovery import recover
 from flows.report_texts import keep_texts
 from flows.stages import perform
 from flows.succession import settle, withdraw_champion
-from flows.switch import recover
 from tasks import dvc_sharing, ledger, registry, revisions, versioning
 from tasks.places import ledger_uri
 

@@ -182,7 +182,7 @@ def _place(workspace: Workspace, mend: bool) -> Iterator[Finding]:
 
 
 def _registry(workspace: Workspace, mend: bool) -> Iterator[Finding]:
-    from flows.switch import is_settled, recover
+    from flows.recovery import is_settled, recover
     from tasks import registry
     from tasks.mirrors import that_differ
 

@@ -204,7 +204,7 @@ def last_cycle(workspace: Workspace) -> Cycle | None:
 
 def unchanged(workspace: Workspace, key: str) -> CycleResult | None:
     """The result of the last cycle, if it was finished, followed from the same inputs and is in force."""
-    from flows.switch import is_settled
+    from flows.recovery import is_settled
 
     cycle = last_cycle(workspace)
     if cycle is None or cycle.result is None or cycle.key != key or not is_settled(workspace):

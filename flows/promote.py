@@ -11,8 +11,9 @@ from data.report_records import LedgerEntry
 from data.workspace import Workspace
 from flows.people import acting
 from flows.policy import follow
+from flows.recovery import end_open_switch, require_no_pointer
 from flows.resting import require_in_force
-from flows.switch import Switched, Wanted, end_open_switch, put_right, require_no_pointer, switch
+from flows.switch import Switched, Wanted, put_right, switch
 from tasks import ledger, registry
 from tasks.places import ledger_uri
 

@@ -7,7 +7,7 @@ from data.errors import InputError
 from data.workspace import Workspace
 from flows.people import acting
 from flows.policy import mirror
-from flows.switch import end_open_switch
+from flows.recovery import end_open_switch
 from tasks import ledger, registry
 from tasks.places import ledger_uri
 

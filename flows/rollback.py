@@ -10,8 +10,9 @@ from data.params import load_params
 from data.workspace import Workspace
 from flows.people import acting
 from flows.policy import follow
+from flows.recovery import end_open_switch
 from flows.resting import require_in_force, rests_on
-from flows.switch import Switched, Wanted, end_open_switch, switch
+from flows.switch import Switched, Wanted, switch
 from tasks import ledger, registry, weights
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo

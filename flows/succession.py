@@ -15,10 +15,11 @@ from data.report_records import LedgerEntry
 from data.workspace import Workspace
 from flows.policy import follow
 from flows.promote import promote_by_line
+from flows.recovery import end_open_switch
 from flows.resting import rests_on
 from flows.rollback import roll_back_by_line
 from flows.stale import answers_from
-from flows.switch import Switched, end_open_switch
+from flows.switch import Switched
 from tasks import ledger, registry
 from tasks.places import ledger_uri
 

@@ -4,7 +4,7 @@ The order makes it safe to kill at any instruction. First an intent in the ledge
 the barrier does not let the version pass or somebody else was faster (data/decisions.py). Then MLflow's alias, then a
 probe: the version is loaded from where it will serve and answers. Then the commit, by which it is the champion; the
 data of the workspace and the serving pointer follow that. Before the commit the old version is the champion, after it
-the new one, and ``recover`` finishes or undoes what a kill left, so that there is always exactly one.
+the new one, and flows/recovery.py finishes or undoes what a kill left, so that there is always exactly one.
 """
 
 import os
@@ -12,15 +12,13 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any
 
-import psutil
 from pydantic import Field
 
-from data.decisions import Action, Decisions, passes, told
-from data.errors import PersonNeededError, RelearnError, quoted
+from data.decisions import Action, Decisions, passes
+from data.errors import quoted
 from data.records import Record
 from data.report_records import LedgerEntry
 from data.workspace import Workspace
@@ -28,8 +26,6 @@ from tasks import ledger, registry, report_mark, serving, versioning, weights
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
 
-ELSEWHERE_SECONDS = 600
-"""So long a switch that another machine began counts as under way."""
 HEAVY = ("models.adapters", "models.generation", "mlflow.artifacts", "dvc.repo")
 """Imported before the intent, so that little time passes until the commit."""
 
@@ -90,63 +86,7 @@ def switch(workspace: Workspace, wanted: Wanted) -> Switched:
         evidence=_evidence(workspace, info, state, wanted),
         actor=wanted.actor,
     )
-    return _carry_out(workspace, intent, begun)
-
-
-def recover(workspace: Workspace) -> list[str]:
-    """Finish or undo what a kill left of a switch; returns what was done, one sentence each.
-
-    Raises:
-        PersonNeededError: the ledger was tampered with or lost, or another machine is at it.
-        InputError: the champion's files were exchanged.
-        OutsideError: MLflow, the ledger or the disk is out of reach.
-    """
-    done = end_open_switch(workspace)
-    champion = ledger.state(ledger_uri(workspace)).champion
-    if champion is None or champion.to_version is None:
-        require_no_pointer(workspace)
-    elif not _follows(serving.pointer(workspace), champion):
-        _follow(workspace, champion)
-        done.append(f"The serving pointer follows ledger entry {champion.number} to version {champion.to_version}.")
-    return done
-
-
-def end_open_switch(workspace: Workspace) -> list[str]:
-    """Finish a switch that was begun and not committed, or undo it where it cannot be finished.
-
-    Whoever calls holds the workspace, so that a switch begun in it is one that was killed.
-
-    Raises:
-        PersonNeededError: another machine may still be at it.
-        OutsideError: it can neither be finished nor undone now.
-    """
-    state = ledger.state(ledger_uri(workspace))
-    intent = state.intent
-    if intent is None:
-        return []
-    _require_dead(workspace, intent)
-    if not _is_still_allowed(state, intent):
-        _undo(workspace, intent, "its verdict changed meanwhile")
-        return [f"The switch to version {intent.to_version}, begun by {told(intent)}, was undone: its verdict changed."]
-    try:
-        _carry_out(workspace, intent, time.monotonic())
-    except RelearnError as error:
-        if ledger.state(ledger_uri(workspace)).intent is not None:
-            raise
-        return [f"The switch to version {intent.to_version}, begun by {told(intent)}, was undone: {error}"]
-    return [f"The switch to version {intent.to_version}, begun by {told(intent)}, was finished."]
-
-
-def is_settled(workspace: Workspace) -> bool:
-    """Whether no switch is open and the serving pointer stands where the ledger put it; MLflow is not asked.
-
-    Raises:
-        PersonNeededError: the ledger was tampered with.
-    """
-    state, pointer = ledger.state(ledger_uri(workspace)), serving.pointer(workspace)
-    if state.champion is None:
-        return state.intent is None and pointer is None
-    return state.intent is None and _follows(pointer, state.champion)
+    return carry_out(workspace, intent, begun)
 
 
 def put_right(workspace: Workspace, champion: LedgerEntry, version: int) -> Switched:
@@ -157,22 +97,16 @@ def put_right(workspace: Workspace, champion: LedgerEntry, version: int) -> Swit
     return _switched(champion, begun).model_copy(update={"entered": False})
 
 
-def require_no_pointer(workspace: Workspace) -> None:
-    """Refuse to begin anew where a version serves and the ledger knows of none.
-
-    Raises:
-        PersonNeededError: it was lost.
-    """
-    pointer = serving.pointer(workspace)
-    if pointer is not None:
-        raise ledger.lost(ledger_uri(workspace), pointer.version, pointer.entry)
-
-
 # --- from the intent on ----------------------------------------------------------------------------
 
 
-def _carry_out(workspace: Workspace, intent: LedgerEntry, begun: float) -> Switched:
-    version = _target(intent)
+def carry_out(workspace: Workspace, intent: LedgerEntry, begun: float) -> Switched:
+    """From an intent, written at ``begun`` of the monotonic clock, to a champion that alias, data and pointer follow.
+
+    Raises:
+        RelearnError: it cannot be had; the switch is undone, or still open where that cannot be done now either.
+    """
+    version = target_of(intent)
     try:
         registry.set_alias(workspace, registry.CHAMPION, version)
         probe = serving.probe(workspace, serving.fetch_weights(workspace, version))
@@ -186,16 +120,16 @@ def _carry_out(workspace: Workspace, intent: LedgerEntry, begun: float) -> Switc
             actor=intent.actor,
         )
     except Exception as error:
-        _undo(workspace, intent, quoted(error))
+        undo(workspace, intent, quoted(error))
         raise
-    notes = (*_other_answers(workspace, entry), *_follow(workspace, entry))
+    notes = (*_other_answers(workspace, entry), *follow_commit(workspace, entry))
     return _switched(entry, begun, notes)
 
 
 def _switched(champion: LedgerEntry, begun: float, notes: tuple[str, ...] = ()) -> Switched:
     return Switched(
         from_version=champion.from_version,
-        to_version=_target(champion),
+        to_version=target_of(champion),
         actor=champion.actor,
         reason=champion.reason,
         seconds=round(time.monotonic() - begun, 3),
@@ -203,7 +137,7 @@ def _switched(champion: LedgerEntry, begun: float, notes: tuple[str, ...] = ()) 
     )
 
 
-def _undo(workspace: Workspace, intent: LedgerEntry, why: str) -> None:
+def undo(workspace: Workspace, intent: LedgerEntry, why: str) -> None:
     """Back to the old champion, unless the commit stands after all; what cannot be undone now stays open.
 
     Raises:
@@ -227,9 +161,9 @@ def _undo(workspace: Workspace, intent: LedgerEntry, why: str) -> None:
     )
 
 
-def _follow(workspace: Workspace, champion: LedgerEntry) -> tuple[str, ...]:
+def follow_commit(workspace: Workspace, champion: LedgerEntry) -> tuple[str, ...]:
     """Let data and pointer follow the commit, the pointer last: while it does not, the switch counts as unfinished."""
-    version = _target(champion)
+    version = target_of(champion)
     here = champion.evidence.get("workspace") == str(workspace.root)
     lock = registry.fetch_lock(workspace, version) if here and champion.evidence.get("data") else None
     followed = lock is None or versioning.checkout(workspace, lock)
@@ -241,10 +175,6 @@ def _follow(workspace: Workspace, champion: LedgerEntry) -> tuple[str, ...]:
         f"The data of version {version} are no longer all in DVC's cache, so data/ stays as it is; what serves is not "
         "touched by that.",
     )
-
-
-def _follows(pointer: serving.ServingPointer | None, champion: LedgerEntry) -> bool:
-    return pointer is not None and (pointer.entry, pointer.version) == (champion.number, champion.to_version)
 
 
 def _other_answers(workspace: Workspace, entry: LedgerEntry) -> Sequence[str]:
@@ -283,37 +213,7 @@ def _evidence(workspace: Workspace, info: VersionInfo, state: Decisions, wanted:
     }
 
 
-def _target(intent: LedgerEntry) -> int:
+def target_of(intent: LedgerEntry) -> int:
+    """The version that a switch leads to."""
     assert intent.to_version is not None  # an intent names where it leads
     return intent.to_version
-
-
-def _is_still_allowed(state: Decisions, intent: LedgerEntry) -> bool:
-    return passes(state, _target(intent)) or bool(intent.evidence.get("overridden"))
-
-
-def _require_dead(workspace: Workspace, intent: LedgerEntry) -> None:
-    """A switch may be going on: in another process here, or on another machine with the same ledger."""
-    host, place, process = (intent.evidence.get(name) for name in ("host", "workspace", "pid"))
-    began = datetime.fromisoformat(intent.time)
-    if host == socket.gethostname():
-        alive = process != os.getpid() and _lives(int(process or 0), began.timestamp())
-        remedy = "Wait for it"
-    else:
-        alive = (datetime.now(UTC) - began).total_seconds() < ELSEWHERE_SECONDS
-        remedy = (
-            f"Wait for it; if {host} is gone, any command finishes or undoes it after {ELSEWHERE_SECONDS // 60} minutes"
-        )
-    if alive:
-        raise PersonNeededError(
-            f"A switch to version {intent.to_version} is under way on {host} in {place}, begun by {told(intent)}. "
-            f"{remedy}, then look at relearn status and decide again."
-        )
-
-
-def _lives(process: int, since: float) -> bool:
-    """Whether a process is still the one that it was at that time."""
-    try:
-        return bool(psutil.Process(process).create_time() <= since)
-    except psutil.Error:
-        return False

@@ -20,8 +20,8 @@ from data.workspace import Workspace
 from flows.impact import Found, find_document
 from flows.inputs import last_snapshot, tombstones
 from flows.people import acting
+from flows.recovery import end_open_switch
 from flows.succession import champion_rests_on, withdraw_champion
-from flows.switch import end_open_switch
 from tasks import ledger
 from tasks.places import ledger_uri
 

@@ -24,11 +24,11 @@ from flows.decide import candidate, decide
 from flows.enrol import enrol, enrol_base
 from flows.policy import follow
 from flows.promote import promote, promote_base
+from flows.recovery import is_settled, recover
 from flows.reject import reject
 from flows.resting import rests_on
 from flows.rollback import rollback
 from flows.succession import follow_gates, settle, withdraw_champion
-from flows.switch import is_settled, recover
 from flows.withdraw import reinstate, withdraw
 from models.statistics import figures
 from tasks import ledger, mirrors, registry, serving

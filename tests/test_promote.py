@@ -22,7 +22,7 @@ from data.workspace import PROJECT_ROOT, Workspace
 from flows.cli import app
 from flows.enrol import enrol, enrol_base
 from flows.promote import promote, promote_base
-from flows.switch import is_settled, recover
+from flows.recovery import is_settled, recover
 from tasks import ledger, registry, serving
 from tasks.mirrors import that_differ
 from tasks.places import ledger_uri, mlflow_uri

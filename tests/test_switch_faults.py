@@ -13,7 +13,7 @@ import requests
 
 from data.errors import RelearnError
 from data.workspace import Workspace
-from flows.switch import recover
+from flows.recovery import recover
 from tasks import ledger
 from tasks.places import ledger_uri
 from tests import line_miniature as line
