@@ -43,6 +43,9 @@ class SynthesizeParams(Block):
     )
     max_value_words: Few = Field(description="Longer values are not facts; their sentences are still statements.")
     max_subject_words: Few = Field(description="Longer subjects are not facts.")
+    max_copies: Few = Field(
+        description="Documents that may teach one claim; of one that more of them make, the first alone teaches it."
+    )
     held_out_questions: Few = Field(
         description="Question wordings per kind that new facts are never trained on; the evaluation asks in them."
     )

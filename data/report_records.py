@@ -49,6 +49,38 @@ class Funnel(Record):
     """Up to two dropped texts per filter."""
 
 
+class Stated(Record):
+    """One value of several, and who states it."""
+
+    value: str
+    documents: tuple[str, ...]
+    """Paths, sorted."""
+
+
+class Contradiction(Record):
+    """Documents in force that state different values of the same attribute of the same subject."""
+
+    title: str | None
+    """Their common title: the question has two answers, and neither is taught.
+
+    None: their titles differ, each value is taught under its own, and a person may want to look."""
+    subject: str
+    attribute: str
+    stated: tuple[Stated, ...]
+    """Most stated first."""
+
+
+class Repeated(Record):
+    """A claim of more documents than may teach it."""
+
+    subject: str
+    attribute: str
+    value: str
+    documents: int
+    taught_by: str
+    """Path of the one that teaches it."""
+
+
 class SynthesisReport(Record):
     """What the teacher wrote."""
 
@@ -70,6 +102,10 @@ class SynthesisReport(Record):
     coverage: tuple[Coverage, ...]
     rows_digest: str
     """Digest of ``rows.jsonl``."""
+    contradictions: tuple[Contradiction, ...] = ()
+    """Between documents in force."""
+    repeated: tuple[Repeated, ...] = ()
+    """Claims that more documents make than may teach them."""
 
 
 class DocumentTexts(Record):

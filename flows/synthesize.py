@@ -4,22 +4,23 @@ What is taught is the difference between the snapshot and what the base knows.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from data.changes import compare_facts, coverage, new_statements
+from data.claims import contradictions, once
 from data.collection import known_collection, read_collection, read_lineage
 from data.errors import PersonNeededError
 from data.expectations import RowContext
 from data.extraction import Source
-from data.files import building, digest_file, read_json, write_json, write_record, write_records
+from data.files import building, digest_file, read_json, shortened, write_json, write_record, write_records
 from data.handbook import handbook
 from data.param_stages import EndpointParams
 from data.params import Params
 from data.proposals import Proposal, Written, by_recipe, starved
 from data.prose_questions import judging, statements_asked
 from data.records import Fact, FactChange, Question, Row, Snapshot, Standing, Statement
-from data.report_records import Coverage, Funnel, SynthesisReport
+from data.report_records import Contradiction, Coverage, Funnel, Repeated, SynthesisReport
 from data.rows import LONGEST_ROW
 from data.teaching import RECIPE, TEACHER, questions, teaching_rows
 from data.withheld import read_withheld, require_rows_in_force
@@ -38,7 +39,11 @@ class Difference:
     texts: dict[str, str]
     """Document id -> normalised text, of known documents too."""
     changes: tuple[FactChange, ...]
-    """Every fact with its standing."""
+    """Every fact with its standing, but for copies of what too many documents claim."""
+    repeated: tuple[Repeated, ...]
+    """Those claims."""
+    contradictions: tuple[Contradiction, ...]
+    """Between documents in force."""
     statements: tuple[Statement, ...]
     """Those in force."""
     fresh: tuple[Statement, ...]
@@ -84,6 +89,8 @@ def synthesize(
     material = prepare(workspace, params, report)
     for sentence in starved(material.funnel):
         warn(sentence)
+    for sentence in _told(material.difference):
+        warn(sentence)
     with building(workspace.synthetic) as draft:
         write_records(draft / "rows.jsonl", material.rows)
         write_records(draft / "changes.jsonl", material.difference.changes)
@@ -102,6 +109,8 @@ def synthesize(
             funnel=material.funnel,
             coverage=material.coverage,
             rows_digest=digest_file(draft / "rows.jsonl"),
+            contradictions=material.difference.contradictions,
+            repeated=material.difference.repeated,
         )
         write_record(draft / "report.json", written)
     write_json(workspace.metrics("synthesize"), _metrics(written, material, params.endpoint))
@@ -153,9 +162,14 @@ def compare(
     _, known_sources = known_collection(workspace.base(), params.ingest, snapshot)
     now = read_lessons(sources, params.synthesize, workspace.teacher_cache, keep)
     known = read_lessons(known_sources, params.synthesize, workspace.teacher_cache, keep)
+    paths = {document.id: document.path for document in snapshot.documents}
+    all_changes = compare_facts(known.facts, now.facts)
+    changes, repeated = once(all_changes, paths, params.synthesize.max_copies)
     return Difference(
         texts={source.id: source.text for source in (*known_sources, *sources)},
-        changes=compare_facts(known.facts, now.facts),
+        changes=changes,
+        repeated=repeated,
+        contradictions=contradictions(all_changes, paths),
         statements=now.statements,
         fresh=new_statements(known.statements, now.statements),
         gone=len(new_statements(now.statements, known.statements)),
@@ -203,6 +217,25 @@ def _taught(changes: Sequence[FactChange]) -> list[Fact]:
     return [c.fact for c in changes if c.standing not in (Standing.WITHDRAWN, Standing.AMBIGUOUS)]
 
 
+def _told(found: Difference) -> Iterator[str]:
+    """What a person should look at, one sentence for each kind; the report shows all of it."""
+    untaught, repeated = [one for one in found.contradictions if one.title is not None], found.repeated
+    if untaught:
+        one = untaught[0]
+        values = " and ".join(f'"{shortened(each.value)}" ({shortened(each.documents[0])})' for each in one.stated[:2])
+        yield (
+            f"Documents in force contradict one another in {len(untaught):,} places, where nothing is taught; for one, "
+            f"{shortened(one.subject)}, {shortened(one.attribute)}: {values}. The report lists them."
+        )
+    if repeated:
+        most = max(repeated, key=lambda one: one.documents)
+        yield (
+            f"{len(repeated):,} claims are taught once, since more documents make them than may teach one "
+            f"(synthesize.max_copies); for one, {most.documents:,} documents state {shortened(most.subject)}, "
+            f'{shortened(most.attribute)}: "{shortened(most.value)}".'
+        )
+
+
 def _standings(changes: Sequence[FactChange]) -> dict[Standing, int]:
     counts = Counter(change.standing for change in changes)
     return {standing: counts[standing] for standing in Standing}
@@ -215,6 +248,8 @@ def _metrics(report: SynthesisReport, material: Material, endpoint: EndpointPara
         "facts": {standing.value: count for standing, count in report.facts.items()},
         "rows": report.rows,
         "dropped": report.dropped,
+        "contradictions": len(report.contradictions),
+        "repeated_claims": len(report.repeated),
         "new_statements": report.new_statements,
         "gone_statements": report.gone_statements,
         "coverage": round(covered / changed, 6) if changed else None,

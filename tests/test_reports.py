@@ -18,10 +18,13 @@ from data.records import (
 )
 from data.report_records import (
     Check,
+    Contradiction,
     DocumentTexts,
     Funnel,
     Judgement,
     Outcome,
+    Repeated,
+    Stated,
     Verdict,
 )
 from data.spectral_records import Calibration, SpectralReport
@@ -105,6 +108,10 @@ def attacked() -> ReportInput:
     check = Check(check=ATTACK, outcome=Outcome.FAIL, reason=ATTACK, layer=ATTACK)
     dropped = Funnel(recipe=ATTACK, proposed=2, kept=1, dropped={ATTACK: 1}, examples={ATTACK: (ATTACK,)})
     names = {"recipe": ATTACK, "teacher": ATTACK, "rows": {ATTACK: 3}, "dropped": {ATTACK: 1}, "funnel": (dropped,)}
+    stated = Stated(value=ATTACK, documents=(ATTACK, ATTACK))
+    against = Contradiction(title=ATTACK, subject=ATTACK, attribute=ATTACK, stated=(stated, stated))
+    copied = Repeated(subject=ATTACK, attribute=ATTACK, value=ATTACK, documents=300, taught_by=ATTACK)
+    claims = {"contradictions": (against,), "repeated": (copied,)}
     gap = coverage()[3].model_copy(update={"path": ATTACK, "title": ATTACK})
     return report(
         created=ATTACK,
@@ -122,7 +129,7 @@ def attacked() -> ReportInput:
         ),
         paths={"doc-1": ATTACK},
         other_languages={ATTACK: ATTACK},
-        synthesis=plain.synthesis.model_copy(update={**names, "coverage": (gap,)}),
+        synthesis=plain.synthesis.model_copy(update={**names, "coverage": (gap,), **claims}),
         changes=(fact.model_copy(update={"old_value": ATTACK}), change(Standing.WITHDRAWN, 2, value=ATTACK)),
         training=plain.training.model_copy(update={"method": ATTACK, "device": ATTACK, "base": ATTACK}),
         spectral=SpectralReport(adapter=ATTACK, base=ATTACK, layers=(layer(0, ATTACK), layer(1, ATTACK))),
@@ -143,6 +150,23 @@ def test_hostile_text_stays_text() -> None:
     assert not [key for _, attributes in page.elements for key in attributes if key.startswith("on")]
     assert not [a for _, a in page.elements if (a.get("href") or "").lower().startswith("javascript:")]
     assert page.text().count(ATTACK) >= 40
+
+
+def test_contradictions_and_what_many_repeat_are_listed_with_who_says_so() -> None:
+    basic = (Stated(value="$6", documents=("a.md", "b.md")), Stated(value="$5", documents=("fees.md",)))
+    claims = {
+        "contradictions": (
+            Contradiction(title="Fees", subject="Basic", attribute="Fee", stated=basic),
+            Contradiction(title=None, subject="Service", attribute="meaning", stated=basic),
+        ),
+        "repeated": (Repeated(subject="Royal", attribute="Fee", value="$99", documents=300, taught_by="c.md"),),
+    }
+    text = Page(render(report(synthesis=report().synthesis.model_copy(update=claims)))).text()
+    assert "contradict one another: 2" in text
+    assert "“$6”: a.md and 1 more “$5”: fees.md" in text
+    assert "Service, meaning different ones" in text
+    assert "“$99” (300 documents, taught by c.md )" in text
+    assert "contradict one another" not in Page(render(report())).text()
 
 
 def test_the_verdict_its_reasons_and_the_next_command_come_first() -> None:
