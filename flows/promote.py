@@ -14,6 +14,7 @@ from flows.policy import follow
 from flows.resting import require_in_force
 from flows.switch import Switched, Wanted, end_open_switch, put_right, require_no_pointer, switch
 from tasks import ledger, registry
+from tasks.approvals import keep_approvals
 from tasks.places import ledger_uri
 
 BY_LINE = {"by_line": True}
@@ -98,6 +99,7 @@ def _agreed(
             ledger_uri(workspace), action=Action.APPROVE, reason=reason, to_version=version, actor=who
         )
         agreed = (*agreed, entry)
+        keep_approvals(workspace, version)
     missing = needed - len({entry.actor for entry in agreed})
     if missing > 0:
         names = ", ".join(entry.actor for entry in agreed)
