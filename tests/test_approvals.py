@@ -10,6 +10,7 @@ import yaml
 from data.errors import PersonNeededError
 from data.files import digest_text
 from data.workspace import Workspace
+from flows.leftovers import half_built
 from flows.policy import mirror
 from flows.promote import promote
 from flows.reject import reject
@@ -121,3 +122,10 @@ def test_nothing_is_asked_of_mlflow_where_nothing_was_decided(
 ) -> None:
     monkeypatch.setattr("tasks.registry.get_versions", lambda _: pytest.fail("MLflow was asked"))
     keep_approvals(workspace)
+
+
+def test_what_a_kill_left_half_written_is_found(workspace: Workspace) -> None:
+    drafts = [workspace.evidence(9).with_name(".v9.x.tmp"), workspace.evidence(PASSES) / ".approvals.jsonl.x.tmp"]
+    for draft in drafts:
+        draft.write_text("half")
+    assert set(drafts) <= set(half_built(workspace))

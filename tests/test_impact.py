@@ -11,7 +11,7 @@ import pytest
 
 from data.collection import as_collection
 from data.errors import InputError, PersonNeededError
-from data.files import digest_bytes, digest_text, write_json, write_record, write_records, write_text
+from data.files import digest_bytes, digest_text, read_records, write_json, write_record, write_records, write_text
 from data.identity import sketch
 from data.records import DocumentVersion, Row, Snapshot
 from data.report_records import Lineage, Verdict
@@ -237,3 +237,19 @@ def test_it_is_answered_without_importing_mlflow(workspace: Workspace) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "[2, 3] []\n"
+
+
+def test_of_a_real_cycle_everything_that_rows_name_is_told(finished: Workspace) -> None:
+    """Fees changed since the base and dropped a plan; the way to write to the house did not."""
+    found = impact(finished.root, "fees.md")
+    version = registry.get_versions(finished)[-1].version
+    assert found["versions"] == [version]
+    assert {one["role"] for one in found["rests"]} >= {"taught", "replayed"}
+    (base,), (refused,) = found["bases"], found["refuses"]
+    assert (base["path"], base["versions"]) == ("fees.md", [1, version])
+    assert (refused["path"], refused["digest"]) == ("fees.md", base["digest"]), "only the base's copy has the plan"
+    rows = [
+        row for row in read_records(finished.synthetic / "rows.jsonl", Row) if row.document == found["document"]["id"]
+    ]
+    assert found["rows"] + refused["rows"] == len(rows)
+    assert impact(finished.root, "contact.txt")["bases"] != []
