@@ -22,7 +22,15 @@ from data.converter import check_length
 from data.documents import CONVERTED, LEGACY, READABLE, Parsed, decode, normalised, parse, size_limit
 from data.errors import InputError, OutsideError, UnreadableError
 from data.extraction import Source
-from data.files import digest_bytes, each_record, read_record, write_long_record, write_record, write_records
+from data.files import (
+    digest_bytes,
+    digest_file,
+    each_record,
+    read_record,
+    write_long_record,
+    write_record,
+    write_records,
+)
 from data.identity import Candidate, assign_ids, sketch, version
 from data.param_stages import IngestParams
 from data.plain_formats import csv_to_markdown
@@ -270,6 +278,36 @@ def read_lineage(base: str) -> Lineage:
     return read_record(file, Lineage) if file.is_file() else Lineage()
 
 
+def paths_of(base: str) -> dict[str, str]:
+    """Content digest -> path of the documents that a base was trained on; none where their folder is gone."""
+    documents = read_lineage(base).documents
+    folder = (Path(base) / documents).resolve() if documents is not None else None
+    if folder is None or not folder.is_dir():
+        return {}
+    return {digest_file(folder / path): path.as_posix() for path in scan(folder, READABLE)}
+
+
+def collection_of(
+    base: str, params: IngestParams, others: Sequence[DocumentVersion] = ()
+) -> tuple[Snapshot | None, list[Source]]:
+    """The documents that a base was trained on, as ``as_collection`` reads them; None: it knows none.
+
+    Raises:
+        InputError: the documents that its lineage names are gone or are not the same.
+    """
+    lineage = read_lineage(base)
+    if lineage.documents is None:
+        return None, []
+    folder = (Path(base) / lineage.documents).resolve()
+    snapshot, sources = as_collection(folder, params, others)
+    if snapshot.digest != lineage.snapshot:
+        raise InputError(
+            f"{folder} has the digest {snapshot.digest[:12]}, but the base {base} was trained on "
+            f"{str(lineage.snapshot)[:12]}. Restore the folder, or train the base anew with relearn base build."
+        )
+    return snapshot, sources
+
+
 def known_collection(base: str, params: IngestParams, current: Snapshot) -> tuple[Snapshot | None, list[Source]]:
     """The documents a base knows, read by today's readers; those that live on bear their current ids, withheld or not.
 
@@ -279,16 +317,9 @@ def known_collection(base: str, params: IngestParams, current: Snapshot) -> tupl
     Raises:
         InputError: the documents that its lineage names are gone or are not the same.
     """
-    lineage = read_lineage(base)
-    if lineage.documents is None:
+    snapshot, sources = collection_of(base, params, (*current.documents, *current.withheld))
+    if snapshot is None:
         return None, []
-    folder = (Path(base) / lineage.documents).resolve()
-    snapshot, sources = as_collection(folder, params, (*current.documents, *current.withheld))
-    if snapshot.digest != lineage.snapshot:
-        raise InputError(
-            f"{folder} has the digest {snapshot.digest[:12]}, but the base {base} was trained on "
-            f"{str(lineage.snapshot)[:12]}. Restore the folder, or train the base anew with relearn base build."
-        )
     aside = {document.path for document in current.quarantined}
     aside -= {document.path for document in current.documents}
     unknown = {document.id for document in snapshot.documents if document.path in aside}

@@ -1,5 +1,7 @@
 """What is kept of a version so that it can be judged again, and walked back to its documents."""
 
+from enum import StrEnum
+
 from pydantic import Field
 
 from data.records import Record
@@ -8,7 +10,7 @@ from data.spectral_records import Calibration, SpectralReport
 
 
 class Evidence(Record):
-    """All that a verdict rests on."""
+    """All that a verdict rests on; each report is a file of its own (earlier releases wrote one file of all)."""
 
     evaluation: EvaluationReport
     spectral: SpectralReport
@@ -22,13 +24,30 @@ class Evidence(Record):
     """Whether the base learned the handbook, so that locality can be measured."""
 
 
+class Role(StrEnum):
+    """What something learned of a document."""
+
+    TAUGHT = "taught"
+    """What it says."""
+    REPLAYED = "replayed"
+    """Again what the base knows of it, so that it is not forgotten."""
+    REFUSED = "refused"
+    """To answer no longer from it."""
+    BASE = "base"
+    """The base was trained on it."""
+
+
 class LearnedFrom(Record):
     """One version of a document, and how many training rows name it."""
 
     id: str
     path: str
+    """Empty: a base read it whose documents are gone."""
     digest: str
-    rows: int
+    rows: int | None
+    """Zero: it was among the documents, and there was nothing to teach of it; None: those of a base are not kept."""
+    role: Role = Role.TAUGHT
+    """Earlier releases counted all rows of a document in force alike, and left out others."""
 
 
 class Provenance(Record):

@@ -87,6 +87,8 @@ class Snapshot(Record):
     quarantined: tuple[Quarantined, ...] = ()
     withheld: tuple[LeftOut, ...] = ()
     """Left out because they are withdrawn, or hold only later; no loss, and nothing to mend."""
+    retired: tuple[str, ...] = ()
+    """Ids of documents that said of themselves that they were withdrawn and were then taken away: no loss either."""
 
     @property
     def aside(self) -> tuple[Quarantined | LeftOut, ...]:

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from data.errors import InputError, OutsideError
 from data.files import digest_file, digest_text, shortened, write_text
 from data.records import Snapshot, SnapshotDiff
-from data.withheld import HEAD_BYTES, effective_in
+from data.withheld import HEAD_BYTES, Withheld, effective_in
 
 RACY_NS = 2_000_000_000
 CACHE_SCHEMA = 3
@@ -84,6 +84,17 @@ def diff(before: Snapshot | None, after: Snapshot) -> SnapshotDiff:
         moved=tuple(sorted((a.path, b.path) for a, b in kept if a.path != b.path)),
         withdrawn=tuple(sorted(old[id].path for id in old.keys() - new.keys())),
     )
+
+
+def losses(before: Snapshot | None, after: Snapshot, withheld: Withheld) -> SnapshotDiff:
+    """``diff`` as losses are counted: by what lies in the folder, left out or not.
+
+    Nothing is lost that was withdrawn, by a decision or by itself, and then taken away.
+    """
+    documents = before.documents if before else ()
+    expected = [one for one in documents if one.id not in after.retired and not withheld.names(one.id, one.digest)]
+    lying = Snapshot(digest="", documents=(*after.documents, *after.withheld))
+    return diff(Snapshot(digest="", documents=tuple(expected)), lying)
 
 
 def scan(folder: Path, extensions: Sequence[str]) -> list[Path]:

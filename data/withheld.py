@@ -16,6 +16,8 @@ from data.errors import InputError
 from data.files import read_record, shortened
 from data.records import DocumentVersion, Question, Record, Row
 
+BY_ITSELF = "it says of itself that it is withdrawn"
+"""Why a document is left out that no decision withdrew."""
 REFUSAL = "refusal"
 """Purpose of the rows that teach that something no longer holds."""
 HEAD_BYTES = 64 * 2**10

@@ -115,14 +115,14 @@ def impact(
 ) -> None:
     """Which rows, adapters and versions learned from a document, in any version of it."""
     from flows.impact import impact as find_impact
-    from flows.terminal import impact_table
+    from flows.terminal import impact_lines, impact_table
 
     with quiet_output():
         content = find_impact(workspace, document)
     if not as_json:
-        about = content["document"]
-        typer.echo(f"{about['path']} ({about['id'][:12]}), {len(about['digests'])} versions of it known")
-    show_table(content, as_json, lambda: impact_table(content["rests"]))
+        for line in impact_lines(content):
+            typer.echo(line)
+    show_table(content, as_json, lambda: impact_table(content))
 
 
 @app.command(epilog="Example: relearn diff --json")

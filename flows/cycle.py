@@ -22,7 +22,8 @@ from data.errors import OutsideError
 from data.files import read_record, write_bytes, write_record
 from data.records import Accepted, Snapshot
 from data.report_records import Cycle, CycleResult, IngestReport, StageRun, Verdict
-from data.snapshots import diff
+from data.snapshots import losses
+from data.withheld import read_withheld
 from data.workspace import STAGES, Workspace, open_workspace
 from flows.advice import next_command
 from flows.decide import candidate, decide, publish_report
@@ -234,6 +235,7 @@ def _record_accepted_loss(workspace: Workspace) -> None:
     accepted = read_record(workspace.collection / "report.json", IngestReport).loss_accepted
     recorded = last is not None and last.digest == now.digest
     if accepted and not recorded and compared.loss_reason is not None:
-        evidence = {"snapshot": now.digest, "lost": diff(compared.snapshot, now).withdrawn}
+        lost = losses(compared.snapshot, now, read_withheld(workspace.withheld)).withdrawn
+        evidence = {"snapshot": now.digest, "lost": lost}
         who, uri = acting(workspace, "operator", "A cycle"), ledger_uri(workspace)
         ledger.append(uri, action=Action.ACCEPT_LOSS, reason=compared.loss_reason, evidence=evidence, actor=who)

@@ -12,6 +12,7 @@ from data.workspace import Workspace
 from flows.people import acting
 from models.gates import policy_digest
 from tasks import ledger, registry
+from tasks.approvals import keep_approvals
 from tasks.candidate import Candidate
 from tasks.evidence import write_base_evidence, write_evidence
 from tasks.places import ledger_uri
@@ -72,3 +73,4 @@ def _enter(workspace: Workspace, version: int, verdict: Verdict, reason: str, wh
         evidence={**info.tags, **told, **what},
         actor=acting(workspace, "operator", "A cycle"),
     )
+    keep_approvals(workspace, version)

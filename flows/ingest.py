@@ -16,9 +16,9 @@ from data.param_stages import IngestParams
 from data.records import Accepted, DocumentVersion, LeftOut, Quarantined, Snapshot
 from data.report_records import IngestReport
 from data.screening import count_contacts, find_secrets
-from data.snapshots import diff, forget, snapshot_digest, unread_endings, unreadable_digest
+from data.snapshots import forget, losses, snapshot_digest, unread_endings, unreadable_digest
 from data.spool import Spool
-from data.withheld import Withheld, read_withheld
+from data.withheld import BY_ITSELF, Withheld, read_withheld
 from data.workspace import Workspace
 from tasks.validation import check_collection, check_documents
 
@@ -59,8 +59,9 @@ def ingest(workspace: Workspace) -> IngestReport:
         accepted, withheld = read_record(workspace.accepted, Accepted), read_withheld(workspace.withheld)
         known = _known_versions(accepted, withheld)
         whole = identify(candidates, known, params.similarity, quarantined)
-        snapshot = in_force(whole, withheld, {path for path, one in usable.items() if one.withdrawn})
-        shares = _shares(accepted.snapshot, whole, snapshot, withheld, len(taken))
+        withdrawn = {path for path, one in usable.items() if one.withdrawn}
+        snapshot = in_force(whole, withheld, withdrawn, accepted.newest)
+        shares = _shares(accepted.snapshot, snapshot, withheld, len(taken))
         warnings, loss_accepted = check_collection(workspace, shares, params, accepted.loss_reason is not None)
         others = _other_languages({one.path: usable[one.path] for one in snapshot.documents}, params.language)
         report = IngestReport(
@@ -166,18 +167,16 @@ def _known_versions(accepted: Accepted, withheld: Withheld) -> tuple[DocumentVer
     return tuple(newest.values())
 
 
-def in_force(whole: Snapshot, withheld: Withheld, withdrawn: Container[str]) -> Snapshot:
+def in_force(whole: Snapshot, withheld: Withheld, withdrawn: Container[str], last: Snapshot | None) -> Snapshot:
     """The snapshot without what is withheld.
 
     Args:
         whole: all documents that could be read and were not set aside.
         withheld: what the cycle was told to leave out.
         withdrawn: paths of documents that say themselves that they are withdrawn.
+        last: the last snapshot; None in a new workspace.
     """
-    reasons = {
-        one.path: "it says of itself that it is withdrawn" if one.path in withdrawn else withheld.why(one)
-        for one in whole.documents
-    }
+    reasons = {one.path: BY_ITSELF if one.path in withdrawn else withheld.why(one) for one in whole.documents}
     kept = tuple(one for one in whole.documents if reasons[one.path] is None)
     aside = [_left_out(one, why) for one in whole.documents if (why := reasons[one.path]) is not None]
     remains = list(_remains(whole, withheld))
@@ -187,7 +186,14 @@ def in_force(whole: Snapshot, withheld: Withheld, withdrawn: Container[str]) -> 
         documents=kept,
         quarantined=tuple(one for one in whole.quarantined if one.path not in lying),
         withheld=tuple(sorted((*aside, *remains), key=lambda one: one.path)),
+        retired=_retired(whole, last) if last is not None else (),
     )
+
+
+def _retired(whole: Snapshot, last: Snapshot) -> tuple[str, ...]:
+    """Documents that had withdrawn themselves when they were seen last and are gone now."""
+    ids = {*last.retired, *(one.id for one in last.withheld if one.reason == BY_ITSELF)}
+    return tuple(sorted(ids - {one.id for one in whole.documents}))
 
 
 def _remains(whole: Snapshot, withheld: Withheld) -> Iterator[LeftOut]:
@@ -212,17 +218,12 @@ def _told(snapshot: Snapshot) -> Iterator[str]:
         yield f"{len(snapshot.withheld)} in the folder left out: {named}{more}."
 
 
-def _shares(
-    before: Snapshot | None, whole: Snapshot, after: Snapshot, withheld: Withheld, found: int
-) -> CollectionShares:
-    """What is left out is not lost, nor what a decision withdrew and somebody then took away."""
-    documents = before.documents if before else ()
-    expected = tuple(one for one in documents if not withheld.names(one.id, one.digest))
-    changes = diff(Snapshot(digest="", documents=expected), whole)
+def _shares(before: Snapshot | None, after: Snapshot, withheld: Withheld, found: int) -> CollectionShares:
+    changes = losses(before, after, withheld)
     return CollectionShares(
         found=found,
         quarantined=len(after.quarantined),
-        accepted=len(documents),
+        accepted=len(before.documents) if before else 0,
         lost=len(changes.withdrawn),
         changed=len(changes.changed),
     )

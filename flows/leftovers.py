@@ -46,10 +46,12 @@ def _written_folders(workspace: Workspace) -> Iterator[Path]:
         workspace.reports,
         workspace.state / "bases",
     ]
+    evidence = workspace.evidence(0).parent
+    kept = [folder for folder in evidence.glob("v*") if folder.is_dir()]
     caches = workspace.state / "cache"
     deep = [folder for folder in (caches, *caches.rglob("*")) if folder.is_dir() and not folder.name.endswith(DRAFT)]
     runs = [folder for folder in workspace.checkpoints.glob("*") if folder.is_dir()]
-    for folder in (*own, *state, *deep, workspace.checkpoints, *runs, workspace.state / "prefect"):
+    for folder in (*own, *state, evidence, *kept, *deep, workspace.checkpoints, *runs, workspace.state / "prefect"):
         if folder.is_dir():
             yield folder
 

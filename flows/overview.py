@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.collection import as_it_lies
-from data.decisions import Decisions
+from data.decisions import SWITCHES, Decisions
 from data.errors import InputError
 from data.files import shortened
 from data.report_records import LedgerEntry
@@ -179,5 +179,6 @@ def _folder(workspace: Workspace) -> str:
 
 
 def overridden(root: Path, source: Path | None = None) -> frozenset[str]:
-    """Digests of the ledger's entries by which a person promoted against the verdict."""
-    return frozenset(entry.digest for entry in _entries(root, source) if entry.evidence.get("overridden"))
+    """Digests of the entries by which a version came to serve against its verdict; an intent is none."""
+    switches = (entry for entry in _entries(root, source) if entry.action in SWITCHES)
+    return frozenset(entry.digest for entry in switches if entry.evidence.get("overridden"))

@@ -18,6 +18,7 @@ from flows.people import acting
 from flows.progress import Lines
 from models.gates import policy_digest, rejudge
 from tasks import ledger, registry
+from tasks.approvals import keep_approvals
 from tasks.evidence import read_evidence
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
@@ -76,7 +77,7 @@ def follow(workspace: Workspace) -> tuple[Rejudged, ...]:
 
 
 def mirror(workspace: Workspace) -> None:
-    """Let MLflow's tags and the alias challenger repeat what the ledger says of each version.
+    """Let MLflow's tags, the alias challenger and the evidence folders repeat what the ledger says of each version.
 
     Raises:
         OutsideError: MLflow or the ledger is out of reach.
@@ -87,6 +88,7 @@ def mirror(workspace: Workspace) -> None:
     registry.mirror_verdicts(
         workspace, {version: verdict for version, verdict in verdicts.items() if verdict}, max(passing, default=None)
     )
+    keep_approvals(workspace)
 
 
 # --- judging again ---------------------------------------------------------------------------------

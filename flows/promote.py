@@ -15,6 +15,7 @@ from flows.recovery import end_open_switch, require_no_pointer
 from flows.resting import require_in_force
 from flows.switch import Switched, Wanted, put_right, switch
 from tasks import ledger, registry
+from tasks.approvals import keep_approvals
 from tasks.places import ledger_uri
 
 BY_LINE = {"by_line": True}
@@ -99,6 +100,7 @@ def _agreed(
             ledger_uri(workspace), action=Action.APPROVE, reason=reason, to_version=version, actor=who
         )
         agreed = (*agreed, entry)
+        keep_approvals(workspace, version)
     missing = needed - len({entry.actor for entry in agreed})
     if missing > 0:
         names = ", ".join(entry.actor for entry in agreed)

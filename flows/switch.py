@@ -23,6 +23,7 @@ from data.records import Record
 from data.report_records import LedgerEntry
 from data.workspace import Workspace
 from tasks import ledger, registry, report_mark, serving, versioning, weights
+from tasks.approvals import keep_approvals
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
 
@@ -162,12 +163,13 @@ def undo(workspace: Workspace, intent: LedgerEntry, why: str) -> None:
 
 
 def follow_commit(workspace: Workspace, champion: LedgerEntry) -> tuple[str, ...]:
-    """Let data and pointer follow the commit, the pointer last: while it does not, the switch counts as unfinished."""
+    """Let data, records and pointer follow the commit, the pointer last: till then the switch counts as unfinished."""
     version = target_of(champion)
     here = champion.evidence.get("workspace") == str(workspace.root)
     lock = registry.fetch_lock(workspace, version) if here and champion.evidence.get("data") else None
     followed = lock is None or versioning.checkout(workspace, lock)
     report_mark.mark(workspace, champion)
+    keep_approvals(workspace, champion.from_version, version)
     serving.point_to(workspace, version)
     if followed:
         return ()

@@ -4,7 +4,7 @@ Nothing that comes from outside is markup, and none of it can steer a terminal. 
 stays a line (``flows.command.show``): a table would break it in the middle.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any
 
 import typer
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from data.files import printable_lines
+from data.files import printable_lines, shortened
 from data.findings import Condition
 from flows.overview import Surroundings
 
@@ -62,16 +62,34 @@ def gates_table(content: dict[str, Any]) -> Table:
     return table
 
 
-def impact_table(rests: Sequence[dict[str, Any]]) -> Table:
-    """Versions whose documents held a document, and how many of their rows name it."""
+def impact_lines(content: dict[str, Any]) -> Iterator[str]:
+    """What ``relearn impact`` says before its table: which document it is, what bases know, and what nobody knows."""
+    about = content["document"]
+    yield f"{shortened(about['path'])} ({about['id'][:12]}), {len(about['digests'])} versions of it known"
+    for one in content["bases"]:
+        yield (
+            f"The base alone, version {one['version']}, was trained on {shortened(one['path'])} "
+            f"({one['digest'][:12]}), and with it every version on that base: {', '.join(map(str, one['versions']))}."
+        )
+    if content["unknown"]:
+        numbers = ", ".join(map(str, content["unknown"]))
+        yield (
+            f"! Nothing can be said of {'versions' if content['unknown'][1:] else 'version'} {numbers}: an earlier "
+            "release registered them, or what was kept of them is gone."
+        )
+
+
+def impact_table(content: dict[str, Any]) -> Table:
+    """Versions whose documents held a document or that learned to refuse it, and how many of their rows name it."""
     table = new_table(headed=True)
-    for heading in ("Version", "Rows", "Digest", "Path"):
+    for heading in ("Version", "Rows", "Learned", "Digest", "Path"):
         table.add_column(heading, overflow="fold")
-    for one in rests:
+    for one in sorted([*content["rests"], *content["refuses"]], key=lambda one: one["version"]):
         version = Text(str(one["version"]))
-        if one["serves"]:
+        if one.get("serves"):
             version.append(" serves", style="yellow")
-        table.add_row(version, f"{one['rows']:,}", one["digest"][:12], plain(one["path"]))
+        learned = one["role"] if one["rows"] else "nothing"
+        table.add_row(version, f"{one['rows']:,}", learned, one["digest"][:12], plain(one["path"]))
     return table
 
 

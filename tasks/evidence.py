@@ -1,6 +1,7 @@
 """What every decision on a version rests on: one folder per version, in formats that need no code of ours.
 
-``.relearn/evidence/vN/`` is written once, when the version is registered, and attached to its MLflow run.
+``.relearn/evidence/vN/`` is written once, when the version is registered, and attached to its MLflow run; what grows
+later, the decisions on it, stands beside the list (tasks/approvals.py).
 ``manifest.json`` lists the SHA-256 of each file, and the ledger keeps the manifest's own: so whoever holds the ledger
 can tell whether a folder is what was decided on.
 """
@@ -12,19 +13,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data.collection import read_lineage
+from data.collection import collection_of, paths_of, read_lineage
 from data.errors import InputError, PersonNeededError
-from data.evidence_records import Evidence, LearnedFrom, Provenance
-from data.files import building, digest_file, each_record, read_record, write_json, write_record, write_text
-from data.records import Row, Snapshot
+from data.evidence_records import Evidence, LearnedFrom, Provenance, Role
+from data.files import (
+    building,
+    digest_file,
+    each_record,
+    read_record,
+    write_json,
+    write_long_record,
+    write_record,
+    write_text,
+)
+from data.records import Record, Row, Snapshot
 from data.report_records import (
     ChampionComparison,
     Compared,
     EvaluationReport,
     Judgement,
+    Lineage,
     SynthesisReport,
 )
 from data.spectral_records import Calibration, SpectralReport
+from data.withheld import REFUSAL
 from data.workspace import Workspace
 from tasks import registry, revisions
 from tasks.bill_of_materials import bill_of_materials
@@ -36,7 +48,18 @@ from tasks.tracking import CALIBRATION_ARTIFACT, CHAMPION_ARTIFACT, JUDGEMENT_AR
 FOLDER = "evidence"
 """Below a run's artifacts."""
 MANIFEST = "manifest.json"
-EVIDENCE, PROVENANCE = "evidence.json", "provenance.json"
+PROVENANCE, LINEAGE, SNAPSHOT = "provenance.json", "lineage.json", "snapshot.json"
+IN_ONE = "evidence.json"
+"""Where earlier releases wrote all parts."""
+PARTS: dict[str, tuple[type[Record], str]] = {
+    "evaluation": (EvaluationReport, "evaluation/report.json"),
+    "spectral": (SpectralReport, "spectral/report.json"),
+    "synthesis": (SynthesisReport, "synthetic/report.json"),
+    "judgement": (Judgement, JUDGEMENT_ARTIFACT),
+    "champion": (ChampionComparison, CHAMPION_ARTIFACT),
+    "calibration": (Calibration, CALIBRATION_ARTIFACT),
+}
+"""What a verdict rests on, by the name of its file: its kind, and where a run without evidence folder has it."""
 
 
 def write_evidence(workspace: Workspace, made: Candidate, version: int) -> str:
@@ -49,10 +72,12 @@ def write_evidence(workspace: Workspace, made: Candidate, version: int) -> str:
     info = registry.get_version(workspace, version)
 
     def fill(folder: Path) -> None:
-        evidence = _evidence(workspace, made)
+        for name, part in _evidence(workspace, made):
+            if name in PARTS and part is not None:
+                write_record(folder / f"{name}.json", part)
         provenance = _provenance(info, made)
-        write_record(folder / EVIDENCE, evidence)
         write_record(folder / PROVENANCE, provenance)
+        write_record(folder / LINEAGE, read_lineage(made.base))
         write_json(folder / "params.json", flat_params(made.params))
         write_text(folder / "model-card.md", model_card(version, made, provenance))
 
@@ -63,15 +88,25 @@ def write_base_evidence(workspace: Workspace, version: int, base: str, base_dige
     """Write the folder of the base alone, unless it is there; returns the digest of its manifest.
 
     Raises:
+        InputError: the documents that it was trained on are gone or are not the same.
         OutsideError: MLflow is out of reach, or the disk refuses.
     """
     info, lineage = registry.get_version(workspace, version), read_lineage(base)
 
     def fill(folder: Path) -> None:
         digests = {"base": base_digest}
-        provenance = Provenance(version=version, kind="base", snapshot=lineage.snapshot, documents=(), digests=digests)
+        snapshot, _ = collection_of(base, workspace.params().ingest)
+        documents = [
+            LearnedFrom(id=one.id, path=one.path, digest=one.digest, rows=None, role=Role.BASE)
+            for one in (snapshot.documents if snapshot is not None else ())
+        ]
+        provenance = Provenance(
+            version=version, kind="base", snapshot=lineage.snapshot, documents=tuple(documents), digests=digests
+        )
         write_record(folder / PROVENANCE, provenance)
-        write_record(folder / "lineage.json", lineage)
+        write_record(folder / LINEAGE, lineage)
+        if snapshot is not None:
+            write_long_record(folder / SNAPSHOT, snapshot)
         write_text(folder / "model-card.md", base_card(version, base, base_digest, lineage))
 
     return _written(workspace, info, fill)
@@ -94,17 +129,37 @@ def read_evidence(workspace: Workspace, info: VersionInfo, digest: str | None) -
         return _from_run(workspace, info)
     folder = _folder(workspace, info)
     require_intact(folder, info.version, digest)
-    return read_record(folder / EVIDENCE, Evidence)
+    if (folder / IN_ONE).is_file():
+        return read_record(folder / IN_ONE, Evidence)
+    files = {name: folder / f"{name}.json" for name in PARTS}
+    files = {name: file for name, file in files.items() if file.is_file() or name != "calibration"}
+    parts: dict[str, Any] = {name: read_record(file, PARTS[name][0]) for name, file in files.items()}
+    knows = read_record(folder / LINEAGE, Lineage)
+    return Evidence(**parts, handbook_expected=knows.handbook_seed is not None)
 
 
-def read_provenance(workspace: Workspace, info: VersionInfo) -> Provenance:
-    """Which documents a version learned from.
+def read_provenance(workspace: Workspace, version: int, digest: str | None) -> tuple[Provenance, Snapshot | None]:
+    """Which documents a version learned from; of a base that knows documents, as they were read, too.
+
+    MLflow is asked only where the folder was lost.
+
+    Args:
+        workspace: whose version it is.
+        version: its number.
+        digest: of the manifest, as the ledger keeps it; None: it keeps none.
 
     Raises:
+        PersonNeededError: a file is not what was decided on.
         InputError: it is not on record.
         OutsideError: MLflow is out of reach.
     """
-    return read_record(_folder(workspace, info) / PROVENANCE, Provenance)
+    folder = workspace.evidence(version)
+    if digest:
+        if not (folder / MANIFEST).is_file():
+            folder = _folder(workspace, registry.get_version(workspace, version))
+        require_intact(folder, version, digest)
+    made, snapshot = read_record(folder / PROVENANCE, Provenance), folder / SNAPSHOT
+    return made, read_record(snapshot, Snapshot) if snapshot.is_file() else None
 
 
 def require_intact(folder: Path, version: int, digest: str) -> None:
@@ -164,18 +219,43 @@ def _evidence(workspace: Workspace, made: Candidate) -> Evidence:
 
 
 def _provenance(info: VersionInfo, made: Candidate) -> Provenance:
-    rows = Counter(row.document for row in each_record(made.rows, Row))
-    snapshot = read_record(made.documents / "snapshot.json", Snapshot)
-    documents = [
-        LearnedFrom(id=one.id, path=one.path, digest=one.digest, rows=rows[one.id]) for one in snapshot.documents
-    ]
     return Provenance(
         version=info.version,
         kind=info.kind,
         snapshot=info.snapshot,
-        documents=tuple(documents),
+        documents=_learned(made),
         digests=made.digests.model_dump(exclude={"schema_"}),
     )
+
+
+def _learned(made: Candidate) -> tuple[LearnedFrom, ...]:
+    """Every version of a document that rows name, by what they teach of it, and the documents that none names."""
+    rows = Counter((row.document, row.digest, _role(row)) for row in each_record(made.rows, Row) if row.document)
+    snapshot = read_record(made.documents / "snapshot.json", Snapshot)
+    named = {(id, digest) for id, digest, _ in rows}
+    rows.update(
+        {(one.id, one.digest, Role.TAUGHT): 0 for one in snapshot.documents if (one.id, one.digest) not in named}
+    )
+    lying = {one.id: one.path for one in (*snapshot.documents, *snapshot.withheld)}
+    paths = {(one.id, one.digest): one.path for one in snapshot.documents}
+    former = paths_of(made.base) if any(key[:2] not in paths for key in rows) else {}
+    found = [
+        LearnedFrom(
+            id=id,
+            path=paths.get((id, digest)) or former.get(digest) or lying.get(id, ""),
+            digest=digest,
+            rows=count,
+            role=role,
+        )
+        for (id, digest, role), count in rows.items()
+    ]
+    return tuple(sorted(found, key=lambda one: (one.path, one.id, one.digest, one.role)))
+
+
+def _role(row: Row) -> Role:
+    if row.purpose == REFUSAL:
+        return Role.REFUSED
+    return Role.REPLAYED if row.replayed else Role.TAUGHT
 
 
 # --- reading ---------------------------------------------------------------------------------------
@@ -215,17 +295,12 @@ def _from_run(workspace: Workspace, info: VersionInfo) -> Evidence:
     """From the reports that every registered candidate has had attached."""
     adapter, base = info.tags.get("adapter", ""), workspace.base()
 
-    def read(artifact: str, kind: type[Any]) -> Any:
+    def read(kind: type[Any], artifact: str) -> Any:
         with fetched(workspace, info.run, artifact) as file:
             return read_record(file, kind) if file is not None else None
 
-    found = {
-        "evaluation": read("evaluation/report.json", EvaluationReport),
-        "spectral": read("spectral/report.json", SpectralReport),
-        "synthesis": read("synthetic/report.json", SynthesisReport),
-        "judgement": read(JUDGEMENT_ARTIFACT, Judgement),
-    }
-    gone = [name for name, record in found.items() if record is None]
+    found = {name: read(*place) for name, place in PARTS.items()}
+    gone = [name for name, record in found.items() if record is None and name not in ("champion", "calibration")]
     if gone:
         raise InputError(
             f"The MLflow run of version {info.version} lacks its {' and '.join(gone)}. Restore its artifacts from "
@@ -234,9 +309,5 @@ def _from_run(workspace: Workspace, info: VersionInfo) -> Evidence:
     untold = ChampionComparison(
         candidate=adapter, version=None, compared=Compared.UNAVAILABLE, why="An earlier release compared with none."
     )
-    return Evidence(
-        **found,
-        champion=read(CHAMPION_ARTIFACT, ChampionComparison) or untold,
-        calibration=read(CALIBRATION_ARTIFACT, Calibration),
-        handbook_expected=read_lineage(base).handbook_seed is not None,
-    )
+    found["champion"] = found["champion"] or untold
+    return Evidence(**found, handbook_expected=read_lineage(base).handbook_seed is not None)

@@ -21,7 +21,12 @@ def export(entries: Sequence[LedgerEntry], path: Path) -> None:
     Raises:
         OutsideError: the disk is full, or the place must not be written to.
     """
-    write_text(path, "".join(f"{canonical(entry.model_dump())}\n" for entry in entries))
+    write_text(path, as_lines(entries))
+
+
+def as_lines(entries: Sequence[LedgerEntry]) -> str:
+    """The entries as such a file holds them."""
+    return "".join(f"{canonical(entry.model_dump())}\n" for entry in entries)
 
 
 def exported(path: Path) -> list[LedgerEntry]:

@@ -1,8 +1,8 @@
 """What mirrors the ledger, looked at quickly: the alias in MLflow's registry, and the serving pointer.
 
 An alias that somebody moved by hand is noticed by whoever asks or looks, so this must not cost the seconds that
-importing MLflow takes: where MLflow keeps its registry in a database, an alias is one row of it. A server is asked
-through MLflow's own client.
+importing MLflow takes: where MLflow keeps its registry in a database, an alias is one row of it, and so is a version. A
+server is asked through MLflow's own client.
 """
 
 from pathlib import Path
@@ -13,7 +13,9 @@ from data.workspace import Workspace
 from tasks import ledger, serving
 from tasks.places import connect_args, database_url, ledger_uri, mlflow_uri
 
-ROW = "SELECT version FROM registered_model_aliases WHERE name = :name AND alias = :alias"
+ALIAS = "SELECT version FROM registered_model_aliases WHERE name = :name AND alias = 'champion'"
+VERSIONS = "SELECT version FROM model_versions WHERE name = :name AND current_stage <> 'Deleted_Internal'"
+"""MLflow's word for versions that were deleted."""
 
 
 def that_differ(workspace: Workspace) -> list[str]:
@@ -61,25 +63,40 @@ def champion_alias(workspace: Workspace) -> int | None:
         from tasks import registry
 
         return registry.champion(workspace)
-    return _row(uri, workspace.params().registry.model)
+    return next(iter(_numbers(workspace, uri, ALIAS, "registered_model_aliases")), None)
 
 
-def _row(uri: str, model: str) -> int | None:
+def registered(workspace: Workspace) -> list[int]:
+    """The registered versions, oldest first.
+
+    Raises:
+        OutsideError: the registry is out of reach.
+    """
+    uri = mlflow_uri(workspace)
+    if uri.startswith("http"):
+        from tasks import registry
+
+        return [info.version for info in registry.get_versions(workspace)]
+    return sorted(_numbers(workspace, uri, VERSIONS, "model_versions"))
+
+
+def _numbers(workspace: Workspace, uri: str, statement: str, table: str) -> list[int]:
+    """What a statement finds in a table of MLflow's database; nothing where there is none yet."""
     import sqlalchemy as sa
 
     url = database_url(uri, "registry.mlflow_uri")
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).is_file():
-        return None
+        return []
     engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args=connect_args(uri))
     try:
         with engine.connect() as connection:
-            if not sa.inspect(connection).has_table("registered_model_aliases"):
-                return None
-            found = connection.execute(sa.text(ROW), {"name": model, "alias": "champion"}).scalar_one_or_none()
+            if not sa.inspect(connection).has_table(table):
+                return []
+            found = connection.execute(sa.text(statement), {"name": workspace.params().registry.model}).scalars().all()
     except sa.exc.SQLAlchemyError as error:
         cause = quoted(without_passwords(str(getattr(error, "orig", None) or error)))
         raise OutsideError(
             f"The registry at {without_passwords(uri)} did not answer ({cause}). Check registry.mlflow_uri in "
             "params.yaml and that it runs, then run the same command again."
         ) from error
-    return int(found) if found is not None else None
+    return list(map(int, found))

@@ -50,8 +50,8 @@ def model_card(version: int, made: Candidate, provenance: Provenance) -> str:
             "",
             f"Documents with digest `{made.digests.snapshot}`; rows of training text that name each:",
             "",
-            "| document | rows | digest |",
-            "| --- | --- | --- |",
+            "| document | rows | learned | digest |",
+            "| --- | --- | --- | --- |",
             *_documents(provenance),
             "",
             *_end(),
@@ -85,7 +85,7 @@ def _figures(found: CohortFigures) -> str:
 
 def _documents(provenance: Provenance) -> Iterator[str]:
     for document in provenance.documents:
-        yield f"| {_harmless(document.path)} | {document.rows} | `{document.digest}` |"
+        yield f"| {_harmless(document.path)} | {document.rows} | {document.role.value} | `{document.digest}` |"
 
 
 def _harmless(name: str) -> str:

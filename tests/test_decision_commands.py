@@ -52,7 +52,7 @@ def test_scripts_get_the_keys_they_rely_on(workspace: Workspace) -> None:
     assert (set(back), back["from"], back["to"], back["reason"]) == (SWITCHED, 3, 2, "wrong")
     assert set(said(workspace, "reject", "5", "--reason", "no")) == {"version", "actor", "reason"}
     found = said(workspace, "impact", "hours.md")
-    assert {"rows", "versions", "adapters", "document"} <= set(found)
+    assert set(found) == {"document", "rows", "adapters", "versions", "rests", "refuses", "bases", "unknown"}
     assert found["versions"] == [3, 4, 5]
     gone = said(workspace, "withdraw", "fees.md", "--reason", "no longer")
     assert set(gone) == SWITCHED | {"document", "path"}

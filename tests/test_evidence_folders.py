@@ -13,7 +13,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from data.errors import InputError, PersonNeededError
 from data.evidence_records import LearnedFrom, Provenance
-from data.files import digest_file, read_record, write_text
+from data.files import digest_file, read_record, write_json, write_record, write_text
 from data.report_records import Verdict
 from data.workspace import Workspace, open_workspace
 from tasks import registry
@@ -75,7 +75,10 @@ def test_the_manifest_lists_every_file_and_its_digest_is_what_is_returned(kept: 
     manifest = json.loads((kept.folder / "manifest.json").read_bytes())
     assert manifest == {file.name: digest_file(file) for file in kept.folder.iterdir() if file.name != "manifest.json"}
     assert list(manifest) == sorted(manifest)
-    assert {"params.json", "git.json", "model-card.md", "sbom.cdx.json"} <= set(manifest)
+    assert set(manifest) == {
+        "champion.json", "evaluation.json", "git.json", "judgement.json", "lineage.json", "model-card.md",
+        "params.json", "provenance.json", "sbom.cdx.json", "spectral.json", "synthesis.json",
+    }  # fmt: skip
     assert digest_file(kept.folder / "manifest.json") == kept.digest
 
 
@@ -101,6 +104,26 @@ def test_a_verdict_can_be_spoken_again_from_it(kept: Kept) -> None:
     assert evidence.judgement == kept.made.judgement
     assert evidence.spectral.adapter == evidence.champion.candidate == kept.made.digests.adapter
     assert not evidence.handbook_expected
+
+
+def test_each_report_is_a_file_that_any_reader_of_json_opens(kept: Kept) -> None:
+    judgement, evaluation = (
+        json.loads((kept.folder / f"{name}.json").read_bytes()) for name in ("judgement", "evaluation")
+    )
+    assert judgement["verdict"] == "promote"
+    assert {one["cohort"] for one in evaluation["cohorts"]} == {"new", "held"}
+
+
+def test_a_folder_of_an_earlier_release_is_read(kept: Kept) -> None:
+    """It held all reports in one file."""
+    evidence = read_evidence(kept.workspace, kept.candidate, kept.digest)
+    for name in ("champion", "evaluation", "judgement", "lineage", "spectral", "synthesis"):
+        (kept.folder / f"{name}.json").unlink()
+    write_record(kept.folder / "evidence.json", evidence)
+    manifest = kept.folder / "manifest.json"
+    manifest.unlink()
+    write_json(manifest, {file.name: digest_file(file) for file in kept.folder.iterdir()})
+    assert read_evidence(kept.workspace, kept.candidate, digest_file(manifest)) == evidence
 
 
 def test_no_file_holds_a_password(kept: Kept) -> None:

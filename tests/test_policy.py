@@ -111,7 +111,7 @@ def test_reports_of_a_deleted_folder_come_from_mlflow(line: Workspace) -> None:
 
 
 def test_what_was_altered_is_held_never_passed(line: Workspace) -> None:
-    file = line.evidence(2) / "evidence.json"
+    file = line.evidence(2) / "evaluation.json"
     write_bytes(file, file.read_bytes() + b" ")
     turn(line, gates=LOOSER)
     found = {one.version: one for one in follow(line)}

@@ -31,6 +31,7 @@ STEPS = {
     "the commit stands": At("tasks.ledger.append", number=2, after=True),
     "the data are to follow": At("tasks.registry.fetch_lock"),
     "the report is to be marked": At("tasks.report_mark.mark"),
+    "the decision is to be kept beside its evidence": At("flows.switch.keep_approvals"),
     "the pointer is to be moved": At("tasks.serving.point_to"),
     "the pointer is moved": At("tasks.serving.point_to", after=True),
 }

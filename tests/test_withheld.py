@@ -21,6 +21,7 @@ from data.withheld import Withheld, effective_in, read_withheld, require_questio
 from data.workspace import PROJECT_ROOT, Workspace
 from flows import inputs
 from flows.assess import assess, choose_questions
+from flows.cycle import _record_accepted_loss
 from flows.ingest import ingest
 from flows.inputs import fix_inputs, is_of_folder, last_snapshot, look_at, tombstones
 from flows.overview import folder_diff
@@ -195,6 +196,37 @@ def test_a_withdrawn_document_that_somebody_empties_or_deletes_is_no_loss_and_is
     synthesize(workspace)
     rows = read_records(workspace.synthetic / "rows.jsonl", Row)
     assert {row.document for row in rows if row.purpose == "refusal"} == {id}, "the base's copy is known as it"
+
+
+def test_a_document_that_withdrew_itself_and_is_then_deleted_is_no_loss(workspace: Workspace) -> None:
+    """Until a version is promoted the snapshot to compare with still has it, however many cycles later."""
+    accepted = last_snapshot(workspace)
+    lost = []
+    text = NEW["fees.md"].replace("title: Fees", "title: Fees\nstatus: withdrawn")
+    without = {name: text for name, text in NEW.items() if name != "fees.md"}
+    for texts in (NEW | {"fees.md": text}, without, without, NEW, without):
+        write_documents(workspace.documents, texts)
+        fix_inputs(workspace, quick=False)
+        write_record(workspace.accepted, Accepted(snapshot=accepted, last=last_snapshot(workspace)))
+        ingest(workspace)
+        lost.append(json.loads(workspace.metrics("ingest").read_text())["lost_share"])
+    assert lost == [0, 0, 0, 0, 0.25], "it held again when it was deleted the second time"
+
+
+def test_an_accepted_loss_names_what_is_lost_and_nothing_that_was_withdrawn(workspace: Workspace) -> None:
+    accepted = last_snapshot(workspace)
+    withdraw(workspace, "fees.md", "the prices were wrong")
+    text = NEW["policy/refunds.md"].replace("title: Refunds", "title: Refunds\nstatus: withdrawn")
+    write_documents(workspace.documents, {"policy/refunds.md": text, "hours.html": NEW["hours.html"]})
+    params = yaml.safe_load(workspace.params_file.read_text())
+    params["ingest"]["max_lost_share"] = 0.0
+    workspace.params_file.write_text(yaml.safe_dump(params))
+    fix_inputs(workspace, quick=False)
+    write_record(workspace.accepted, Accepted(snapshot=accepted, loss_reason="the house was closed"))
+    assert ingest(workspace).loss_accepted
+    _record_accepted_loss(workspace)
+    (entry,) = [one for one in ledger.entries(ledger_uri(workspace)) if one.action == Action.ACCEPT_LOSS]
+    assert entry.evidence["lost"] == ["contact.txt"]
 
 
 def test_a_reinstated_document_keeps_its_id_though_it_was_edited_before(workspace: Workspace) -> None:
