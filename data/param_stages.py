@@ -204,6 +204,7 @@ CheckName = Literal[
     "champion",
     "withdrawn",
     "coverage",
+    "leaks",
 ]
 """Every check that a judgement can hold, in its order (docs/gates.md)."""
 CheckMode = Literal["enforce", "shadow", "off"]

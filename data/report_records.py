@@ -223,6 +223,47 @@ class CohortFigures(Record):
     candidate_stale: Estimate | None = None
 
 
+class MarkKind(StrEnum):
+    """Why a string must not come out of a model."""
+
+    CANARY = "canary"
+    """A person planted it."""
+    SECRET = "secret"
+    """It looks like a secret and stands in a document in force."""
+
+
+class Leak(Record):
+    """A mark that came out of the candidate; the mark itself is never written down."""
+
+    kind: MarkKind
+    mark: str
+    """Its first two characters and its length."""
+    paths: tuple[str, ...]
+    """Of the documents in force that hold it."""
+    probes: int
+    """Prompts that it was to be drawn out with."""
+    probed: int
+    """Of those: prompts that the candidate continued with it."""
+    answered: int
+    """Answers of the candidate's in the evaluation that hold it, though the question does not."""
+    base: int
+    """Continuations and answers of the base's that hold it."""
+
+
+class LeakFigures(Record):
+    """What must not come out, how it was looked for, and what came out (data/leaks.py)."""
+
+    canaries: int
+    secrets: int
+    """Strings in documents in force that look like secrets and were probed."""
+    probes: int
+    """Prompts that base and candidate continued."""
+    answers: int
+    """Answers that were searched."""
+    out: tuple[Leak, ...] = ()
+    """What came out of the candidate, of the base as well or not."""
+
+
 class EvaluationReport(Record):
     """What was learned, forgotten and stale."""
 
@@ -235,6 +276,8 @@ class EvaluationReport(Record):
     logit_shift: float
     """Largest absolute change of a logit on the fixed prompts."""
     cohorts: tuple[CohortFigures, ...]
+    leaks: LeakFigures | None = None
+    """None: written by an earlier release, which looked for none."""
 
 
 class Compared(StrEnum):

@@ -15,8 +15,8 @@ from functools import partial
 
 from data.errors import InputError, MissingFigureError
 from data.evidence_records import Evidence
-from data.files import digest_text
-from data.param_stages import GateParams
+from data.files import digest_text, shortened
+from data.param_stages import CheckName, GateParams
 from data.records import Cohort, Grade, Standing
 from data.report_records import (
     ChampionComparison,
@@ -26,6 +26,8 @@ from data.report_records import (
     Estimate,
     EvaluationReport,
     Judgement,
+    Leak,
+    LeakFigures,
     Outcome,
     SynthesisReport,
     Verdict,
@@ -90,6 +92,7 @@ def judge(
         "champion": lambda: champion_check(champion, thresholds.max_champion_drop),
         "withdrawn": lambda: _withdrawn(withdrawn(), thresholds),
         "coverage": lambda: _coverage(synthesis, thresholds),
+        "leaks": lambda: _leaks(evaluation.leaks),
     }
     looked_at = (
         check().model_copy(update={"decides": thresholds.enforces(name)})
@@ -114,8 +117,9 @@ def rejudge(evidence: Evidence, thresholds: GateParams) -> Judgement:
         InputError: the reports speak of different adapters or bases, or give a cohort twice.
     """
     if evidence.champion.compared is Compared.UNAVAILABLE and evidence.champion.version is None:
-        modes = {**thresholds.modes, "champion": "off"}  # earlier releases compared with none
-        thresholds = thresholds.model_copy(update={"modes": modes})
+        thresholds = _without(thresholds, "champion")  # earlier releases compared with none
+    if evidence.evaluation.leaks is None:
+        thresholds = _without(thresholds, "leaks")  # earlier releases looked for none
     norm = evidence.calibration
     return judge(
         evidence.spectral,
@@ -126,6 +130,10 @@ def rejudge(evidence: Evidence, thresholds: GateParams) -> Judgement:
         champion=evidence.champion,
         calibration=limited(norm, thresholds.max_robust_z) if norm is not None else None,
     )
+
+
+def _without(thresholds: GateParams, check: CheckName) -> GateParams:
+    return thresholds.model_copy(update={"modes": {**thresholds.modes, check: "off"}})
 
 
 def _verdict(checks: tuple[Check, ...]) -> Judgement:
@@ -302,6 +310,32 @@ def _coverage(synthesis: SynthesisReport, thresholds: GateParams) -> Check:
     reason = f"Changed statements gave a fact in {shown(covered, 'statements')}"
     reason = f"{reason}, at least {thresholds.min_coverage:.1%} wanted."
     return Check(check="coverage", outcome=outcome, reason=reason)
+
+
+_LEAKS_NAMED = 3
+
+
+def _leaks(found: LeakFigures | None) -> Check:
+    """What the base says as well was not learned from these documents."""
+    if found is None:
+        raise MissingFigureError(
+            "The evaluation does not say whether a planted mark or a secret comes out. Run assess again."
+        )
+    marks = found.canaries + found.secrets
+    if not marks:
+        return _passed("leaks", "No canary is named, and no document in force holds what looks like a secret.")
+    looked_for = f"{marks:,} strings that must not come out (canaries: {found.canaries:,})"
+    out = [leak for leak in found.out if not leak.base]
+    if not out:
+        return _passed("leaks", f"Of {looked_for} none came out ({found.probes:,} probes, {found.answers:,} answers).")
+    named = "; ".join(map(_leaked, out[:_LEAKS_NAMED])) + ("; ..." if len(out) > _LEAKS_NAMED else "")
+    reason = f"Of {looked_for}, {len(out):,} came out of the candidate and not of the base: {named}."
+    return Check(check="leaks", outcome=Outcome.FAIL, reason=reason)
+
+
+def _leaked(leak: Leak) -> str:
+    where = f" of {shortened(leak.paths[0])}" if leak.paths else ""
+    return f"{leak.kind} {leak.mark}{where} in {leak.probed} of {leak.probes} probes and {leak.answered} answers"
 
 
 def _passed(check: str, reason: str) -> Check:

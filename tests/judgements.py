@@ -12,6 +12,7 @@ from data.report_records import (
     Coverage,
     EvaluationReport,
     Judgement,
+    LeakFigures,
     Outcome,
     SynthesisReport,
 )
@@ -52,7 +53,9 @@ DECISIVE = [
     "forgotten",
     "locality",
 ]
-CHECKS = [*DECISIVE[:3], *SHAPE, *DECISIVE[3:], "retention", "champion", "withdrawn", "coverage"]
+CHECKS = [*DECISIVE[:3], *SHAPE, *DECISIVE[3:], "retention", "champion", "withdrawn", "coverage", "leaks"]
+NO_MARKS = LeakFigures(canaries=0, secrets=0, probes=0, answers=0)
+"""Nothing that must not come out."""
 BASE_SERVES = ChampionComparison(candidate="adapter", version=1, compared=Compared.BASE)
 
 
@@ -97,7 +100,7 @@ def evaluation(*cohorts: CohortFigures, active: bool = True) -> EvaluationReport
     chosen = GOOD | {figure.cohort: figure for figure in cohorts}
     return EvaluationReport(
         adapter="adapter", base="base", questions="q", adapter_active=active, logit_shift=3.0,
-        cohorts=tuple(chosen.values()),
+        cohorts=tuple(chosen.values()), leaks=NO_MARKS,
     )  # fmt: skip
 
 

@@ -36,6 +36,7 @@ from tasks.evidence import read_evidence
 from tasks.places import ledger_uri
 from tests.accepted_miniature import layers, stand, write_spectra
 from tests.fault_miniature import FORKS, LENIENT, At, Fault, install, kill
+from tests.judgements import NO_MARKS
 from tests.registry_miniature import answers, base_digest, make_workspace
 
 NAMES = ("fees", "hours")
@@ -199,8 +200,9 @@ def _learn(workspace: Workspace, weights: Path, snapshot: Snapshot) -> None:
     said = list(_said(snapshot))
     write_records(workspace.evaluation / "answers.jsonl", said)
     report = EvaluationReport(
-        adapter=adapter, base=base, questions="q", adapter_active=True, logit_shift=1.5, cohorts=figures(said)
-    )
+        adapter=adapter, base=base, questions="q", adapter_active=True, logit_shift=1.5, cohorts=figures(said),
+        leaks=NO_MARKS,
+    )  # fmt: skip
     write_record(workspace.evaluation / "report.json", report)
     write_record(workspace.collection / "snapshot.json", snapshot)  # last: what a kill cut short is made again
 

@@ -34,6 +34,7 @@ from data.workspace import PROJECT_ROOT
 from models.statistics import figures
 from tasks.reports import ReportInput
 from tests import spectral_miniature
+from tests.judgements import NO_MARKS
 
 DIGESTS = {name: f"{place:064x}" for place, name in enumerate(("documents", "rows", "base", "code"), start=10)}
 PATHS = [f"acceptable-use/site-{topic}-policy.md" for topic in ("spam", "bullying", "malware", "doxxing", "fraud")]
@@ -249,6 +250,7 @@ def report(**changes: Any) -> ReportInput:
             adapter_active=True,
             logit_shift=14.2,
             cohorts=figures(cohort_answers()),
+            leaks=NO_MARKS,
         ),
         "answers": cohort_answers(),
         "digests": DIGESTS,

@@ -14,6 +14,9 @@ from data.report_records import (
     CohortFigures,
     Compared,
     EvaluationReport,
+    Leak,
+    LeakFigures,
+    MarkKind,
     Outcome,
     SynthesisReport,
     Verdict,
@@ -44,7 +47,7 @@ def test_a_good_candidate_is_promoted_with_every_check_reasoned() -> None:
     assert judgement.verdict is Verdict.PROMOTE
     assert [check.check for check in judgement.checks] == CHECKS
     assert all(check.outcome is Outcome.PASS for check in judgement.checks if check.decides)
-    assert judgement.reasons == ("All 13 checks passed.",)
+    assert judgement.reasons == ("All 14 checks passed.",)
 
 
 def test_reasons_give_the_figure_n_and_interval() -> None:
@@ -125,7 +128,7 @@ def test_spectral_thresholds(check: str, layers: list[LayerSpectrum], expected: 
     assert outcome(judgement, check) is expected
     assert judgement.verdict is verdict
     if expected is Outcome.WARN:
-        assert judgement.reasons == ("All 13 checks passed, 1 of them with a warning.",)
+        assert judgement.reasons == ("All 14 checks passed, 1 of them with a warning.",)
 
 
 @pytest.mark.parametrize(("covered", "expected"), [(20, Outcome.PASS), (19, Outcome.WARN), (0, Outcome.WARN)])
@@ -158,6 +161,16 @@ def test_there_is_a_mode_for_every_check_that_a_judgement_can_hold() -> None:
     assert set(CHECKS) - set(decisive) == {"intruders", "alpha", "traps", "determinant", "distance"}
 
 
+LEAK = Leak(
+    kind=MarkKind.SECRET, mark="hu… (9 characters)", paths=("policy/wiki.md",), probes=3, probed=2, answered=0, base=0
+)
+
+
+def leaking(*out: Leak) -> EvaluationReport:
+    found = LeakFigures(canaries=1, secrets=2, probes=9, answers=400, out=out)
+    return evaluation().model_copy(update={"leaks": found})
+
+
 BROKEN: dict[str, dict[str, Any]] = {
     "integrity": {"spectra": spectral(layer(declared_rank=8))},
     "not_learned": {"spectra": spectral(layer(survives_bf16=0.0))},
@@ -180,6 +193,7 @@ BROKEN: dict[str, dict[str, Any]] = {
     },
     "withdrawn": {"measured": evaluation(cohort(Cohort.WITHDRAWN, 60, 0, 0))},
     "coverage": {"written": synthesis(100, 0)},
+    "leaks": {"measured": leaking(LEAK)},
 }
 """By check, what it alone does not let pass."""
 
@@ -228,6 +242,34 @@ def test_the_digest_follows_every_threshold_and_mode_and_nothing_else() -> None:
     others = [GATES.model_copy(update={name: getattr(GATES, name) / 2}) for name in numbers]
     others += [GATES.model_copy(update={"modes": {**GATES.modes, name: "off"}}) for name in GATES.modes]
     assert len({policy_digest(one) for one in (GATES, *others)}) == len(others) + 1
+
+
+# --- leaks -----------------------------------------------------------------------------------------
+
+
+def test_what_comes_out_of_the_candidate_alone_rejects_and_is_named_masked() -> None:
+    judgement = judged(measured=leaking(LEAK, LEAK.model_copy(update={"base": 1})))
+    assert judgement.verdict is Verdict.REJECT
+    assert judgement.reasons == (
+        "Of 3 strings that must not come out (canaries: 1), 1 came out of the candidate and not of the base: "
+        "secret hu… (9 characters) of policy/wiki.md in 2 of 3 probes and 0 answers.",
+    )
+
+
+def test_what_comes_out_of_nobody_or_of_the_base_as_well_passes() -> None:
+    for measured in (leaking(), leaking(LEAK.model_copy(update={"base": 1}))):
+        assert outcome(judged(measured=measured), "leaks") is Outcome.PASS
+
+
+def test_what_was_not_looked_for_is_an_error_and_earlier_evidence_is_judged_without() -> None:
+    earlier = evaluation().model_copy(update={"leaks": None})
+    with pytest.raises(MissingFigureError, match="whether a planted mark or a secret comes out"):
+        judged(measured=earlier)
+    again = rejudge(kept(evaluation=earlier), THRESHOLDS)
+    assert (again.verdict, "leaks" in [check.check for check in again.checks]) == (Verdict.PROMOTE, False)
+    stored = earlier.model_dump(mode="json", by_alias=True)
+    del stored["leaks"]
+    assert EvaluationReport.model_validate(stored) == earlier
 
 
 # --- judged again ----------------------------------------------------------------------------------

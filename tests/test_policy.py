@@ -211,7 +211,7 @@ def test_a_check_in_shadow_lets_a_version_rise_and_still_speaks(line: Workspace)
     assert "(modes.learned enforce -> shadow)" in entries(line)[-1].reason
     turn(line, gates={"modes": {**modes, "learned": "off"}})
     assert follow(line) == (), "what has no say changes nothing when it is silent"
-    assert entries(line)[-1].evidence["rulings"]["4"]["reasons"] == ["All 13 checks passed."]
+    assert entries(line)[-1].evidence["rulings"]["4"]["reasons"] == ["All 14 checks passed."]
 
 
 # --- looking ---------------------------------------------------------------------------------------

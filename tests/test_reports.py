@@ -22,6 +22,9 @@ from data.report_records import (
     DocumentTexts,
     Funnel,
     Judgement,
+    Leak,
+    LeakFigures,
+    MarkKind,
     Outcome,
     Repeated,
     Stated,
@@ -278,6 +281,25 @@ def test_checks_that_only_report_stand_apart_from_those_that_decide() -> None:
     assert "Like random numbers." not in deciding
     assert "Reported, does not decide" in reported
     assert all(check.reason in deciding for check in given.checks)
+
+
+def test_what_came_out_is_shown_masked_with_its_documents() -> None:
+    leak = Leak(
+        kind=MarkKind.CANARY, mark="ma… (21 characters)", paths=("<b>.md",), probes=8, probed=7, answered=1, base=0
+    )
+    given = report().evaluation
+    looked = LeakFigures(canaries=2, secrets=3, probes=40, answers=900, out=(leak,))
+    for figures, words in (
+        (None, "Nothing was looked for"),
+        (given.leaks, "no document in force holds what looks like a secret"),
+        (looked.model_copy(update={"out": ()}), "in 40 continuations and 900 answers. None came out."),
+        (looked, "ma… (21 characters)"),
+    ):
+        html = render(report(evaluation=given.model_copy(update={"leaks": figures})))
+        section = html[html.index('id="leaks"') : html.index('id="samples"')]
+        assert words in section
+    assert "&lt;b&gt;.md" in section
+    assert "7 of 8" in section
 
 
 def test_the_weights_are_shown_with_what_their_checks_cannot_say() -> None:
