@@ -190,6 +190,9 @@ def _best_known(run: _Run, version: int | None) -> str:
     """Path of the document of which a version gets most right that the base was never told; else of which it gets most.
 
     Of several it is the first by path.
+
+    Raises:
+        InputError: no document of the last snapshot states a fact.
     """
     last = len(run.years) - 1
     asked = [one for one in _asked(run, run.years, last) if one.question.document]
@@ -202,6 +205,8 @@ def _best_known(run: _Run, version: int | None) -> str:
         if one.question.document in paths:
             path = paths[one.question.document]
             counts[path] = counts.get(path, 0) + 1
+    if not counts:
+        raise InputError(f"No document of {run.years[-1].date} states a fact, so that none is worth withdrawing.")
     return min(counts, key=lambda path: (-counts[path], path))
 
 

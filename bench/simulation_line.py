@@ -173,7 +173,8 @@ def make_line(root: Path, params: Params, base: Path, probes: Path, quick: bool)
     place = (root / "line").resolve()
     workspace = Workspace(place) if (place / "params.yaml").is_file() else make_workspace(place, str(base))
     write_text(workspace.params_file, render(_own(params, load_params(workspace.params_file))))
-    shutil.copytree(probes, workspace.probes, dirs_exist_ok=True)
+    if probes.is_dir():
+        shutil.copytree(probes, workspace.probes, dirs_exist_ok=True)
     return Line(workspace, root / "steps", quick)
 
 

@@ -14,6 +14,11 @@ from data.report_records import Contradiction, Repeated, Stated
 OF_PLACES = frozenset({"section"})
 """Kinds whose subject is a place in the document, such as section 2: other documents have one of their own."""
 
+MANY_VALUES = 5
+"""Under different titles; what has more is a field that each document of a template fills in for itself."""
+SHOWN = 8
+"""Values of one contradiction, and documents of one value, that are named; the others are counted."""
+
 
 def contradictions(changes: Iterable[FactChange], paths: Mapping[str, str]) -> tuple[Contradiction, ...]:
     """All contradictions: first those under one title, then by subject.
@@ -29,17 +34,20 @@ def contradictions(changes: Iterable[FactChange], paths: Mapping[str, str]) -> t
             groups["one title", *asked_as(fact)].append(fact)
         elif change.standing is not Standing.WITHDRAWN and fact.kind not in OF_PLACES:
             groups["titles", *_about(fact)].append(fact)
-    found = [
-        Contradiction(
-            title=facts[0].title if key[0] == "one title" else None,
-            subject=facts[0].subject,
-            attribute=facts[0].attribute,
-            stated=_stated(facts, paths),
-        )
-        for key, facts in groups.items()
-    ]
-    several = (one for one in found if len(one.stated) > 1)
+    found = (_contradiction(facts, paths, key[0] == "one title") for key, facts in groups.items())
+    several = (one for one in found if one.values > 1 and (one.title is not None or one.values <= MANY_VALUES))
     return tuple(sorted(several, key=lambda one: (one.title is None, one.title or "", one.subject, one.attribute)))
+
+
+def _contradiction(facts: Sequence[Fact], paths: Mapping[str, str], under_one_title: bool) -> Contradiction:
+    stated = _stated(facts, paths)
+    return Contradiction(
+        title=facts[0].title if under_one_title else None,
+        subject=facts[0].subject,
+        attribute=facts[0].attribute,
+        stated=stated[:SHOWN],
+        values=len(stated),
+    )
 
 
 def once(
@@ -84,8 +92,8 @@ def _stated(facts: Iterable[Fact], paths: Mapping[str, str]) -> tuple[Stated, ..
     by_value: defaultdict[str, list[Fact]] = defaultdict(list)
     for fact in facts:
         by_value[fact.value.casefold()].append(fact)
-    found = (
-        Stated(value=same[0].value, documents=tuple(sorted({paths[fact.document] for fact in same})))
-        for same in by_value.values()
-    )
-    return tuple(sorted(found, key=lambda one: (-len(one.documents), one.documents)))
+    found = []
+    for same in by_value.values():
+        documents = sorted({paths[fact.document] for fact in same})
+        found.append(Stated(value=same[0].value, documents=tuple(documents[:SHOWN]), count=len(documents)))
+    return tuple(sorted(found, key=lambda one: (-one.count, one.documents)))

@@ -54,7 +54,9 @@ class Stated(Record):
 
     value: str
     documents: tuple[str, ...]
-    """Paths, sorted."""
+    """Paths, sorted, the first few."""
+    count: int
+    """Of all that state it."""
 
 
 class Contradiction(Record):
@@ -67,7 +69,9 @@ class Contradiction(Record):
     subject: str
     attribute: str
     stated: tuple[Stated, ...]
-    """Most stated first."""
+    """Most stated first, the first few."""
+    values: int
+    """Of all that are stated."""
 
 
 class Repeated(Record):
@@ -103,9 +107,13 @@ class SynthesisReport(Record):
     rows_digest: str
     """Digest of ``rows.jsonl``."""
     contradictions: tuple[Contradiction, ...] = ()
-    """Between documents in force."""
+    """Between documents in force, the first few."""
+    contradicted: int = 0
+    """Of all contradictions."""
     repeated: tuple[Repeated, ...] = ()
-    """Claims that more documents make than may teach them."""
+    """Claims that more documents make than may teach them, the first few."""
+    repeated_claims: int = 0
+    """Of all such claims."""
 
 
 class DocumentTexts(Record):

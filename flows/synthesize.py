@@ -31,6 +31,9 @@ from tasks.conversation import Spending
 from tasks.teacher import read_lessons
 from tasks.validation import broken_rows
 
+LISTED = 200
+"""Contradictions and repeated claims that the report names; the others are counted."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -109,8 +112,10 @@ def synthesize(
             funnel=material.funnel,
             coverage=material.coverage,
             rows_digest=digest_file(draft / "rows.jsonl"),
-            contradictions=material.difference.contradictions,
-            repeated=material.difference.repeated,
+            contradictions=material.difference.contradictions[:LISTED],
+            contradicted=len(material.difference.contradictions),
+            repeated=material.difference.repeated[:LISTED],
+            repeated_claims=len(material.difference.repeated),
         )
         write_record(draft / "report.json", written)
     write_json(workspace.metrics("synthesize"), _metrics(written, material, params.endpoint))
@@ -248,8 +253,8 @@ def _metrics(report: SynthesisReport, material: Material, endpoint: EndpointPara
         "facts": {standing.value: count for standing, count in report.facts.items()},
         "rows": report.rows,
         "dropped": report.dropped,
-        "contradictions": len(report.contradictions),
-        "repeated_claims": len(report.repeated),
+        "contradictions": report.contradicted,
+        "repeated_claims": report.repeated_claims,
         "new_statements": report.new_statements,
         "gone_statements": report.gone_statements,
         "coverage": round(covered / changed, 6) if changed else None,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from data.claims import MANY_VALUES, SHOWN
 from data.collection import LINEAGE_FILE
 from data.files import read_records
 from data.records import FactChange, Row, Standing
@@ -68,7 +69,8 @@ def test_documents_that_contradict_one_another_are_named_with_their_values(poiso
         ("$5", ("fees.md",)),
     ]
     assert (under_different.title, under_different.subject) == (None, "Royal")
-    assert [(one.value, len(one.documents)) for one in under_different.stated] == [("$99", CHOIR), ("$1", 1)]
+    assert [(one.value, one.count) for one in under_different.stated] == [("$99", CHOIR), ("$1", 1)]
+    assert len(under_different.stated[0].documents) == SHOWN, "and a report stays short"
 
 
 def test_a_majority_does_not_win(poisoned: Poisoned) -> None:
@@ -93,6 +95,13 @@ def test_what_few_repeat_is_taught_by_each(tmp_path: Path, base: Path) -> None:
     rows = Counter(found.values[row.fact] for row in found.rows if row.fact)
     assert rows["$99"] == 10 * rows["$1"]
     assert found.report.repeated == ()
+
+
+def test_a_field_that_each_document_fills_in_is_no_contradiction(tmp_path: Path, base: Path) -> None:
+    own = {f"shop-{n}.md": NOTICE.format(n, "Royal", f"${n}") for n in range(1, MANY_VALUES + 2)}
+    assert made(tmp_path / "own", base, own).report.contradictions == ()
+    own.popitem()
+    assert made(tmp_path / "fewer", base, own).report.contradicted == 1
 
 
 def test_a_person_is_told_in_a_sentence_each(poisoned: Poisoned) -> None:

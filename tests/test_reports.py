@@ -111,10 +111,10 @@ def attacked() -> ReportInput:
     check = Check(check=ATTACK, outcome=Outcome.FAIL, reason=ATTACK, layer=ATTACK)
     dropped = Funnel(recipe=ATTACK, proposed=2, kept=1, dropped={ATTACK: 1}, examples={ATTACK: (ATTACK,)})
     names = {"recipe": ATTACK, "teacher": ATTACK, "rows": {ATTACK: 3}, "dropped": {ATTACK: 1}, "funnel": (dropped,)}
-    stated = Stated(value=ATTACK, documents=(ATTACK, ATTACK))
-    against = Contradiction(title=ATTACK, subject=ATTACK, attribute=ATTACK, stated=(stated, stated))
+    stated = Stated(value=ATTACK, documents=(ATTACK, ATTACK), count=2)
+    against = Contradiction(title=ATTACK, subject=ATTACK, attribute=ATTACK, stated=(stated, stated), values=2)
     copied = Repeated(subject=ATTACK, attribute=ATTACK, value=ATTACK, documents=300, taught_by=ATTACK)
-    claims = {"contradictions": (against,), "repeated": (copied,)}
+    claims = {"contradictions": (against,), "contradicted": 1, "repeated": (copied,), "repeated_claims": 1}
     gap = coverage()[3].model_copy(update={"path": ATTACK, "title": ATTACK})
     return report(
         created=ATTACK,
@@ -156,12 +156,17 @@ def test_hostile_text_stays_text() -> None:
 
 
 def test_contradictions_and_what_many_repeat_are_listed_with_who_says_so() -> None:
-    basic = (Stated(value="$6", documents=("a.md", "b.md")), Stated(value="$5", documents=("fees.md",)))
+    basic = (
+        Stated(value="$6", documents=("a.md", "b.md"), count=2),
+        Stated(value="$5", documents=("fees.md",), count=1),
+    )
     claims = {
+        "contradicted": 2,
         "contradictions": (
-            Contradiction(title="Fees", subject="Basic", attribute="Fee", stated=basic),
-            Contradiction(title=None, subject="Service", attribute="meaning", stated=basic),
+            Contradiction(title="Fees", subject="Basic", attribute="Fee", stated=basic, values=2),
+            Contradiction(title=None, subject="Service", attribute="meaning", stated=basic, values=2),
         ),
+        "repeated_claims": 1,
         "repeated": (Repeated(subject="Royal", attribute="Fee", value="$99", documents=300, taught_by="c.md"),),
     }
     text = Page(render(report(synthesis=report().synthesis.model_copy(update=claims)))).text()
