@@ -1,7 +1,8 @@
 """Office files and e-mails become Markdown: the caller's side of the converter's process, and what it read before.
 
 A conversion follows from the file's bytes, the readers' code and their libraries, so its outcome, a text or the
-reason why there is none, is kept under the digest of all three. What ran out of time is tried again.
+reason why there is none, is kept under the digest of all three. What ran out of time is tried again, and the text of
+a file that holds a secret, which is set aside, is not kept.
 """
 
 import os
@@ -20,6 +21,7 @@ from data.files import digest_bytes, digest_text, read_cached, write_record
 from data.fingerprint import code_digest
 from data.param_stages import IngestParams
 from data.records import Record
+from data.screening import find_secrets
 from data.workspace import PROJECT_ROOT
 
 _LIBRARIES = ("beautifulsoup4", "mammoth", "markdownify", "openpyxl", "pdfplumber", "pypdfium2", "python-pptx")
@@ -52,7 +54,7 @@ def convert_file(
     found = read_cached(kept, Conversion) if kept else None
     if found is None:
         found = _convert(content, ending, params)
-        if kept is not None and keep:
+        if kept is not None and keep and not find_secrets(found.text):
             write_record(kept, found)
     if found.unreadable is not None:
         raise UnreadableError(found.unreadable)

@@ -6,9 +6,11 @@ server takes, and what its answer has to be; what the answer claims is judged in
 """
 
 import os
+from base64 import b64encode
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -163,10 +165,24 @@ def address(params: EndpointParams) -> str:
 
 
 def masked(said: str, params: EndpointParams) -> str:
-    """What a server or its client said, for people to read: one line, without the key, which some servers repeat."""
+    """What a server or its client said, for people to read: one line, without the secrets that some servers repeat.
+
+    These are the key, and the address's password, as it is and as the client sends it (RFC 7617).
+    """
     line = " ".join(said.split())
     key = os.environ.get(params.key_variable, "").strip() if params.key_variable else ""
-    return quoted(without_passwords(line.replace(key, "***") if key else line))
+    for secret in filter(None, (key, *_sent_of(params.url))):
+        line = line.replace(secret, "***")
+    return quoted(without_passwords(line))
+
+
+def _sent_of(url: str) -> tuple[str, ...]:
+    """The forms in which an address's name and password, if it has one, are sent."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return ()
+    name, password = unquote(parts.username or ""), unquote(parts.password)
+    return b64encode(f"{name}:{password}".encode()).decode(), password
 
 
 def open_client(params: EndpointParams) -> "AsyncOpenAI":

@@ -57,7 +57,7 @@ os.environ.pop("DVC_STAGE", None)
 
 LONGEST = (
     "test_watch.py", "test_year.py", "test_kills.py", "test_outside.py", "test_init.py", "test_cycle.py",
-    "test_interruptions.py", "test_decisions.py",
+    "test_interruptions.py", "test_decisions.py", "test_planted_servers.py",
 )  # fmt: skip
 """Files that take minutes come first, so that no worker is left with one of them at the end."""
 

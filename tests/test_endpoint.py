@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
 
@@ -132,6 +133,7 @@ def test_no_secret_stands_in_what_is_said(
     with pytest.raises(RelearnError, match=rf"http://me:\*\*\*@127.*failure {status}") as caught:
         converse(calls(guarded), guarded, tmp_path)
     assert "the-word" not in str(caught.value)
+    assert b64encode(b"me:the-word").decode() not in str(caught.value)
     assert "the-word" not in str(flat_params({"endpoint": guarded.model_dump()}))
 
 

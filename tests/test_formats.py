@@ -187,6 +187,12 @@ def test_an_unchanged_file_is_converted_once_and_a_damaged_cache_costs_time_only
     assert len(conversions_run) == 3
 
 
+def test_the_text_of_a_file_that_holds_a_secret_is_kept_nowhere(tmp_path: Path) -> None:
+    token = "gh" + "p_" + "Bv3Nc8Xk1Zq6Wm4Lp9Rt2Ys7Hd5Jf0GuAoEi"
+    assert token in convert_file(word_file([["Access", token]]), ".docx", INGEST, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_office_files_are_converted_a_few_ahead_and_no_more_once_nobody_asks(
     tmp_path: Path, conversions_run: list[str]
 ) -> None:

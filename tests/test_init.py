@@ -7,7 +7,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
@@ -32,11 +31,11 @@ from flows.running import run_cycle
 from tasks import dvc_sharing, revisions
 from tasks.serving import ask
 from tests import miniature
-from tests.fault_miniature import copied, end_group, turn, using_prefect
+from tests.fault_miniature import copied, turn, using_prefect
 from tests.local_server import free_port, served
 from tests.miniature import NEW, SMALL, with_base, write_documents
-from tests.programs import RELEARN, dvc, git, relearn
-from tests.watched import until
+from tests.mlflow_server import mlflow_server
+from tests.programs import dvc, git, relearn
 
 WHOLE = [".dvc", ".dvcignore", ".git", ".gitignore", "data", "dvc.yaml", "params.yaml", "prefect.yaml"]
 
@@ -356,34 +355,3 @@ def test_machines_that_share_a_registry_agree_on_the_champion(made: Workspace, t
         champions = [status(place.root)["champion"]["version"] for place in (workspace, other)]
     assert champions == [2, 2]
     assert ask(workspace, "What is the Fee of Basic?") == ask(other, "What is the Fee of Basic?")
-
-
-@contextmanager
-def mlflow_server(place: Path) -> Iterator[str]:
-    """A real MLflow server that keeps the artifacts too, on loopback."""
-    place.mkdir()
-    port = free_port()
-    command = [
-        str(RELEARN.with_name("mlflow")), "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{place}/mlflow.db", "--artifacts-destination", str(place / "artifacts"),
-    ]  # fmt: skip
-    with (place / "log").open("w") as log:
-        server = subprocess.Popen(
-            command, stdout=log, stderr=log, start_new_session=True,
-            env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        )  # fmt: skip
-    try:
-        until("MLflow", lambda: _answers(port) or server.poll() is not None)
-        assert server.poll() is None, (place / "log").read_text()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        end_group(server.pid)
-        server.wait()
-
-
-def _answers(port: int) -> bool:
-    try:
-        urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2).close()
-    except OSError:
-        return False
-    return True
