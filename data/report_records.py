@@ -53,6 +53,8 @@ class Stated(Record):
     """One value of several, and who states it."""
 
     value: str
+    sentence: str = ""
+    """In the first of the documents; empty where it was read from a table or a heading."""
     documents: tuple[str, ...]
     """Paths, sorted, the first few."""
     count: int
@@ -66,12 +68,16 @@ class Contradiction(Record):
     """Their common title: the question has two answers, and neither is taught.
 
     None: their titles differ, each value is taught under its own, and a person may want to look."""
+    kind: str = ""
+    """Of the facts."""
     subject: str
     attribute: str
     stated: tuple[Stated, ...]
     """Most stated first, the first few."""
     values: int
     """Of all that are stated."""
+    news: bool = False
+    """Something that the base does not know takes part."""
 
 
 class Repeated(Record):
@@ -397,6 +403,8 @@ class CycleResult(Record):
     """What the cycle did to the champion, and why; empty: nothing."""
     warnings: tuple[str, ...] = ()
     """What a person has to put right, such as an alias that somebody moved."""
+    notices: tuple[str, ...] = ()
+    """What a person may want to look at: documents that contradict one another, claims of many documents."""
 
 
 class Cycle(Record):

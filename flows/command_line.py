@@ -77,6 +77,7 @@ def _run_lines(content: dict[str, Any], command: str) -> list[str]:
     if content["switched"]:
         lines.append(f"Champion  {content['switched']}")
     lines.extend(f"Warning   {warning}" for warning in content["warnings"])
+    lines.extend(f"Notice    {notice}" for notice in content["notices"])
     return [*lines, f"Report    {content['report']}", f"Next      {command}"]
 
 

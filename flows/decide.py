@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from data.claims import told
 from data.collection import read_lineage
 from data.files import read_record, read_records
 from data.probes import read_probes
@@ -130,7 +131,12 @@ def publish_report(
             digests=made.digests.model_dump(exclude={"schema_"}),
             champion=entry.to_version if entry else None,
             serving=serving_said(version, entry),
-            warnings=(*ingested.warnings, *starved(synthesis.funnel), *_other_wordings(workspace)),
+            warnings=(
+                *ingested.warnings,
+                *starved(synthesis.funnel),
+                *told(synthesis),
+                *_other_wordings(workspace),
+            ),
             seconds=seconds,
             data_docs=Path(os.path.relpath(data_docs_index(workspace), path.parent)).as_posix(),
             next_command=command if made.judgement.verdict is not Verdict.REJECT else override(version),

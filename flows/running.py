@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from data.actor import current_actor
+from data.claims import told
 from data.errors import HeldError, InputError, OutsideError, RelearnError
-from data.files import refused_writes, shortened, write_json
+from data.files import read_cached, refused_writes, shortened, write_json
 from data.records import Record
-from data.report_records import Cycle, CycleResult
+from data.report_records import Cycle, CycleResult, SynthesisReport
 from data.workspace import Workspace, open_workspace
 from flows.advice import next_command
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, look_at, unchanged
@@ -100,7 +101,7 @@ def _without_stages(workspace: Workspace, key: str) -> CycleResult | None:
 
 
 def _told(workspace: Workspace, result: CycleResult, changed_gates: str) -> CycleResult:
-    """The result as people get it: with the verdict under the gates in force, and what they have to put right."""
+    """The result as people get it: under the gates in force, with what they have to put right, and what to look at."""
     from tasks import ledger
     from tasks.mirrors import that_differ
     from tasks.places import ledger_uri
@@ -109,7 +110,14 @@ def _told(workspace: Workspace, result: CycleResult, changed_gates: str) -> Cycl
     if state.verdict(result.version) not in (None, verdict):  # the gates were edited since
         verdict, reasons = state.rulings[result.version].verdict, state.rulings[result.version].reasons
     switched = " ".join(filter(None, (changed_gates, result.switched if result.changed else "")))
-    update = {"verdict": verdict, "reasons": reasons, "switched": switched, "warnings": tuple(that_differ(workspace))}
+    synthesis = read_cached(workspace.synthetic / "report.json", SynthesisReport)
+    update = {
+        "verdict": verdict,
+        "reasons": reasons,
+        "switched": switched,
+        "warnings": tuple(that_differ(workspace)),
+        "notices": tuple(told(synthesis)) if synthesis is not None else (),
+    }
     return result.model_copy(update=update)
 
 

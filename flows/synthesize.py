@@ -4,16 +4,16 @@ What is taught is the difference between the snapshot and what the base knows.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from data.changes import compare_facts, coverage, new_statements
-from data.claims import contradictions, once
+from data.claims import contradictions, once, set_aside, told
 from data.collection import known_collection, read_collection, read_lineage
 from data.errors import PersonNeededError
 from data.expectations import RowContext
 from data.extraction import Source
-from data.files import building, digest_file, read_json, shortened, write_json, write_record, write_records
+from data.files import building, digest_file, read_json, write_json, write_record, write_records
 from data.handbook import handbook
 from data.param_stages import EndpointParams
 from data.params import Params
@@ -50,7 +50,7 @@ class Difference:
     statements: tuple[Statement, ...]
     """Those in force."""
     fresh: tuple[Statement, ...]
-    """Statements that the base has not seen."""
+    """Statements that the base has not seen and none under the same title contradicts."""
     gone: int
     """Statements that the base knows and no document holds any longer."""
 
@@ -81,7 +81,7 @@ def synthesize(
     Args:
         workspace: where to read and write.
         report: called after each call to an endpoint.
-        warn: called with a sentence for each recipe that kept nothing.
+        warn: called with a sentence for each recipe that kept nothing, and on contradictions and repeated claims.
 
     Raises:
         InputError: the documents that the base knows are gone.
@@ -90,10 +90,6 @@ def synthesize(
     """
     params = workspace.params()
     material = prepare(workspace, params, report)
-    for sentence in starved(material.funnel):
-        warn(sentence)
-    for sentence in _told(material.difference):
-        warn(sentence)
     with building(workspace.synthetic) as draft:
         write_records(draft / "rows.jsonl", material.rows)
         write_records(draft / "changes.jsonl", material.difference.changes)
@@ -119,6 +115,8 @@ def synthesize(
         )
         write_record(draft / "report.json", written)
     write_json(workspace.metrics("synthesize"), _metrics(written, material, params.endpoint))
+    for sentence in (*starved(written.funnel), *told(written)):
+        warn(sentence)
     return written
 
 
@@ -169,14 +167,15 @@ def compare(
     known = read_lessons(known_sources, params.synthesize, workspace.teacher_cache, keep)
     paths = {document.id: document.path for document in snapshot.documents}
     all_changes = compare_facts(known.facts, now.facts)
-    changes, repeated = once(all_changes, paths, params.synthesize.max_copies)
+    undisputed, statements = set_aside(all_changes, now.statements)
+    changes, repeated = once(undisputed, paths, params.synthesize.max_copies)
     return Difference(
         texts={source.id: source.text for source in (*known_sources, *sources)},
         changes=changes,
         repeated=repeated,
         contradictions=contradictions(all_changes, paths),
         statements=now.statements,
-        fresh=new_statements(known.statements, now.statements),
+        fresh=new_statements(known.statements, statements),
         gone=len(new_statements(now.statements, known.statements)),
     )
 
@@ -220,25 +219,6 @@ def known_handbook(workspace: Workspace) -> tuple[Fact, ...]:
 def _taught(changes: Sequence[FactChange]) -> list[Fact]:
     """The facts in force that questions are asked about."""
     return [c.fact for c in changes if c.standing not in (Standing.WITHDRAWN, Standing.AMBIGUOUS)]
-
-
-def _told(found: Difference) -> Iterator[str]:
-    """What a person should look at, one sentence for each kind; the report shows all of it."""
-    untaught, repeated = [one for one in found.contradictions if one.title is not None], found.repeated
-    if untaught:
-        one = untaught[0]
-        values = " and ".join(f'"{shortened(each.value)}" ({shortened(each.documents[0])})' for each in one.stated[:2])
-        yield (
-            f"Documents in force contradict one another in {len(untaught):,} places, where nothing is taught; for one, "
-            f"{shortened(one.subject)}, {shortened(one.attribute)}: {values}. The report lists them."
-        )
-    if repeated:
-        most = max(repeated, key=lambda one: one.documents)
-        yield (
-            f"{len(repeated):,} claims are taught once, since more documents make them than may teach one "
-            f"(synthesize.max_copies); for one, {most.documents:,} documents state {shortened(most.subject)}, "
-            f'{shortened(most.attribute)}: "{shortened(most.value)}".'
-        )
 
 
 def _standings(changes: Sequence[FactChange]) -> dict[Standing, int]:
