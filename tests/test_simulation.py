@@ -112,6 +112,8 @@ def test_the_page_shows_steps_decisions_and_curves(printed: str) -> None:
     text = Page(Path(json.loads(printed)["page"]).read_text()).text()
     for heading in ("What happened", "What served, and every version", "version 4"):
         assert heading in text
+    assert "cycles until no champion rests on the withdrawn document 0.00" in text
+    assert "rolled back: seconds from intent until all had followed" in text
     for entry in json.loads(printed)["decisions"]:
         assert entry["action"] == "intend" or entry["reason"] in text
 
