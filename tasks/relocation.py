@@ -9,6 +9,7 @@ Only a database inside the workspace moves with it; one on a server, or elsewher
 """
 
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -105,6 +106,9 @@ def follow(workspace: Workspace) -> None:
                 f"{database} could not be written ({error}). Free the disk or end who holds it, then run the same "
                 "command again."
             ) from error
+    loaded = sys.modules.get("mlflow.tracking._tracking_service.utils")
+    if loaded is not None:
+        loaded._artifact_repos_cache.clear()  # by run it remembers, in this process, where files went before the move
 
 
 def _rewrite(connection: sqlite3.Connection, old: str, new: str) -> None:

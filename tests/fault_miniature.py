@@ -249,9 +249,6 @@ def copied(template: Path, place: Path) -> Workspace:
     """The workspace once more, for a test to spoil; MLflow notes absolute places, which follow the copy."""
     workspace = Workspace(Path(shutil.copytree(template, place, symlinks=True)))
     relocation.follow(workspace)
-    mlflow = sys.modules.get("mlflow.tracking._tracking_service.utils")
-    if mlflow is not None:
-        mlflow._artifact_repos_cache.clear()  # per run and process it remembers where files go: into the template
     return workspace
 
 
