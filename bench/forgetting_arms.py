@@ -156,6 +156,10 @@ class Arm(BaseModel):
         changed: dict[str, object] = {key: value for key, value in given.items() if value is not None}
         if self.rank is not None:
             changed["alpha"] = round(params.train.alpha * self.rank / params.train.rank) or 1
+        if self.steps is not None:
+            changed["min_passes"] = 0.0
+        if self.passes is not None:
+            changed |= {"steps": params.train.log_every, "min_passes": self.passes}
         return params.train.model_copy(update=changed | {"watch_every": 0})
 
 

@@ -15,17 +15,16 @@ from bench.anchoring import anchored, anchored_loss
 from bench.forgetting_arms import Arm, Method, Rows
 from data.errors import InputError
 from data.files import building
-from data.param_stages import TrainParams
 from data.params import Params
 from data.records import Fact, FactChange, Row, Standing
 from data.teaching import teaching_rows
 from data.wordings import Form
-from flows.train import batches_of, one_pass, schedule
+from flows.train import batches_of, encoded_pass, schedule, with_passes
 from models.adapters import new_lora, trained_parameters
 from models.base import load_base
 from models.device import choose_device
 from models.loss import labelled_loss
-from models.packing import Batch, encode
+from models.packing import Batch
 from models.training import Loss, Progress, fit
 
 _STATE = "state.safetensors"
@@ -102,14 +101,16 @@ class Learner:
             self._start()
         replayed = [row for row in rows if row.replayed]
         taught = rows if self.arm.kl is None else [row for row in rows if not row.replayed]
-        settings = self._budgeted(taught)
-        plan = schedule(settings, self.seed * 1000 + day, self.device)
-        stream: Iterator[Batch] = batches_of(taught, self.model, self.tokenizer, settings, plan.seed)
+        settings = self.arm.train(self.params)
+        once = encoded_pass(taught, self.tokenizer, settings)
+        plan = with_passes(schedule(settings, self.seed * 1000 + day, self.device), once, settings)
+        stream: Iterator[Batch] = batches_of(once, self.model, self.tokenizer, settings, plan.seed)
         loss: Loss = labelled_loss
         if self.arm.kl is not None:
             if not replayed:
                 raise InputError(f"{self.arm.name}: no row is replayed that could hold it to the base; raise replay.")
-            stream = anchored(stream, batches_of(replayed, self.model, self.tokenizer, settings, plan.seed))
+            kept = encoded_pass(replayed, self.tokenizer, settings)
+            stream = anchored(stream, batches_of(kept, self.model, self.tokenizer, settings, plan.seed))
             loss = anchored_loss(self.arm.kl, self.untaught())
         trained = fit(self.model, stream, plan, checkpoints, report, loss=loss)
         self._shrink()
@@ -132,15 +133,6 @@ class Learner:
                 parameter.lerp_(start[name], 1 - self.arm.shrink)
             elif "lora_B" in name:  # the update is B A
                 parameter.mul_(self.arm.shrink)
-
-    def _budgeted(self, rows: Sequence[Row]) -> TrainParams:
-        """The arm's settings, with as many steps as its passes over the rows take."""
-        settings = self.arm.train(self.params)
-        if self.arm.passes is None:
-            return settings
-        encoded = encode(one_pass(rows, settings), self.tokenizer, settings.window)
-        steps = self.arm.passes * sum(1 + len(row.ids) for row in encoded) / settings.tokens_per_step
-        return settings.model_copy(update={"steps": max(settings.log_every, round(steps))})
 
     def save(self, folder: Path) -> int:
         """Write what is trained, and return its bytes; the base's own weights stay where they are."""

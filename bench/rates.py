@@ -77,7 +77,8 @@ def run_arm(
     """Train one arm and ask it."""
     params = workspace.params()
     rows, chosen = taught(material, options.facts, seed)
-    given = {"steps": options.steps, "layer_rates": rates, "learning_rate": params.train.learning_rate * factor}
+    rate = params.train.learning_rate * factor
+    given = {"steps": options.steps, "min_passes": 0.0, "layer_rates": rates, "learning_rate": rate}
     settings = params.train.model_copy(update=given)
     device = choose_device(settings.device)
     with tempfile.TemporaryDirectory() as folder:

@@ -136,7 +136,10 @@ class TrainParams(Block):
     warmup_share: Share = Field(description="Share of the steps that warm up.")
     weight_decay: float = Field(ge=0, le=10, description="AdamW weight decay.")
     clip: float = Field(gt=0, le=1e6, description="Gradient norm above which gradients are scaled down.")
-    steps: Steps = Field(description="Optimiser steps.")
+    steps: Steps = Field(description="Optimiser steps, at least.")
+    min_passes: float = Field(
+        ge=0, le=1000, description="Passes over the rows, at least: for many rows, more than steps are made."
+    )
     tokens_per_step: Count = Field(le=2**27, description="Tokens per optimiser step.")
     window: Count = Field(le=2**20, description="Tokens per packed sequence.")
     length_discount: Share = Field(

@@ -294,7 +294,7 @@ def with_quick(params: Params) -> Params:
     assess = {name: getattr(quick, name) for name in ("held_questions", "handbook_questions", "recall_statements")}
     return params.model_copy(
         update={
-            "train": params.train.model_copy(update={"steps": quick.steps}),
+            "train": params.train.model_copy(update={"steps": quick.steps, "min_passes": 0.0}),
             "assess": params.assess.model_copy(update=assess),
         }
     )

@@ -32,7 +32,10 @@ SMALL = {
         "handbook_entities": 4, "handbook_withdrawn": 1, "steps": 30, "tokens_per_step": 512, "learning_rate": 0.01,
         "weight_decay": 0.1,
     },
-    "train": {"steps": 20, "tokens_per_step": 512, "window": 128, "checkpoint_every": 10, "threads": 1, "rank": 4},
+    "train": {
+        "steps": 20, "min_passes": 0, "tokens_per_step": 512, "window": 128, "checkpoint_every": 10, "threads": 1,
+        "rank": 4,
+    },
     "assess": {"held_questions": 8, "handbook_questions": 8, "recall_statements": 4, "new_tokens": 8},
     "quick": {"steps": 10, "held_questions": 4, "handbook_questions": 4, "recall_statements": 2},
 }  # fmt: skip
