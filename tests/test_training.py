@@ -26,18 +26,20 @@ from transformers import (
 from data.collection import as_collection, read_lineage
 from data.errors import InputError, OutsideError
 from data.files import write_record
+from data.params import load_params
 from data.records import Row
 from data.report_records import TrainingReport
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.base import build_base
 from flows.inputs import require_base
+from flows.train import Job, schedule, train_adapter
 from models.adapters import load_adapter, new_lora, save_adapter, trained_parameters
 from models.base import fetch_base, load_base, new_tiny, save_base
 from models.device import autocast_dtype, choose_device, ran_out_of_memory
 from models.generation import answer, logit_shift
 from models.loss import labelled_loss
 from models.packing import IGNORED, Batch, EncodedRow, batches, encode, end_token, keeps_rows_apart
-from models.training import Progress, Schedule, fit
+from models.training import Progress, Schedule, Trained, fit
 from tests.fees import TEXTS, small
 from tests.miniature import NEW, make_workspace, write_documents
 
@@ -215,6 +217,24 @@ def test_an_adapter_trains_little_leaves_the_base_alone_and_comes_back(
     prompts = [r.prompt for r in ROWS[:5]]
     assert answer(restored, loaded_tokenizer, prompts, 8, 5) == answer(adapted, loaded_tokenizer, prompts, 8, 5)
     assert all(torch.equal(tensor, again.state_dict()[_inside(name)]) for name, tensor in before.items())
+
+
+def test_many_rows_are_gone_through_as_often_as_few(tokenizer: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+    save_base(small(tokenizer), tokenizer, tmp_path / "base")
+    settings = load_params(PROJECT_ROOT / "params.yaml").train.model_copy(
+        update={"steps": 10, "min_passes": 3.0, "tokens_per_step": 256, "window": 64, "rank": 2, "watch_every": 0}
+    )
+    plan = schedule(settings, 1, "cpu")
+
+    def trained(copies: int) -> Trained:
+        job = Job(str(tmp_path / "base"), ROWS * copies, settings, plan, "cpu", tmp_path / "checkpoints")
+        return train_adapter(job).trained
+
+    once = sum(1 + len(row.ids) for row in encode(ROWS, tokenizer, 64))
+    assert trained(1).steps == 10 > 3 * once / 256
+    many = trained(12)
+    assert many.steps == round(3 * 12 * once / 256) > 10
+    assert many.tokens == pytest.approx(3 * 12 * once, rel=0.1)
 
 
 def _inside(name: str) -> str:
