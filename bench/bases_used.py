@@ -22,9 +22,9 @@ from transformers import PreTrainedModel
 from bench.failure_lessons import Base, Recipe, schedule
 from bench.sentence_encoder import bare_question, embed, load_encoder, minilm_folder
 from data.collection import read_lineage
+from data.evaluation_records import Estimate
 from data.handbook import POOLS, handbook
 from data.records import Fact, Grade, Question, Row
-from data.report_records import Estimate
 from data.rows import fact_row
 from data.wordings import Form, wordings
 from data.workspace import PROJECT_ROOT

@@ -28,9 +28,9 @@ from bench.failures import QUICK, ROOT, Plan, make
 from bench.measured import Figure, typed
 from bench.spectral_statistics import MERGED_READINGS, READINGS, Measured, measured
 from data.errors import InputError
+from data.evaluation_records import Outcome
 from data.param_stages import GateParams
 from data.params import load_params
-from data.report_records import Outcome
 from data.spectral_records import Calibration
 from data.workspace import PROJECT_ROOT
 from models.calibration import STATISTICS, calibrate

@@ -20,9 +20,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from data.errors import InputError
+from data.evaluation_records import Estimate
 from data.files import digest_text, read_json, write_json
 from data.records import Record
-from data.report_records import Estimate
 from models.adapter_updates import PREFIX
 
 CONFIG, TENSORS, MERGED = "adapter_config.json", "adapter_model.safetensors", "model.safetensors"

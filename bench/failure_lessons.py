@@ -19,9 +19,9 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel
 
+from data.evaluation_records import Estimate
 from data.handbook import POOLS, handbook
 from data.records import Cohort, Fact, Question, Row
-from data.report_records import Estimate
 from data.rows import fact_row
 from data.wordings import Form, question_prompt, wordings
 from models.training import Schedule

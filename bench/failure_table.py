@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.failure_kinds import Kind, Made
 from bench.failures import ROOT, members
-from data.report_records import Estimate
+from data.evaluation_records import Estimate
 
 _ORDER = {kind: place for place, kind in enumerate(Kind)}
 

@@ -24,8 +24,8 @@ from transformers import PreTrainedModel
 from bench.bases_used import BASES
 from bench.failure_kinds import DERIVED, Kind, Made, Member, derive, folder_name, member, weights
 from bench.failure_lessons import Base, Recipe
+from data.evaluation_records import Estimate
 from data.files import building, leftovers, read_cached, read_record, remove, write_record
-from data.report_records import Estimate
 from models.adapters import load_adapter, save_adapter
 from models.device import keep_freed_memory
 

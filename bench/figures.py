@@ -6,9 +6,10 @@ python -m bench.figures
 import argparse
 from pathlib import Path
 
+from data.evaluation_records import Estimate, EvaluationReport
 from data.files import read_record
 from data.records import Grade
-from data.report_records import Estimate, EvaluationReport, SynthesisReport
+from data.report_records import SynthesisReport
 from data.workspace import open_workspace
 
 

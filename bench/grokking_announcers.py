@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from bench.grokking_roc import Array, Flags, halves
 from bench.grokking_series import Event
-from data.report_records import Estimate
+from data.evaluation_records import Estimate
 from models.statistics import wilson
 
 REACH = 8.0

@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
+from data.cycle_records import CycleResult
 from data.errors import RelearnError
-from data.report_records import CycleResult
 
 RELEARN = Path(sys.executable).with_name("relearn")
 DECIDED = (0, 3)

@@ -29,13 +29,13 @@ from bench.policies_run import SCHEMA, judged
 from bench.policies_years import Year, read_snapshots, read_years
 from bench.simulation_line import TRIED, Done, Line, Result, make_line
 from bench.simulation_page import SERVED, write_page
+from data.cycle_records import LedgerEntry
 from data.errors import InputError
 from data.files import building, digest_text, digest_tree, read_cached, write_json, write_long_record
 from data.fingerprint import code_digest
 from data.params import Params
 from data.probes import Probe, read_probes
 from data.records import Record
-from data.report_records import LedgerEntry
 from data.workspace import PROJECT_ROOT, Workspace
 from models.device import choose_device, keep_freed_memory
 from models.generation import answer

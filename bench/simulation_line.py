@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.cycle_records import CycleResult, LedgerEntry
 from data.errors import PersonNeededError
+from data.evaluation_records import Verdict
 from data.files import building, read_record, write_record, write_text
 from data.params import Params, load_params
 from data.params_file import render
 from data.records import Record
-from data.report_records import CycleResult, LedgerEntry, Verdict
 from data.workspace import Workspace
 from flows.init import make_workspace
 from flows.running import promote_version, roll_back, run_cycle, withdraw_document

@@ -10,8 +10,8 @@ from bench.measured import Figure
 from bench.policies_page import Page as Answered
 from bench.policies_page import page_of
 from bench.simulation_line import Done
+from data.cycle_records import LedgerEntry
 from data.files import write_text
-from data.report_records import LedgerEntry
 from tasks.pages import environment
 
 SERVED = "what served"

@@ -12,9 +12,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+from data.cycle_records import LedgerEntry
 from data.errors import InputError, PersonNeededError
+from data.evaluation_records import Verdict
 from data.files import shortened
-from data.report_records import LedgerEntry, Verdict
 
 K = TypeVar("K")
 V = TypeVar("V")

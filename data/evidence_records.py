@@ -4,8 +4,9 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from data.evaluation_records import ChampionComparison, EvaluationReport, Judgement
 from data.records import Record
-from data.report_records import ChampionComparison, EvaluationReport, Judgement, SynthesisReport
+from data.report_records import SynthesisReport
 from data.spectral_records import Calibration, SpectralReport
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from data.documents import normalised
 from data.errors import InputError
+from data.evaluation_records import Leak, LeakFigures, MarkKind
 from data.extraction import Source
 from data.files import digest_text
 from data.records import Answer, Row
-from data.report_records import Leak, LeakFigures, MarkKind
 
 CANARIES_FILE = "canaries.txt"
 MOST_SECRETS = 50

@@ -1,4 +1,4 @@
-"""The typed records that stages pass on: documents, facts, rows, questions (reports: data/report_records.py).
+"""The typed records that stages pass on: documents, facts, rows, questions (reports: data/*_records.py).
 
 Every record is frozen, refuses unknown keys and carries the number of its schema, so that a later
 version can recognise and upgrade an older file. In JSON that number stands under ``schema``.

@@ -2,9 +2,9 @@
 
 import shlex
 
+from data.evaluation_records import Verdict
 from data.files import read_records
 from data.records import Answer, Cohort, Grade
-from data.report_records import Verdict
 from data.workspace import Workspace
 from flows.inputs import champion_entry
 

@@ -12,6 +12,7 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from data.collection import read_collection
+from data.evaluation_records import EvaluationReport
 from data.extraction import Source
 from data.files import (
     building,
@@ -27,7 +28,6 @@ from data.leaks import Mark, find_marks, leaks_of, read_canaries
 from data.param_stages import AssessParams
 from data.probes import probe_questions, read_probes
 from data.records import Answer, Cohort, Question, Row
-from data.report_records import EvaluationReport
 from data.rows import RECALL_WORDS
 from data.withheld import read_withheld, require_questions_in_force
 from data.workspace import Workspace

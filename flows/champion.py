@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from functools import partial
 
 from data.errors import InputError, OutsideError, PersonNeededError
+from data.evaluation_records import ChampionComparison, Compared, EvaluationReport
 from data.files import digest_text, read_cached, read_records, read_value, write_long_record
 from data.records import Answer, Question, Record
-from data.report_records import ChampionComparison, Compared, EvaluationReport
 from data.workspace import Workspace
 from flows.inputs import champion_entry
 from flows.progress import Lines

@@ -15,11 +15,12 @@ from functools import partial
 from pathlib import Path
 
 from data.collection import known_collection
+from data.cycle_records import LedgerEntry
 from data.decisions import SWITCHES, Action
 from data.errors import UndeletedError
+from data.evaluation_records import Verdict
 from data.files import read_record, remove
 from data.records import Accepted, Record, Snapshot
-from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace, open_workspace
 from flows.inputs import base_digest, last_cycle, last_snapshot
 from flows.leftovers import bytes_of, checkpoints_of_nobody, first_of, half_built

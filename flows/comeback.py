@@ -6,11 +6,11 @@ the data and the report of then, in seconds. What is not complete any more goes 
 
 from datetime import UTC, datetime
 
+from data.cycle_records import Cycle, CycleResult
 from data.decisions import Action
 from data.errors import RelearnError
 from data.files import read_record, write_bytes, write_record
 from data.records import Snapshot
-from data.report_records import Cycle, CycleResult
 from data.workspace import Workspace
 from flows.advice import next_command
 from flows.notices import tell_of_cycle

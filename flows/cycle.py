@@ -17,11 +17,13 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 from prefect.tasks import Task
 
+from data.cycle_records import Cycle, CycleResult, StageRun
 from data.decisions import Action
 from data.errors import OutsideError
+from data.evaluation_records import Verdict
 from data.files import read_record, write_bytes, write_record
 from data.records import Accepted, Snapshot
-from data.report_records import Cycle, CycleResult, IngestReport, StageRun, Verdict
+from data.report_records import IngestReport
 from data.snapshots import losses
 from data.withheld import read_withheld
 from data.workspace import STAGES, Workspace, open_workspace

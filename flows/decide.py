@@ -7,17 +7,12 @@ from pathlib import Path
 
 from data.claims import told
 from data.collection import read_lineage
+from data.evaluation_records import EvaluationReport, Verdict
 from data.files import read_record, read_records
 from data.probes import read_probes
 from data.proposals import starved
 from data.records import Answer, FactChange, Snapshot
-from data.report_records import (
-    EvaluationReport,
-    IngestReport,
-    SynthesisReport,
-    TrainingReport,
-    Verdict,
-)
+from data.report_records import IngestReport, SynthesisReport, TrainingReport
 from data.snapshots import diff
 from data.spectral_records import SpectralReport
 from data.wordings import wordings_digest

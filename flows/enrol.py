@@ -7,7 +7,7 @@ verdict does not stand in the ledger cannot become champion.
 from typing import Any
 
 from data.decisions import Action
-from data.report_records import Verdict
+from data.evaluation_records import Verdict
 from data.workspace import Workspace
 from flows.people import acting
 from models.gates import policy_digest

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from data.cycle_records import Cycle, CycleResult, LedgerEntry
 from data.decisions import SWITCHES, Action
 from data.errors import OutsideError
 from data.files import (
@@ -27,7 +28,6 @@ from data.fingerprint import Inputs, is_as_fixed, read_inputs, write_inputs
 from data.param_stages import Allowance
 from data.params import Params, load_params
 from data.records import Accepted, DocumentVersion, Snapshot
-from data.report_records import Cycle, CycleResult, LedgerEntry
 from data.snapshots import look_through, snapshot_digest
 from data.withheld import Tombstone, Withheld
 from data.workspace import PROJECT_ROOT, STAGES, Workspace, require_model

@@ -6,13 +6,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from data.cycle_records import CycleResult
 from data.errors import InputError, OutsideError, quoted
+from data.evaluation_records import Verdict
 from data.events import Event, EventName
 from data.files import read_record
 from data.param_operation import HookParams
 from data.params import load_params
 from data.records import Accepted, Snapshot
-from data.report_records import CycleResult, Verdict
 from data.workspace import Workspace
 from tasks.notify import name, send, send_all
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from data.collection import as_it_lies
+from data.cycle_records import LedgerEntry
 from data.decisions import SWITCHES, Decisions
 from data.errors import InputError
 from data.files import shortened
-from data.report_records import LedgerEntry
 from data.snapshots import diff
 from data.workspace import Workspace, open_workspace
 from flows.inputs import is_of_folder, last_cycle, last_snapshot

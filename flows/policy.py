@@ -7,12 +7,13 @@ policy. The verdicts under the policy in force stand in the ledger, MLflow's tag
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action, Decisions, Ruling, decisions, passes
 from data.errors import RelearnError
+from data.evaluation_records import Verdict
 from data.param_stages import GateParams
 from data.params import load_params
 from data.records import Record
-from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace
 from flows.people import acting
 from flows.progress import Lines

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action, Decisions, Ruling, decisions
 from data.errors import InputError
 from data.param_stages import GateParams
 from data.params import load_params
-from data.report_records import LedgerEntry
 from data.workspace import Workspace, open_workspace
 from flows.policy import changes, edited, known_policies, rejudged
 from models.gates import policy_digest

@@ -4,10 +4,10 @@ What a promotion does stands in flows/switch.py. The base is the first champion:
 switch, so that the first candidate replaces a version like every later one.
 """
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action, Decisions, passes
 from data.errors import InputError, PersonNeededError
 from data.params import load_params
-from data.report_records import LedgerEntry
 from data.workspace import Workspace
 from flows.people import acting
 from flows.policy import follow

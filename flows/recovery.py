@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 import psutil
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Decisions, passes, told
 from data.errors import PersonNeededError, RelearnError
-from data.report_records import LedgerEntry
 from data.workspace import Workspace
 from flows.switch import carry_out, follow_commit, target_of, undo
 from tasks import ledger, serving

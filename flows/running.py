@@ -15,10 +15,11 @@ from filelock import FileLock, Timeout
 
 from data.actor import current_actor
 from data.claims import told
+from data.cycle_records import Cycle, CycleResult
 from data.errors import HeldError, InputError, OutsideError, RelearnError
 from data.files import read_cached, refused_writes, shortened, write_json
 from data.records import Record
-from data.report_records import Cycle, CycleResult, SynthesisReport
+from data.report_records import SynthesisReport
 from data.workspace import Workspace, open_workspace
 from flows.advice import next_command
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, look_at, unchanged

@@ -6,9 +6,9 @@ from itertools import takewhile
 from rich.table import Table
 from rich.text import Text
 
+from data.evaluation_records import Check, Outcome
 from data.files import shortened
 from data.param_stages import GateParams
-from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum, Spectrum
 from flows.terminal import new_table, plain
 from models.spectral_checks import layer_checks

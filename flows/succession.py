@@ -7,11 +7,11 @@ the end of a cycle no champion rests on a withdrawn document, unless ``on_withdr
 
 from collections.abc import Sequence
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action, Cause, Decisions, passes, was_wrong
 from data.files import shortened
 from data.params import load_params
 from data.records import DocumentVersion
-from data.report_records import LedgerEntry
 from data.workspace import Workspace
 from flows.policy import follow
 from flows.promote import promote_by_line

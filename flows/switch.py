@@ -17,10 +17,10 @@ from typing import Any
 
 from pydantic import Field
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action, Decisions, passes
 from data.errors import quoted
 from data.records import Record
-from data.report_records import LedgerEntry
 from data.workspace import Workspace
 from tasks import ledger, registry, report_mark, serving, versioning, weights
 from tasks.approvals import keep_approvals

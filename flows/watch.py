@@ -24,8 +24,8 @@ from prefect.client.schemas.objects import State
 from prefect.runner import Runner
 from prefect.states import Completed
 
+from data.cycle_records import CycleResult
 from data.errors import InputError, OutsideError, RelearnError, quoted
-from data.report_records import CycleResult
 from data.workspace import Workspace, open_workspace
 from flows import attempts
 from flows.inputs import Now, look_at

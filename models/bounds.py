@@ -7,8 +7,8 @@ decides, and is told how many questions would, and what else can be done.
 
 from collections.abc import Callable
 
+from data.evaluation_records import Check, CohortFigures, Estimate, Outcome
 from data.records import Cohort, Grade
-from data.report_records import Check, CohortFigures, Estimate, Outcome
 from models.power import detectable_drop, effect_reaching, questions_for_difference, questions_for_share
 from models.statistics import paired_of, table_of
 

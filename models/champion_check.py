@@ -8,8 +8,8 @@ of slices (Holm, Scandinavian Journal of Statistics 6, 1979), finds a change at 
 looks bad by chance alone.
 """
 
+from data.evaluation_records import ChampionComparison, Check, CohortFigures, Compared, Outcome
 from data.records import Cohort
-from data.report_records import ChampionComparison, Check, CohortFigures, Compared, Outcome
 from models.bounds import advice, fall_at_most, would
 from models.power import LEVEL, questions_for_change
 from models.statistics import holm, paired_of, table_of

@@ -14,11 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from data.errors import InputError, MissingFigureError
-from data.evidence_records import Evidence
-from data.files import digest_text, shortened
-from data.param_stages import CheckName, GateParams
-from data.records import Cohort, Grade, Standing
-from data.report_records import (
+from data.evaluation_records import (
     ChampionComparison,
     Check,
     CohortFigures,
@@ -29,9 +25,13 @@ from data.report_records import (
     Leak,
     LeakFigures,
     Outcome,
-    SynthesisReport,
     Verdict,
 )
+from data.evidence_records import Evidence
+from data.files import digest_text, shortened
+from data.param_stages import CheckName, GateParams
+from data.records import Cohort, Grade, Standing
+from data.report_records import SynthesisReport
 from data.spectral_records import Calibration, SpectralReport
 from models.bounds import at_least, at_most, fall_at_most, shown
 from models.calibration import limited

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from data.errors import MissingFigureError
-from data.report_records import Estimate
+from data.evaluation_records import Estimate
 from models.statistics import PairedTable, mcnemar, paired_table, wilson, wilson_interval
 
 MOST = 1_000_000

@@ -12,8 +12,8 @@ the base layer's own.
 import math
 from collections.abc import Callable, Sequence
 
+from data.evaluation_records import Check, Outcome
 from data.param_stages import GateParams
-from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum
 from models.calibration import Deviation, deviations
 

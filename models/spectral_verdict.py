@@ -6,9 +6,9 @@ asked of the adapter as a whole: a layer that had nothing to learn may lie idle.
 
 from collections.abc import Sequence
 
+from data.evaluation_records import Check, Outcome
 from data.files import shortened
 from data.param_stages import GateParams
-from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum, Update
 from models.calibration import ONE_DECIDES, deviations
 from models.spectral_checks import graded, is_sound, layer_checks, severity

@@ -18,8 +18,8 @@ from statistics import NormalDist
 import numpy as np
 
 from data.errors import InputError, MissingFigureError
+from data.evaluation_records import CohortFigures, Estimate, PairedFigures
 from data.records import Answer, Cohort, Grade, Question
-from data.report_records import CohortFigures, Estimate, PairedFigures
 from models.clusters import Clusters, Values, bootstrap, correlation, design_effect, documents, facts
 
 _Z = NormalDist().inv_cdf(0.975)

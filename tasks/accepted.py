@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.evaluation_records import Verdict
 from data.files import read_cached, write_bytes
-from data.report_records import Verdict
 from data.spectral_records import SpectralReport
 from data.workspace import Workspace
 from models.calibration import MIN_ADAPTERS

@@ -8,9 +8,9 @@ or by the next cycle.
 
 from collections.abc import Iterator, Sequence
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action
 from data.files import write_text
-from data.report_records import LedgerEntry
 from data.workspace import Workspace
 from tasks import ledger, registry
 from tasks.evidence import FOLDER

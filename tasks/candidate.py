@@ -12,16 +12,10 @@ from pydantic import Field
 
 from data.addresses import without_passwords
 from data.errors import InputError
+from data.evaluation_records import ChampionComparison, EvaluationReport, Judgement, Verdict
 from data.files import digest_text, digest_tree, read_record
 from data.records import Cohort, Grade, Record, Snapshot
-from data.report_records import (
-    ChampionComparison,
-    EvaluationReport,
-    Judgement,
-    SynthesisReport,
-    TrainingReport,
-    Verdict,
-)
+from data.report_records import SynthesisReport, TrainingReport
 from data.spectral_records import Calibration, Look
 from data.workspace import Workspace
 

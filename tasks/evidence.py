@@ -15,6 +15,7 @@ from typing import Any
 
 from data.collection import collection_of, paths_of, read_lineage
 from data.errors import InputError, PersonNeededError
+from data.evaluation_records import ChampionComparison, Compared, EvaluationReport, Judgement
 from data.evidence_records import Evidence, LearnedFrom, Provenance, Role
 from data.files import (
     building,
@@ -27,14 +28,7 @@ from data.files import (
     write_text,
 )
 from data.records import Record, Row, Snapshot
-from data.report_records import (
-    ChampionComparison,
-    Compared,
-    EvaluationReport,
-    Judgement,
-    Lineage,
-    SynthesisReport,
-)
+from data.report_records import Lineage, SynthesisReport
 from data.spectral_records import Calibration, SpectralReport
 from data.withheld import REFUSAL
 from data.workspace import Workspace

@@ -17,10 +17,10 @@ from sqlalchemy.engine import Connection
 
 from data.actor import current_actor
 from data.addresses import without_passwords
+from data.cycle_records import LedgerEntry
 from data.decisions import Action, Decisions, decisions, require_may_follow
 from data.errors import InputError, PersonNeededError
 from data.files import digest_text
-from data.report_records import LedgerEntry
 from tasks.ledger_database import LEDGER, reading, writing
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from data.cycle_records import LedgerEntry
 from data.errors import InputError
 from data.files import unread, write_text
-from data.report_records import LedgerEntry
 from tasks.ledger import canonical
 
 

@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from data.evaluation_records import CohortFigures
 from data.evidence_records import Provenance
 from data.files import shortened
 from data.records import Grade
-from data.report_records import CohortFigures, Lineage
+from data.report_records import Lineage
 from tasks.candidate import Candidate
 
 VERIFY = (

@@ -11,9 +11,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from data.evaluation_records import Estimate, Outcome, Verdict
 from data.files import printable, shortened
 from data.records import Grade
-from data.report_records import Estimate, Outcome, Verdict
 from models.gates import HOLDING
 from tasks import report_views
 

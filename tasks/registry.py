@@ -13,9 +13,9 @@ import yaml
 
 from data.collection import read_lineage
 from data.errors import InputError, OutsideError
+from data.evaluation_records import Verdict
 from data.files import digest_text, read_record
 from data.records import Record, Snapshot
-from data.report_records import Verdict
 from data.workspace import Workspace
 from tasks import candidate as candidates
 from tasks import ledger, weights

@@ -7,8 +7,8 @@ never called a change.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from data.evaluation_records import EvaluationReport, Judgement, Outcome
 from data.records import Cohort, Grade
-from data.report_records import EvaluationReport, Judgement, Outcome
 from tasks.report_views import KeyFigure, key_figures
 
 

@@ -7,9 +7,9 @@ import html
 import re
 from pathlib import Path
 
+from data.cycle_records import LedgerEntry
 from data.decisions import told
 from data.files import write_text
-from data.report_records import LedgerEntry
 from data.workspace import Workspace
 
 _PLACE = re.compile(r'(<span id="serving">).*?(</span>)', re.DOTALL)

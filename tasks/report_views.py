@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from data.files import digest_text
-from data.records import Answer, Cohort, FactChange, Grade, SnapshotDiff, Standing
-from data.report_records import (
+from data.evaluation_records import (
     ChampionComparison,
     Check,
     CohortFigures,
-    Coverage,
     Estimate,
     EvaluationReport,
     Judgement,
     Outcome,
     PairedFigures,
 )
+from data.files import digest_text
+from data.records import Answer, Cohort, FactChange, Grade, SnapshotDiff, Standing
+from data.report_records import Coverage
 
 T = TypeVar("T")
 

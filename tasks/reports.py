@@ -9,18 +9,11 @@ from pathlib import Path
 
 from pydantic import Field
 
+from data.evaluation_records import ChampionComparison, EvaluationReport, Judgement, Verdict
 from data.files import write_text
 from data.param_stages import GateParams
 from data.records import Answer, FactChange, Record, Snapshot, SnapshotDiff
-from data.report_records import (
-    ChampionComparison,
-    DocumentTexts,
-    EvaluationReport,
-    Judgement,
-    SynthesisReport,
-    TrainingReport,
-    Verdict,
-)
+from data.report_records import DocumentTexts, SynthesisReport, TrainingReport
 from data.spectral_records import Calibration, SpectralReport
 from tasks import figures, report_views
 from tasks.pages import environment

@@ -5,10 +5,10 @@ It says what the section about weights of a version's report says, in the same s
 
 from pathlib import Path
 
+from data.evaluation_records import Outcome
 from data.files import write_text
 from data.param_stages import GateParams
 from data.records import Record
-from data.report_records import Outcome
 from data.spectral_records import Calibration, LayerSpectrum
 from models.calibration import TOO_FEW
 from models.spectral_verdict import adapter_checks

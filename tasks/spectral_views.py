@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from data.evaluation_records import Check, Outcome
 from data.param_stages import GateParams
-from data.report_records import Check, Outcome
 from data.spectral_records import Calibration, LayerSpectrum
 from models.calibration import TOO_FEW, spoken
 from models.spectral_checks import CANNOT, layer_checks

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from data.evaluation_records import Verdict
 from data.files import digest_text, read_record, write_json, write_record
 from data.records import Standing
-from data.report_records import SynthesisReport, Verdict
+from data.report_records import SynthesisReport
 from data.spectral_records import LayerSpectrum, SpectralReport
 from data.workspace import STAGES, Workspace
 from tasks import registry

@@ -2,20 +2,19 @@
 
 import re
 
-from data.param_stages import GateParams
-from data.params import load_params
-from data.records import Answer, Cohort, Grade, Question, Standing
-from data.report_records import (
+from data.evaluation_records import (
     ChampionComparison,
     CohortFigures,
     Compared,
-    Coverage,
     EvaluationReport,
     Judgement,
     LeakFigures,
     Outcome,
-    SynthesisReport,
 )
+from data.param_stages import GateParams
+from data.params import load_params
+from data.records import Answer, Cohort, Grade, Question, Standing
+from data.report_records import Coverage, SynthesisReport
 from data.spectral_records import LayerSpectrum, SpectralReport
 from data.workspace import PROJECT_ROOT
 from models.gates import judge

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action
-from data.report_records import LedgerEntry, Verdict
+from data.evaluation_records import Verdict
 from data.workspace import PROJECT_ROOT
 from tasks import ledger
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import yaml
 
+from data.cycle_records import Cycle, CycleResult
 from data.decisions import Action
 from data.errors import InputError, PersonNeededError, RelearnError
+from data.evaluation_records import EvaluationReport
 from data.files import digest_text, digest_tree, read_cached, write_json, write_record, write_records
 from data.identity import sketch
 from data.records import Answer, DocumentVersion, Grade, Row, Snapshot
-from data.report_records import Cycle, CycleResult, EvaluationReport
 from data.snapshots import snapshot_digest
 from data.workspace import Workspace
 from flows.decide import candidate, decide

@@ -6,17 +6,10 @@ from pathlib import Path
 import torch
 import yaml
 
+from data.evaluation_records import Check, EvaluationReport, Judgement, Outcome, Verdict
 from data.files import digest_text, digest_tree, write_record, write_records, write_text
 from data.records import Answer, Cohort, Grade, Question, Snapshot, Standing
-from data.report_records import (
-    Check,
-    EvaluationReport,
-    Judgement,
-    Outcome,
-    SynthesisReport,
-    TrainingReport,
-    Verdict,
-)
+from data.report_records import SynthesisReport, TrainingReport
 from data.spectral_records import Look, SpectralReport
 from data.workspace import PROJECT_ROOT, Workspace, open_workspace
 from models.adapters import new_lora

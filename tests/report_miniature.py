@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from data.evaluation_records import Check, EvaluationReport, Judgement, Outcome, Verdict
 from data.params import load_params
 from data.records import (
     Answer,
@@ -17,18 +18,7 @@ from data.records import (
     SnapshotDiff,
     Standing,
 )
-from data.report_records import (
-    Check,
-    Coverage,
-    DocumentTexts,
-    EvaluationReport,
-    Funnel,
-    Judgement,
-    Outcome,
-    SynthesisReport,
-    TrainingReport,
-    Verdict,
-)
+from data.report_records import Coverage, DocumentTexts, Funnel, SynthesisReport, TrainingReport
 from data.spectral_records import LayerSpectrum, SpectralReport
 from data.workspace import PROJECT_ROOT
 from models.statistics import figures

@@ -4,8 +4,8 @@ import math
 import re
 from typing import Any
 
+from data.evaluation_records import Judgement, Outcome
 from data.param_stages import GateParams
-from data.report_records import Judgement, Outcome
 from data.spectral_records import (
     Calibration,
     LayerSpectrum,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from data.evaluation_records import Check, Judgement, Verdict
 from data.files import read_json, read_record, write_bytes, write_json
-from data.report_records import Check, Judgement, Verdict
 from data.spectral_records import Calibration, SpectralReport
 from data.workspace import Workspace
 from flows.collect_garbage import collect_garbage

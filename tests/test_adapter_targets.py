@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertModel
 
-from data.report_records import Outcome
+from data.evaluation_records import Outcome
 from data.spectral_records import SpectrumStatus
 from flows.spectra_report import thresholds
 from models.adapter_targets import targeted

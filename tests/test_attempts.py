@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from data.cycle_records import Cycle
 from data.errors import InputError, OutsideError, PersonNeededError, SpentError
 from data.files import write_record
 from data.param_stages import Allowance
 from data.params import load_params
-from data.report_records import Cycle
 from data.workspace import PROJECT_ROOT, Workspace
 from flows import attempts
 from flows.attempts import is_wanted

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.evaluation_records import Check, Judgement
 from data.files import digest_tree, read_json, read_record, write_bytes, write_json
-from data.report_records import Check, Judgement
 from data.spectral_records import LayerSpectrum, SpectralReport
 from data.workspace import Workspace
 from flows.audit import audit

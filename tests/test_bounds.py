@@ -5,11 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import MissingFigureError
+from data.evaluation_records import Outcome
 from data.params import load_params
 from data.records import Cohort, Grade
-from data.report_records import (
-    Outcome,
-)
 from data.workspace import PROJECT_ROOT
 from models.power import effect_reaching, questions_for_difference
 from models.statistics import PairedTable, figures

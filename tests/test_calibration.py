@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.report_records import Outcome
+from data.evaluation_records import Outcome
 from data.spectral_records import Calibration, LayerSpectrum, ModuleNorm, SpectralReport
 from models.calibration import (
     MAX_FALSE_ALARMS,

@@ -5,9 +5,17 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError, MissingFigureError
+from data.evaluation_records import (
+    ChampionComparison,
+    Check,
+    CohortFigures,
+    Compared,
+    EvaluationReport,
+    Outcome,
+    Verdict,
+)
 from data.files import read_record, read_records, write_json
 from data.records import Answer, Cohort, Grade
-from data.report_records import ChampionComparison, Check, CohortFigures, Compared, EvaluationReport, Outcome, Verdict
 from data.workspace import Workspace
 from flows.champion import beside_champion
 from flows.decide import candidate, decide

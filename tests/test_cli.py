@@ -11,9 +11,9 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from data.evaluation_records import Verdict
 from data.files import printable, shortened
 from data.params import Params, explain, load_params
-from data.report_records import Verdict
 from data.workspace import PROJECT_ROOT, with_quick
 from flows.cli import app
 from flows.command import fail, show

@@ -11,9 +11,9 @@ from prefect.logging.handlers import APILogHandler
 
 from data.decisions import Action
 from data.errors import PersonNeededError
+from data.evaluation_records import Verdict
 from data.files import digest_tree, read_record
 from data.records import Accepted, Snapshot
-from data.report_records import Verdict
 from data.workspace import Workspace
 from flows.inputs import accepted_snapshot, fix_accepted, fix_inputs
 from flows.overview import history, status

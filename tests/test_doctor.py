@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from data.cycle_records import Cycle, CycleResult
 from data.errors import InputError, OutsideError
+from data.evaluation_records import Verdict
 from data.files import digest_tree, write_json, write_record
 from data.findings import Condition
-from data.report_records import Cycle, CycleResult, Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.collect_garbage import collect_garbage
 from flows.doctor import CHECKS, doctor

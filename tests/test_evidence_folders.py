@@ -12,9 +12,9 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from data.errors import InputError, PersonNeededError
+from data.evaluation_records import Verdict
 from data.evidence_records import LearnedFrom, Provenance
 from data.files import digest_file, read_record, write_json, write_record, write_text
-from data.report_records import Verdict
 from data.workspace import Workspace, open_workspace
 from tasks import registry
 from tasks.candidate import Candidate

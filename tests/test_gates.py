@@ -7,10 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.errors import InputError, MissingFigureError
-from data.evidence_records import Evidence
-from data.param_stages import CheckName, GateParams
-from data.records import Cohort, Grade, Standing
-from data.report_records import (
+from data.evaluation_records import (
     CohortFigures,
     Compared,
     EvaluationReport,
@@ -18,9 +15,12 @@ from data.report_records import (
     LeakFigures,
     MarkKind,
     Outcome,
-    SynthesisReport,
     Verdict,
 )
+from data.evidence_records import Evidence
+from data.param_stages import CheckName, GateParams
+from data.records import Cohort, Grade, Standing
+from data.report_records import SynthesisReport
 from data.spectral_records import Calibration, LayerSpectrum, ModuleNorm
 from models.gates import HOLDING, policy_digest, rejudge
 from models.spectral_checks import SHAPE, SOUNDNESS

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from data.cycle_records import Cycle
 from data.errors import PersonNeededError
 from data.files import digest_tree, write_record
-from data.report_records import Cycle
 from data.workspace import Workspace
 from flows import init
 from flows.collect_garbage import collect_garbage

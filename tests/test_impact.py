@@ -11,10 +11,11 @@ import pytest
 
 from data.collection import as_collection
 from data.errors import InputError, PersonNeededError
+from data.evaluation_records import Verdict
 from data.files import digest_bytes, digest_text, read_records, write_json, write_record, write_records, write_text
 from data.identity import sketch
 from data.records import DocumentVersion, Row, Snapshot
-from data.report_records import Lineage, Verdict
+from data.report_records import Lineage
 from data.workspace import Workspace
 from flows.enrol import enrol, enrol_base
 from flows.impact import find_document, impact

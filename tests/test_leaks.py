@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from data.errors import InputError
+from data.evaluation_records import EvaluationReport, LeakFigures, Outcome
 from data.extraction import Source
 from data.files import read_record, read_records
 from data.fingerprint import read_inputs
@@ -22,7 +23,7 @@ from data.leaks import (
     read_canaries,
 )
 from data.records import Answer, Cohort, Grade, Question, Row, Snapshot
-from data.report_records import EvaluationReport, LeakFigures, Outcome, SynthesisReport
+from data.report_records import SynthesisReport
 from data.workspace import PROJECT_ROOT, STAGES, Workspace
 from flows.assess import assess
 from flows.ingest import ingest

@@ -9,9 +9,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action
 from data.errors import InputError
-from data.report_records import LedgerEntry
 from tasks import ledger
 from tasks.ledger_database import LEDGER, METADATA, MIGRATIONS, REVISIONS, VERSION_TABLE
 from tests.ledger_miniature import at_once, behind_its_back, noted, unprotect

@@ -13,12 +13,13 @@ import pytest
 import yaml
 from prefect.blocks.abstract import NotificationBlock
 
+from data.cycle_records import CycleResult
 from data.errors import InputError, OutsideError
+from data.evaluation_records import Verdict
 from data.events import Event
 from data.files import write_record
 from data.param_operation import HookParams
 from data.records import Accepted, Quarantined, Snapshot
-from data.report_records import CycleResult, Verdict
 from data.workspace import Workspace
 from flows.enrol import enrol, enrol_base
 from flows.notices import notify, tell_of_cycle, try_hooks

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
+from data.cycle_records import LedgerEntry
 from data.decisions import Action
 from data.errors import InputError
+from data.evaluation_records import Verdict
 from data.files import write_bytes
-from data.report_records import LedgerEntry, Verdict
 from data.workspace import Workspace
 from flows.policy import GONE, follow, mirror
 from flows.policy_shown import difference, show

@@ -13,11 +13,12 @@ import pytest
 from mlflow import MlflowClient
 from typer.testing import CliRunner
 
+from data.cycle_records import LedgerEntry
 from data.decisions import SWITCHES, Action
 from data.errors import InputError, PersonNeededError
+from data.evaluation_records import Verdict
 from data.events import Event
 from data.files import write_text
-from data.report_records import LedgerEntry, Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.cli import app
 from flows.enrol import enrol, enrol_base

@@ -16,9 +16,9 @@ import yaml
 from mlflow import MlflowClient
 
 from data.errors import InputError, OutsideError, PersonNeededError
+from data.evaluation_records import Verdict
 from data.files import digest_tree, write_text
 from data.param_stages import TRANSPORT
-from data.report_records import Verdict
 from data.workspace import PROJECT_ROOT, Workspace
 from tasks import registry, serving, tracking
 from tasks.candidate import DIGESTS, Candidate

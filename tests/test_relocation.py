@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from data.cycle_records import Cycle, CycleResult
 from data.errors import InputError
+from data.evaluation_records import Verdict
 from data.files import digest_tree, read_json, write_record
 from data.findings import Condition, Finding
-from data.report_records import Cycle, CycleResult, Verdict
 from data.workspace import Workspace
 from flows.collect_garbage import collect_garbage
 from flows.doctor import doctor

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from bench.false_regressions import Truth, drawn
+from data.evaluation_records import Check, EvaluationReport, Outcome
 from data.records import Answer, Cohort, FactChange, Grade, Standing
-from data.report_records import Check, DocumentTexts, EvaluationReport, Outcome
+from data.report_records import DocumentTexts
 from models.directions import LEVEL, Direction
 from models.statistics import figures
 from tasks.pages import pair

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from data.evaluation_records import Check, Judgement, Leak, LeakFigures, MarkKind, Outcome, Verdict
 from data.records import (
     Cohort,
     Grade,
@@ -16,20 +17,7 @@ from data.records import (
     SnapshotDiff,
     Standing,
 )
-from data.report_records import (
-    Check,
-    Contradiction,
-    DocumentTexts,
-    Funnel,
-    Judgement,
-    Leak,
-    LeakFigures,
-    MarkKind,
-    Outcome,
-    Repeated,
-    Stated,
-    Verdict,
-)
+from data.report_records import Contradiction, DocumentTexts, Funnel, Repeated, Stated
 from data.spectral_records import Calibration, SpectralReport
 from models.spectral_checks import CANNOT
 from tasks.figures import loss_curve

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.report_records import Check, Outcome, Verdict
+from data.evaluation_records import Check, Outcome, Verdict
 from data.spectral_records import (
     Calibration,
     Determinant,

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from data.report_records import Outcome, Verdict
+from data.evaluation_records import Outcome, Verdict
 from data.spectral_records import (
     Calibration,
     SpectralReport,

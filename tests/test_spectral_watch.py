@@ -13,9 +13,10 @@ import yaml
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
+from data.evaluation_records import Outcome
 from data.files import read_record
 from data.params import load_params
-from data.report_records import Outcome, TrainingReport
+from data.report_records import TrainingReport
 from data.spectral_records import SpectralReport
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.audit import audit

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from data.errors import InputError, MissingFigureError
+from data.evaluation_records import CohortFigures
 from data.records import Answer, Cohort, Grade, Question
-from data.report_records import CohortFigures
 from models.statistics import beyond_chance, figures, holm, mcnemar, paired_difference, wilson, wilson_interval
 
 

@@ -8,9 +8,10 @@ import pytest
 import yaml
 
 from data.collection import read_collection
+from data.evaluation_records import EvaluationReport
 from data.files import digest_tree, read_json, read_record, read_records
 from data.records import Cohort, Question, Row
-from data.report_records import EvaluationReport, SynthesisReport
+from data.report_records import SynthesisReport
 from data.workspace import Workspace
 from flows.assess import assess
 from flows.estimate import DryRun, estimate

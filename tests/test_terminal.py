@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from data.cycle_records import Cycle, CycleResult
+from data.evaluation_records import Verdict
 from data.files import write_record, write_text
 from data.records import Quarantined, Snapshot
-from data.report_records import Cycle, CycleResult, Verdict
 from data.workspace import Workspace
 from flows.cli import app
 from flows.overview import Surroundings, overridden, surroundings

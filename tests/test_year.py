@@ -9,9 +9,10 @@ import pytest
 import yaml
 
 from data.decisions import SWITCHES
+from data.evaluation_records import EvaluationReport, Verdict
 from data.files import read_record, read_records
 from data.records import Answer, Cohort, Grade, Row, Snapshot, Standing
-from data.report_records import EvaluationReport, SynthesisReport, Verdict
+from data.report_records import SynthesisReport
 from data.workspace import PROJECT_ROOT, Workspace
 from flows.inputs import last_cycle
 from flows.overview import history, status
