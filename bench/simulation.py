@@ -24,11 +24,12 @@ from bench.kept import Report, held
 from bench.measured import Figure, write_answers
 from bench.policies import base_of, sized
 from bench.policies_figures import figures, sentence
+from bench.policies_page import page_of
 from bench.policies_questions import Fate, Mark, YearQuestion, asked_in
 from bench.policies_run import SCHEMA, judged
 from bench.policies_years import Year, read_snapshots, read_years
 from bench.simulation_line import TRIED, Done, Line, Result, make_line
-from bench.simulation_page import SERVED, write_page
+from bench.simulation_page import SERVED, Page, write_page
 from data.cycle_records import LedgerEntry
 from data.errors import InputError
 from data.files import building, digest_text, digest_tree, read_cached, write_json, write_long_record
@@ -145,7 +146,8 @@ def _finished(run: _Run, base: Path, command: str) -> Outcome:
     times = _times(run, path)
     answers = pa.Table.from_pylist(list(_answers(run, times, _served(steps))), schema=SCHEMA)
     table = answers.to_pandas()
-    found = [*_of_steps(steps, path, command, run.params.seed), *figures(table, command)]
+    of_steps, of_answers = tuple(_of_steps(steps, path, command, run.params.seed)), figures(table, command)
+    found = [*of_steps, *of_answers]
     told = [sentence(mine) for _, mine in table[table["arm"] == SERVED].groupby("year", sort=False)]
     decisions = run.line.entries()
     target = write_answers(run.root / "answers.parquet", answers)
@@ -156,7 +158,8 @@ def _finished(run: _Run, base: Path, command: str) -> Outcome:
     }
     write_json(run.root / "figures.json", content)
     about = f"{base.name}, which knows the {run.years[0].documents} documents of {run.years[0].date} and nothing later"
-    page = write_page(run.root / "page.html", about, command, table, found, steps, decisions)
+    shown = Page(page_of(about, command, table, of_answers, ()), tuple(steps), tuple(decisions), of_steps)
+    page = write_page(run.root / "page.html", shown)
     return Outcome(steps, decisions, found, told, page, target, run.line.workspace.root)
 
 
