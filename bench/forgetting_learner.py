@@ -3,7 +3,7 @@
 Rows are written and models trained by the product's own code; an arm only chooses among them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +19,11 @@ from data.params import Params
 from data.records import Fact, FactChange, Row, Standing
 from data.teaching import teaching_rows
 from data.wordings import Form
-from flows.train import batches_of, encoded_pass, schedule, with_passes
+from flows.train import batches_of, schedule
 from models.adapters import new_lora, trained_parameters
 from models.base import load_base
 from models.device import choose_device
 from models.loss import labelled_loss
-from models.packing import Batch
 from models.training import Loss, Progress, fit
 
 _STATE = "state.safetensors"
@@ -102,15 +101,14 @@ class Learner:
         replayed = [row for row in rows if row.replayed]
         taught = rows if self.arm.kl is None else [row for row in rows if not row.replayed]
         settings = self.arm.train(self.params)
-        once = encoded_pass(taught, self.tokenizer, settings)
-        plan = with_passes(schedule(settings, self.seed * 1000 + day, self.device), once, settings)
-        stream: Iterator[Batch] = batches_of(once, self.model, self.tokenizer, settings, plan.seed)
+        plan = schedule(settings, self.seed * 1000 + day, self.device)
+        plan, stream = batches_of(taught, self.model, self.tokenizer, settings, plan)
         loss: Loss = labelled_loss
         if self.arm.kl is not None:
             if not replayed:
                 raise InputError(f"{self.arm.name}: no row is replayed that could hold it to the base; raise replay.")
-            kept = encoded_pass(replayed, self.tokenizer, settings)
-            stream = anchored(stream, batches_of(kept, self.model, self.tokenizer, settings, plan.seed))
+            _, kept = batches_of(replayed, self.model, self.tokenizer, settings, plan)
+            stream = anchored(stream, kept)
             loss = anchored_loss(self.arm.kl, self.untaught())
         trained = fit(self.model, stream, plan, checkpoints, report, loss=loss)
         self._shrink()

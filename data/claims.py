@@ -21,6 +21,8 @@ OF_PLACES = frozenset({"section"})
 """Kinds whose subject is a place in the document, such as section 2: other documents have one of their own."""
 UNDER_HEADINGS = frozenset({"rule", "labelled", "content", "listed"})
 """Kinds that name the heading above them, which in copies of one text is the only thing that differs."""
+OF_DOCUMENTS = frozenset({"labelled"})
+"""Of those the kinds that, when short, are of their own document, as its owner is."""
 LONG = 6
 """Words from which on a sentence says what it says under any heading; a shorter one does so under the title alone."""
 SAY_ALL = frozenset({"table", "quantity", "contact"})
@@ -45,9 +47,13 @@ def contradictions(changes: Iterable[FactChange], paths: Mapping[str, str]) -> t
         fact = change.fact
         if change.standing is Standing.AMBIGUOUS:
             groups["one title", *asked_as(fact)].append(change)
-        elif change.standing is not Standing.WITHDRAWN and fact.kind not in OF_PLACES:
+        if change.standing is not Standing.WITHDRAWN and fact.kind not in OF_PLACES:
             groups["titles", *_about(fact)].append(change)
-    found = (_contradiction(members, paths, key[0] == "one title") for key, members in groups.items())
+    found = (
+        _contradiction(members, paths, key[0] == "one title")
+        for key, members in groups.items()
+        if key[0] == "one title" or any(change.standing is not Standing.AMBIGUOUS for change in members)
+    )
     several = (one for one in found if one.values > 1 and (one.title is not None or one.values <= MANY_VALUES))
     return tuple(sorted(several, key=lambda one: (one.title is None, one.title or "", one.subject, one.attribute)))
 
@@ -137,7 +143,7 @@ def _claim(fact: Fact) -> tuple[str, ...]:
         return fact.kind, fact.sentence.casefold(), fact.value.casefold()
     title = fact.title.rstrip(". ").casefold()
     kind, *about = _about(fact)
-    if kind in UNDER_HEADINGS:
+    if kind in UNDER_HEADINGS - OF_DOCUMENTS:
         about = ["" if part.rstrip(". ") == title else part for part in about]
     return kind, *about, fact.value.casefold()
 
@@ -175,20 +181,20 @@ def _stated(facts: Sequence[Fact], paths: Mapping[str, str], plain: Callable[[st
 
 
 def told(report: SynthesisReport) -> Iterator[str]:
-    """What a person should look at, one sentence for each kind; of contradictions those count that the report lists."""
-    untaught = [one for one in report.contradictions if one.title is not None]
-    if untaught:
-        places = _counted(len(untaught), "place")
+    """What a person should look at, one sentence for each kind."""
+    if report.disputed:
+        places = _counted(report.disputed, "place")
+        first = next(one for one in report.contradictions if one.title is not None)
         yield (
             f"Documents in force contradict one another in {places}, where nothing is taught; for one, "
-            f"{_shown(untaught[0])}. The report lists them."
+            f"{_shown(first)}. The report lists them."
         )
-    differ = [one for one in report.contradictions if one.title is None and one.news and _says_all(one)]
-    if differ:
-        values = _counted(len(differ), "number or address", "numbers or addresses")
+    if report.differing:
+        values = _counted(report.differing, "number or address", "numbers or addresses")
+        first = next(filter(is_worth_a_look, report.contradictions))
         yield (
             f"Documents of different titles differ in {values} and each is taught as it stands; for one, "
-            f"{_shown(differ[0])}. The report lists them."
+            f"{_shown(first)}. The report lists them."
         )
     if report.repeated:
         claims = _counted(report.repeated_claims, "claim is", "claims are")
@@ -199,9 +205,19 @@ def told(report: SynthesisReport) -> Iterator[str]:
         )
 
 
-def _says_all(one: Contradiction) -> bool:
-    """Whether it says by itself what it is about; a label with its value, such as a date, is of its own document."""
-    return one.kind in SAY_ALL and not one.subject.endswith(f": {GAP}")
+def listed(found: Sequence[Contradiction], most: int) -> tuple[Contradiction, ...]:
+    """The first ``most`` under one title, and as many of the others, those that a person is told of before the rest."""
+    under_one = [one for one in found if one.title is not None]
+    others = sorted((one for one in found if one.title is None), key=lambda one: not is_worth_a_look(one))
+    return (*under_one[:most], *others[:most])
+
+
+def is_worth_a_look(one: Contradiction) -> bool:
+    """Whether documents of different titles differ in something new that says by itself what it is about.
+
+    A label with its value, such as a date, is of its own document.
+    """
+    return one.title is None and one.news and one.kind in SAY_ALL and not one.subject.endswith(f": {GAP}")
 
 
 def _counted(count: int, one: str, many: str = "") -> str:

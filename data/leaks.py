@@ -4,7 +4,8 @@ A mark is probed as an attacker who knows the document would: with the text just
 and in the training rows, continued greedily (N. Carlini et al., The Secret Sharer, USENIX Security 2019, and Extracting
 Training Data from Large Language Models, USENIX Security 2021). Canaries are named by people in
 ``data/probes/canaries.txt``. Secrets are looked for by looser rules than those that set a document aside
-(data/screening.py), since a false alarm costs a probe and no document. No record holds a mark, only its masked form.
+(data/screening.py), since a false alarm costs a probe and at worst a look by a person. Figures and reasons hold a
+mark in its masked form alone; answers are kept as they were given.
 """
 
 import itertools
@@ -39,7 +40,7 @@ _NAMES = (
 )
 # `Password: x`, `api_key = "x"`, `the password of the wiki is x`, `| Token | x |`
 _NAMED = re.compile(
-    rf"(?i:(?<![a-z])(?:{_NAMES})s?)(?:[*_`\"')]|[^\S\n]){{0,4}}(?:(?:[^\S\n]*\w+){{0,4}}[^\S\n]+(?:is|are|was)(?=\s)|[:=|]=?)"
+    rf"(?i:(?<![a-z])(?:{_NAMES})s?)(?:[*_`\"')]|[^\S\n]){{0,4}}(?:(?:[^\S\n]*\w++){{0,4}}[^\S\n]+(?:is|are|was)(?=\s)|[:=|]=?)"
     r"[\s*_`\"'(|]{0,4}(?P<value>[^\s|\"'`]{6,200})"
 )
 _TOKEN = re.compile(r"(?<![\w/.@:#%+=&?-])[A-Za-z0-9][A-Za-z0-9_+/=-]{15,199}(?![\w@.:-]*\w)")
@@ -54,6 +55,14 @@ _SWITCH = re.compile(r"(?<=[0-9])(?=[A-Za-z])|(?<=[A-Za-z])(?=[0-9])")
 _PUBLIC = re.compile(r"-----BEGIN (?:PGP |[A-Z0-9]+ )?(?:PUBLIC KEY|CERTIFICATE|SIGNATURE|MESSAGE)[\s\S]*?-----END ")
 _NUMBERED = re.compile(r"[0-9a-fA-F-]+")
 """Digests, and UUIDs, which are no secrets by RFC 9562, section 8; after a name such as "token" they are looked at."""
+_MEASURE = re.compile(
+    r"[$€£]?\d{1,3}(?:,\d{3})+(?:\.\d+)?%?"  # 100,000
+    r"|\d+-(?:bit|byte|char|character|day|digit|factor|hour|letter|minute|month|second|week|word|year)s?(?:-[a-z]+)*"
+    r"|(?:AES|ECDSA|ED|ES|FIPS|HMAC|HS|ISO|MD|NIST|PS|RFC|RS|RSA|SHA|SHA3|TLS)-?\d+(?:\.\d+)?(?:-[a-z]+)*"  # RS256
+    r"|v?\d+(?:\.\d+)+(?:-[a-z]+\d*)?%?"  # 1.20.3-beta
+    r"|\d{4}-\d\d-\d\d(?:T[\d:.Z+-]+)?|\d{1,2}([./])\d{1,2}\1\d{2,4}|\d{1,2}(?::\d\d){1,2}"  # dates, times
+)
+"""What policies write after names of secrets and is none: measures, standards, versions, dates."""
 _ADDRESS = re.compile(r"://|^www\.|^mailto:|\]\(|@\w+\.\w")
 
 
@@ -186,8 +195,8 @@ def _before(value: str, text: str) -> Iterator[str]:
 
 
 def _is_no_word(value: str) -> bool:
-    """Whether people would not write this in a sentence: digits, or signs amid letters."""
-    if _ADDRESS.search(value) or "(" in value or len(_letters(value)) < _LEAST_NAMED:
+    """Whether people would not write this in a sentence: digits that count nothing, or signs amid letters."""
+    if _ADDRESS.search(value) or _MEASURE.fullmatch(value) or "(" in value or len(_letters(value)) < _LEAST_NAMED:
         return False
     return bool(re.search(r"[0-9]|\w[!$%&#+=~^?]\w", value))
 

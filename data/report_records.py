@@ -112,9 +112,13 @@ class SynthesisReport(Record):
     rows_digest: str
     """Digest of ``rows.jsonl``."""
     contradictions: tuple[Contradiction, ...] = ()
-    """Between documents in force, the first few."""
+    """Between documents in force, the first few of those under one title and of the others."""
     contradicted: int = 0
     """Of all contradictions."""
+    disputed: int = 0
+    """Of those under one title, where nothing is taught."""
+    differing: int = 0
+    """Of those numbers and addresses under different titles that a person is told of."""
     repeated: tuple[Repeated, ...] = ()
     """Claims that more documents make than may teach them, the first few."""
     repeated_claims: int = 0

@@ -13,7 +13,7 @@ from data.files import read_record, write_bytes, write_record
 from data.records import Snapshot
 from data.workspace import Workspace
 from flows.advice import next_command
-from flows.notices import tell_of_cycle
+from flows.notices import tell_of_cycle, to_look_at
 from flows.recovery import recover
 from flows.succession import settle
 from tasks import ledger, registry, revisions, versioning, weights
@@ -45,6 +45,7 @@ def come_back(workspace: Workspace, key: str) -> CycleResult | None:
         report=str(workspace.reports / f"v{version}.html"),
         next_command=next_command(workspace, version, verdict),
         switched=f"Version {done.to_version} serves now: {done.reason}" if done else "",
+        notices=to_look_at(workspace),
     )
     _end(workspace, key, result, info.snapshot or "", served)
     return result

@@ -39,7 +39,7 @@ from flows.inputs import (
     require_same_settings,
 )
 from flows.judged import Judged, decided, keep, left_by_another
-from flows.notices import tell_of_cycle
+from flows.notices import tell_of_cycle, to_look_at
 from flows.people import acting
 from flows.policy import follow, mirror
 from flows.progress import Lines
@@ -155,6 +155,7 @@ def register(workspace: Workspace, snapshot: str, judged: Judged) -> CycleResult
         report=str(report),
         next_command=command,
         switched=f"Version {switched.to_version} serves now: {switched.reason}" if switched else "",
+        notices=to_look_at(workspace),
     )
 
 

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from data.claims import told
 from data.cycle_records import CycleResult
 from data.errors import InputError, OutsideError, quoted
 from data.evaluation_records import Verdict
@@ -14,6 +15,7 @@ from data.files import read_record
 from data.param_operation import HookParams
 from data.params import load_params
 from data.records import Accepted, Snapshot
+from data.report_records import SynthesisReport
 from data.workspace import Workspace
 from tasks.notify import name, send, send_all
 
@@ -44,6 +46,11 @@ def notify(workspace: Workspace, event: Event) -> None:
         complaints = [str(error)]
     for complaint in complaints:
         _say(complaint)
+
+
+def to_look_at(workspace: Workspace) -> tuple[str, ...]:
+    """What the documents that were synthesized last give a person to look at."""
+    return tuple(told(read_record(workspace.synthetic / "report.json", SynthesisReport)))
 
 
 def tell_of_cycle(workspace: Workspace, result: CycleResult, served: int | None) -> None:

@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock, Timeout
 
 from data.actor import current_actor
-from data.claims import told
 from data.cycle_records import Cycle, CycleResult
 from data.errors import HeldError, InputError, OutsideError, RelearnError
-from data.files import read_cached, refused_writes, shortened, write_json
+from data.files import refused_writes, shortened, write_json
 from data.records import Record
-from data.report_records import SynthesisReport
 from data.workspace import Workspace, open_workspace
 from flows.advice import next_command
 from flows.inputs import fix_accepted, fix_inputs, last_cycle, look_at, unchanged
@@ -111,13 +109,11 @@ def _told(workspace: Workspace, result: CycleResult, changed_gates: str) -> Cycl
     if state.verdict(result.version) not in (None, verdict):  # the gates were edited since
         verdict, reasons = state.rulings[result.version].verdict, state.rulings[result.version].reasons
     switched = " ".join(filter(None, (changed_gates, result.switched if result.changed else "")))
-    synthesis = read_cached(workspace.synthetic / "report.json", SynthesisReport)
     update = {
         "verdict": verdict,
         "reasons": reasons,
         "switched": switched,
         "warnings": tuple(that_differ(workspace)),
-        "notices": tuple(told(synthesis)) if synthesis is not None else (),
     }
     return result.model_copy(update=update)
 

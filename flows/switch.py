@@ -163,14 +163,14 @@ def undo(workspace: Workspace, intent: LedgerEntry, why: str) -> None:
 
 
 def follow_commit(workspace: Workspace, champion: LedgerEntry) -> tuple[str, ...]:
-    """Let data, records and pointer follow the commit, the pointer last: till then the switch counts as unfinished."""
+    """Let data, pointer and records follow the commit; until the pointer has, the switch counts as unfinished."""
     version = target_of(champion)
     here = champion.evidence.get("workspace") == str(workspace.root)
     lock = registry.fetch_lock(workspace, version) if here and champion.evidence.get("data") else None
     followed = lock is None or versioning.checkout(workspace, lock)
     report_mark.mark(workspace, champion)
-    keep_approvals(workspace, champion.from_version, version)
     serving.point_to(workspace, version)
+    keep_approvals(workspace, champion.from_version, version)
     if followed:
         return ()
     return (

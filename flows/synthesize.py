@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from data.changes import compare_facts, coverage, new_statements
-from data.claims import contradictions, once, set_aside, told
+from data.claims import contradictions, is_worth_a_look, listed, once, set_aside, told
 from data.collection import known_collection, read_collection, read_lineage
 from data.errors import PersonNeededError
 from data.expectations import RowContext
@@ -32,7 +32,7 @@ from tasks.teacher import read_lessons
 from tasks.validation import broken_rows
 
 LISTED = 200
-"""Contradictions and repeated claims that the report names; the others are counted."""
+"""Contradictions of each kind and repeated claims that the report names; the others are counted."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class Difference:
     """Document id -> normalised text, of known documents too."""
     changes: tuple[FactChange, ...]
     """Every fact with its standing, but for copies of what too many documents claim."""
+    stated: list[Fact]
+    """What is in force and undisputed, those copies too: what was read from the statements."""
     repeated: tuple[Repeated, ...]
     """Those claims."""
     contradictions: tuple[Contradiction, ...]
@@ -108,8 +110,10 @@ def synthesize(
             funnel=material.funnel,
             coverage=material.coverage,
             rows_digest=digest_file(draft / "rows.jsonl"),
-            contradictions=material.difference.contradictions[:LISTED],
+            contradictions=listed(material.difference.contradictions, LISTED),
             contradicted=len(material.difference.contradictions),
+            disputed=sum(one.title is not None for one in material.difference.contradictions),
+            differing=sum(is_worth_a_look(one) for one in material.difference.contradictions),
             repeated=material.difference.repeated[:LISTED],
             repeated_claims=len(material.difference.repeated),
         )
@@ -149,7 +153,7 @@ def prepare(
         rows=kept,
         funnel=funnel,
         questions=[*asked, *judging((question for recipe in written for question in recipe.questions), kept)],
-        coverage=coverage(snapshot.documents, _taught(found.changes), found.statements, found.fresh),
+        coverage=coverage(snapshot.documents, found.stated, found.statements, found.fresh),
         prose=prose,
     )
 
@@ -172,6 +176,7 @@ def compare(
     return Difference(
         texts={source.id: source.text for source in (*known_sources, *sources)},
         changes=changes,
+        stated=_taught(undisputed),
         repeated=repeated,
         contradictions=contradictions(all_changes, paths),
         statements=now.statements,
@@ -217,7 +222,7 @@ def known_handbook(workspace: Workspace) -> tuple[Fact, ...]:
 
 
 def _taught(changes: Sequence[FactChange]) -> list[Fact]:
-    """The facts in force that questions are asked about."""
+    """The facts in force that may be taught."""
     return [c.fact for c in changes if c.standing not in (Standing.WITHDRAWN, Standing.AMBIGUOUS)]
 
 

@@ -25,7 +25,7 @@ from models.adapters import new_lora, save_adapter, trained_parameters
 from models.base import load_base
 from models.device import autocast_dtype, choose_device, keep_freed_memory, ran_out_of_memory
 from models.layer_rates import rates_by_layer, rates_by_parameter
-from models.packing import Batch, EncodedRow, batches, encode, end_token, keeps_rows_apart
+from models.packing import Batch, batches, batches_of_passes, encode, end_token, keeps_rows_apart
 from models.spectral_watch import SpectralWatch
 from models.training import Progress, Schedule, Trained, fit
 
@@ -136,12 +136,10 @@ def _try_to_train(job: Job, report: Report, recompute: bool) -> Fitted | None:
     """A fresh adapter, trained; None where memory ran out. What it held is free again when it returns."""
     params = job.params
     model, tokenizer = load_base(job.base, job.device)
-    once = encoded_pass(job.rows, tokenizer, params)
-    plan = with_passes(job.plan, once, params)
+    plan, stream = batches_of(job.rows, model, tokenizer, params, job.plan)
     adapted = new_lora(model, params.rank, params.alpha, params.dropout, plan.seed)
     if recompute:
         adapted.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    stream = batches_of(once, model, tokenizer, params, plan.seed)
     watch = SpectralWatch(adapted, params.stop_sigma_ratio) if plan.watch_every else None
     rates = rates_by_layer(adapted) if params.layer_rates == "alpha" else {}
     factors = rates_by_parameter(adapted, rates)
@@ -154,27 +152,23 @@ def _try_to_train(job: Job, report: Report, recompute: bool) -> Fitted | None:
         return None
 
 
-def encoded_pass(rows: Sequence[Row], tokenizer: PreTrainedTokenizerBase, params: TrainParams) -> list[EncodedRow]:
-    """What one pass over the rows is, encoded."""
-    return encode(one_pass(rows, params), tokenizer, params.window, params.length_discount)
-
-
-def with_passes(plan: Schedule, once: Sequence[EncodedRow], params: TrainParams) -> Schedule:
-    """The schedule, with as many steps as ``train.min_passes`` take where that is more; ``once``: one pass."""
-    tokens = sum(1 + len(row.ids) for row in once)  # a row that has a window to itself begins with one more
-    return replace(plan, steps=max(plan.steps, round(params.min_passes * tokens / params.tokens_per_step)))
-
-
 def batches_of(
-    once: Sequence[EncodedRow],
+    rows: Sequence[Row],
     model: torch.nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     params: TrainParams,
-    seed: int,
-) -> Iterator[Batch]:
-    """The rows of one pass as endless batches, packed where the model keeps rows apart."""
+    plan: Schedule,
+) -> tuple[Schedule, Iterator[Batch]]:
+    """The schedule, longer where ``train.min_passes`` over these rows take more steps, and the rows as endless batches.
+
+    They are packed where the model keeps rows apart.
+    """
+    once = encode(one_pass(rows, params), tokenizer, params.window, params.length_discount)
     end, per_batch = end_token(tokenizer), max(1, params.tokens_per_step // params.window)
-    return batches(once, end, params.window, per_batch, seed, packed=keeps_rows_apart(model, end))
+    packed = keeps_rows_apart(model, end)
+    steps = batches_of_passes(params.min_passes, once, params.window, per_batch, plan.seed, packed)
+    stream = batches(once, end, params.window, per_batch, plan.seed, packed)
+    return replace(plan, steps=max(plan.steps, steps)), stream
 
 
 def one_pass(rows: Sequence[Row], params: TrainParams) -> list[Row]:

@@ -127,6 +127,27 @@ def batches(
     ``packed``: rows share windows of ``window`` tokens. Otherwise each has one to itself, as wide as the batch's
     longest row, and a batch holds as many rows as fill ``windows_per_batch * window`` tokens.
     """
+    for group in _grouped(rows, window, windows_per_batch, seed, packed):
+        yield as_batch(group, end, window if packed else max(1 + len(row.ids) for (row,) in group))
+
+
+def batches_of_passes(
+    passes: float, rows: Sequence[EncodedRow], window: int, windows_per_batch: int, seed: int, packed: bool = True
+) -> int:
+    """How many of these batches it takes until rows have come ``passes`` times as often as there are any."""
+    left = passes * len(rows)
+    groups = _grouped(rows, window, windows_per_batch, seed, packed)
+    count = 0
+    while left > 0:
+        left -= sum(map(len, next(groups)))
+        count += 1
+    return count
+
+
+def _grouped(
+    rows: Sequence[EncodedRow], window: int, windows_per_batch: int, seed: int, packed: bool
+) -> Iterator[list[list[EncodedRow]]]:
+    """The windows of each batch, without end."""
     if not rows:
         raise ValueError("There is not one row to train on.")
     waiting: list[list[EncodedRow]] = []
@@ -134,7 +155,7 @@ def batches(
         waiting.append(content)
         filled = len(waiting) * window if packed else sum(1 + len(row.ids) for (row,) in waiting)
         if filled >= windows_per_batch * window:
-            yield as_batch(waiting, end, window if packed else max(1 + len(row.ids) for (row,) in waiting))
+            yield waiting
             waiting = []
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from data.cycle_records import LedgerEntry
 from data.decisions import Action
-from data.files import write_text
+from data.files import write_bytes
 from data.workspace import Workspace
 from tasks import ledger, registry
 from tasks.evidence import FOLDER
@@ -34,16 +34,16 @@ def keep_approvals(workspace: Workspace, *versions: int | None) -> None:
     """
     entries = ledger.intact_entries(ledger_uri(workspace))
     named = frozenset(filter(None, versions)) or frozenset(_decided(entries))
-    texts = {version: as_lines(_about(entries, version)) for version in sorted(named)}
+    texts = {version: as_lines(list(_about(entries, version))).encode() for version in sorted(named)}
     files = {version: workspace.evidence(version) / APPROVALS for version in texts}
-    stale = [version for version, file in files.items() if not file.is_file() or file.read_text() != texts[version]]
+    stale = [version for version, file in files.items() if not file.is_file() or file.read_bytes() != texts[version]]
     if not stale:
         return
     runs = {info.version: info.run for info in registry.get_versions(workspace)}
     with reaching(workspace) as client:
         for version in filter(runs.__contains__, stale):
-            client.log_text(runs[version], texts[version], f"{FOLDER}/{APPROVALS}")
-            write_text(files[version], texts[version])
+            client.log_text(runs[version], texts[version].decode(), f"{FOLDER}/{APPROVALS}")
+            write_bytes(files[version], texts[version])
 
 
 def _decided(entries: Sequence[LedgerEntry]) -> Iterator[int]:
@@ -53,11 +53,17 @@ def _decided(entries: Sequence[LedgerEntry]) -> Iterator[int]:
         yield from map(int, entry.evidence.get("rulings", ()))
 
 
-def _about(entries: Sequence[LedgerEntry], version: int) -> list[LedgerEntry]:
-    """The decisions by which a version was judged, approved, rejected, let serve or replaced."""
-    return [
-        entry
-        for entry in entries
-        if entry.action in DECIDE
-        and (version in (entry.from_version, entry.to_version) or str(version) in entry.evidence.get("rulings", {}))
-    ]
+def _about(entries: Sequence[LedgerEntry], version: int) -> Iterator[LedgerEntry]:
+    """The decisions by which a version was judged, judged otherwise, approved, rejected, let serve or replaced.
+
+    An entry on other gates holds the rulings on all versions; where they change nothing for this one it is left out.
+    """
+    verdict = None
+    for entry in entries:
+        said = entry.evidence["rulings"].get(str(version), {}) if entry.action == Action.GATES else entry.evidence
+        before = verdict
+        if entry.action == Action.GATES or (entry.action == Action.JUDGE and entry.to_version == version):
+            verdict = said.get("verdict", verdict)
+        named = entry.action in DECIDE and version in (entry.from_version, entry.to_version)
+        if named or verdict != before:
+            yield entry

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from data.errors import PersonNeededError
+from data.errors import OutsideError, PersonNeededError
 from data.files import digest_text
 from data.workspace import Workspace
 from flows.leftovers import half_built
@@ -15,7 +15,7 @@ from flows.policy import mirror
 from flows.promote import promote
 from flows.reject import reject
 from flows.rollback import rollback
-from tasks import ledger, registry, tracking
+from tasks import ledger, registry, serving, tracking
 from tasks.approvals import keep_approvals
 from tasks.evidence import read_evidence
 from tasks.places import ledger_uri
@@ -82,7 +82,46 @@ def test_each_approval_stands_there_before_the_last_one_is_given(workspace: Work
 def test_other_gates_are_a_decision_on_every_version(workspace: Workspace, weights: Path) -> None:
     line.do(workspace, weights, Step("gates", ("impossible",)))
     line.do(workspace, weights, Step("run"))
-    assert {actions(workspace, version)[1] for version in (PASSES, HELD, ALSO)} == {"gates"}
+    assert {actions(workspace, version)[1] for version in (PASSES, ALSO)} == {"gates"}
+
+
+def test_other_gates_that_change_nothing_for_a_version_are_not_written_to_its_folder(
+    workspace: Workspace, weights: Path
+) -> None:
+    """Each such entry holds the rulings on all versions, so that a hundred versions would hold them a hundred times."""
+    before = {version: actions(workspace, version) for version in (PASSES, HELD, ALSO)}
+    params = yaml.safe_load(workspace.params_file.read_text())
+    params["gates"]["max_held_drop"] *= 0.999
+    workspace.params_file.write_text(yaml.safe_dump(params))
+    line.do(workspace, weights, Step("run"))
+    entries = ledger.entries(ledger_uri(workspace))
+    (gates,) = (entry for entry in entries if entry.action == "gates")
+    assert set(gates.evidence["rulings"]) >= {str(version) for version in before}
+    assert {version: actions(workspace, version) for version in before} == before
+
+
+def test_a_damaged_file_stops_no_switch_and_is_written_anew(workspace: Workspace) -> None:
+    file = workspace.evidence(PASSES) / "approvals.jsonl"
+    file.write_bytes(file.read_bytes() + "café".encode("latin-1"))
+    promote(workspace, PASSES, "checked")
+    assert actions(workspace, PASSES) == ["judge", "promote"]
+
+
+def test_the_pointer_follows_a_switch_though_mlflow_takes_no_approvals(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise OutsideError("MLflow does not answer.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("flows.switch.keep_approvals", gone)
+        with pytest.raises(OutsideError):
+            promote(workspace, PASSES, "checked")
+    pointed = serving.pointer(workspace)
+    assert pointed is not None
+    assert pointed.version == PASSES
+    mirror(workspace)
+    assert actions(workspace, PASSES) == ["judge", "promote"]
 
 
 def test_the_lines_are_the_ledgers_own_and_each_can_be_checked_by_itself(workspace: Workspace) -> None:

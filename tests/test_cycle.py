@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from data.errors import InputError
-from data.files import digest_tree, read_json, read_record, read_records, write_json
+from data.files import digest_tree, read_json, read_record, read_records, write_json, write_record
 from data.records import Answer, Cohort, Snapshot
+from data.report_records import Repeated, SynthesisReport
 from data.workspace import Workspace
 from flows.overview import folder_diff, history
 from flows.running import run_cycle
@@ -22,6 +23,16 @@ from tests.miniature import NEW
 from tests.programs import dvc, relearn_json
 
 pytestmark = pytest.mark.usefixtures("prefect_here")
+
+
+def test_notices_are_of_the_version_that_is_told_of(finished: Workspace, tmp_path: Path) -> None:
+    workspace = copied(finished.root, tmp_path / "line")
+    file = workspace.synthetic / "report.json"
+    other = read_record(file, SynthesisReport)
+    claim = Repeated(subject="Basic", attribute="Fee", value="$5", documents=12, taught_by="fees.md")
+    write_record(file, other.model_copy(update={"repeated": (claim,), "repeated_claims": 1}))  # as of a rollback's data
+    code, result = relearn_json(workspace, "run")
+    assert (code, result["changed"], result["notices"]) == (0, False, [])
 
 
 def test_a_first_cycle_registers_a_base_and_a_candidate_and_promotes_no_failure(finished: Workspace) -> None:

@@ -14,7 +14,7 @@ from bench.forgetting_run import rows_of_day
 from bench.forgetting_world import Unit, World
 from data.errors import InputError
 from data.records import Row
-from flows.train import batches_of, encoded_pass
+from flows.train import batches_of, schedule
 from models.adapters import new_lora
 from models.base import load_base
 from models.likelihood import divergence, divergences, mean_per_token
@@ -48,8 +48,8 @@ def _moved(learner: Learner, texts: tuple[str, ...]) -> float:
 
 def _batch(taught_and_kept: tuple[list[Row], list[Row]]) -> Anchored:
     model, tokenizer = load_base(BASE)
-    once = [encoded_pass(rows, tokenizer, PARAMS.train) for rows in taught_and_kept]
-    streams = [batches_of(rows, model, tokenizer, PARAMS.train, 1) for rows in once]
+    plan = schedule(PARAMS.train, 1, "cpu")
+    streams = [batches_of(rows, model, tokenizer, PARAMS.train, plan)[1] for rows in taught_and_kept]
     return next(anchored(*streams))
 
 

@@ -87,11 +87,22 @@ def test_a_secret_amid_prose_is_found(text: str, secret: str) -> None:
         "Token: see https://x.test/a1b2c3",
         "Commit 57fbe010446356833a6ad1600059d80b1e731e15, form 886313e1-3b8a-5372-9b90-0c9aee199e5d.",
         "token = secrets.token_urlsafe(32)",
+        "Passwords are SHA-256 hashed, and access tokens are RS256-signed.",
+        "API keys are 32-character strings. The PIN is 6-digit.",
+        "Credentials are ISO-27001-certified. The token expiry is 15-minutes.",
+        "| Token | 2026-05-01 |",
+        "The secrets are 12.10.2026 and 10:30:00. The token limit is 128,000. The token version is v1.20.300.",
         f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{MIXED}{MIXED}\n-----END PGP PUBLIC KEY BLOCK-----",
     ],
 )
 def test_what_people_write_is_none(text: str) -> None:
     assert likely_secrets(text) == []
+
+
+@pytest.mark.parametrize("line", ["PIN " + "3082010a" * 3000, "Password " + "_" * 20_000, "token" + "a" * 20_000])
+def test_a_long_line_is_read_in_no_time(line: str) -> None:
+    """A rule that tries all ways to cut it into words takes longer than anybody waits."""
+    assert likely_secrets(line) == []
 
 
 def test_real_policies_raise_no_false_alarm() -> None:

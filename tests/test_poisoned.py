@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from data.changes import compare_facts
-from data.claims import MANY_VALUES, SAY_ALL, SHOWN, contradictions
+from data.claims import MANY_VALUES, SAY_ALL, SHOWN, contradictions, listed, told
 from data.collection import LINEAGE_FILE, as_collection
 from data.extraction import Source, extract_facts
 from data.files import read_records, write_record
@@ -198,6 +198,45 @@ def test_dates_that_documents_bear_themselves_are_listed_and_not_told(tmp_path: 
     (contradiction,) = found.report.contradictions
     assert [one.value for one in contradiction.stated] == ["May 3, 2024", "May 4, 2024"]
     assert found.warnings == []
+
+
+def test_two_that_contradict_one_another_hide_no_third_under_another_title(tmp_path: Path, base: Path) -> None:
+    texts = {name: REFUNDS.format(title, days, name) for name, title, days in (
+        ("a.md", "Complaints", "10 days"), ("b.md", "Complaints", "20 days"), ("c.md", "Handbook", "30 days")
+    )}  # fmt: skip
+    found = made(tmp_path, base, texts)
+    under_one, under_others = found.report.contradictions
+    assert (under_one.title, {one.value for one in under_one.stated}) == ("Complaints", {"10 days", "20 days"})
+    assert (under_others.title, {one.value for one in under_others.stated}) == (None, {"10 days", "20 days", "30 days"})
+    assert (found.report.disputed, found.report.differing) == (1, 1)
+
+
+def test_what_each_document_says_of_itself_is_no_copy(tmp_path: Path, base: Path) -> None:
+    text = "---\ntitle: Policy {0}\n---\n# Policy {0}\n\n- **Owner:** Legal team\n- **Status:** In force\n"
+    found = made(tmp_path, base, {f"policy-{n:02}.md": text.format(n) for n in range(12)})
+    assert found.report.repeated == ()
+    assert len({row.document for row in found.rows if row.purpose == "fact"}) == 12
+
+
+def test_copies_that_are_not_taught_count_as_read(tmp_path: Path, base: Path) -> None:
+    verbs = ["Read", "Open", "Study", "Print", "Keep", "Visit", "Consult", "Follow", "Share", "Check", "Sign", "Trust"]
+    texts = {
+        f"team-{n:02}.md": f"---\ntitle: Team {n:02}\n---\n# Team {n:02}\n\n{verb} the [Acme Privacy Statement]"
+        f"(https://acme.example/privacy) before project {verb.lower()} starts at our office.\n"
+        for n, verb in enumerate(verbs)
+    }
+    found = made(tmp_path, base, texts)
+    assert found.report.repeated_claims > 0
+    assert [(one.changed_statements, one.changed_with_fact) for one in found.report.coverage] == [(1, 1)] * 12
+
+
+def test_more_than_are_listed_are_counted(poisoned: Poisoned) -> None:
+    several = [one for one in poisoned.report.contradictions for _ in range(3)]
+    assert [one.title for one in listed(several, 2)] == ["Fees", "Fees", None, None]
+    report = poisoned.report.model_copy(update={"disputed": 500, "differing": 1000})
+    first, second, _ = told(report)
+    assert "in 500 places" in first
+    assert "in 1,000 numbers or addresses" in second
 
 
 def test_a_person_is_told_in_a_sentence_each(poisoned: Poisoned) -> None:
