@@ -17,6 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import torch
 
@@ -146,9 +147,12 @@ def _finished(run: _Run, base: Path, command: str) -> Outcome:
     times = _times(run, path)
     answers = pa.Table.from_pylist(list(_answers(run, times, _served(steps))), schema=SCHEMA)
     table = answers.to_pandas()
-    of_steps, of_answers = tuple(_of_steps(steps, path, command, run.params.seed)), figures(table, command)
+    withdrawn = _about(run, table, path)
+    of_steps = tuple(_of_steps(steps, path, command, run.params.seed))
+    of_answers = figures(pd.concat([table, withdrawn]), command)
     found = [*of_steps, *of_answers]
     told = [sentence(mine) for _, mine in table[table["arm"] == SERVED].groupby("year", sort=False)]
+    told += [sentence(mine) for _, mine in withdrawn.groupby("arm", sort=False)]
     decisions = run.line.entries()
     target = write_answers(run.root / "answers.parquet", answers)
     content = {
@@ -161,6 +165,13 @@ def _finished(run: _Run, base: Path, command: str) -> Outcome:
     shown = Page(page_of(about, command, table, of_answers, ()), tuple(steps), tuple(decisions), of_steps)
     page = write_page(run.root / "page.html", shown)
     return Outcome(steps, decisions, found, told, page, target, run.line.workspace.root)
+
+
+def _about(run: _Run, answers: pd.DataFrame, path: str) -> pd.DataFrame:
+    """What was said about the withdrawn document while it was withdrawn, under a name of its own."""
+    (document,) = (document for document, its in run.years[-1].paths.items() if its == path)
+    there = (answers["year"] == WITHDRAWN) & (answers["document"] == document)
+    return answers[there].assign(year=f"about {path} while it is withdrawn")
 
 
 # --- what happens ------------------------------------------------------------------------------------
@@ -184,7 +195,7 @@ def _steps(run: _Run) -> tuple[list[Done], str]:
     path = _best_known(run, steps[-1].serves)
     do(f"withdrawn: {path}", WITHDRAWN, partial(line.withdraw, path, WHY_WITHDRAWN))
     do("the next cycle", WITHDRAWN, line.cycle)
-    do(f"reinstated: {path}", last.name, partial(line.withdraw, path, WHY_REINSTATED, True))
+    do(f"reinstated: {path}", last.name, partial(line.reinstate, path, WHY_REINSTATED))
     do("the cycle after it", last.name, line.cycle)
     return steps, path
 
@@ -292,6 +303,8 @@ def _of_steps(steps: Sequence[Done], path: str, command: str, seed: int) -> Iter
         return Figure(name, value, value, value, 1, (seed,), command)
 
     for done in steps:
+        if done.resumed:
+            continue  # its seconds are of what a kill had left
         if done.switch_seconds is not None:
             yield once(f"{done.name}: seconds from intent until all had followed", done.switch_seconds)
         elif done.version is not None:

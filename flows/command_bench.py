@@ -35,7 +35,7 @@ def simulate(
     workspace: WorkspaceOption = Path(),
     as_json: JsonOption = False,
 ) -> None:
-    """Years of documents on a line of its own: what served, what was right and stale, who decided why; an hour."""
+    """Years of documents on a line of its own: what served, what was right and stale, who decided why; hours."""
     from bench.measured import typed
     from bench.simulation import simulate as run_simulation
     from data.workspace import open_workspace

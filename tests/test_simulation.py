@@ -10,11 +10,13 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from bench.policies_questions import Fate
-from bench.simulation_line import OPERATOR
+from bench.simulation_line import OPERATOR, Done
 from data.errors import InputError
+from data.files import write_record
+from data.records import Record
 from data.workspace import Workspace
 from flows.cli import app
-from tasks import ledger
+from tasks import ledger, serving
 from tasks.places import ledger_uri
 from tests.fault_miniature import LENIENT
 from tests.html_page import Page
@@ -23,7 +25,11 @@ from tests.test_policies_bench import make_years
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    made = make_years(tmp_path_factory.mktemp("simulation"))
+    return small_years(tmp_path_factory.mktemp("simulation"))
+
+
+def small_years(root: Path) -> Workspace:
+    made = make_years(root)
     params = yaml.safe_load(made.params_file.read_text())
     params["gates"] |= LENIENT
     params["gates"]["modes"] = {**dict.fromkeys(params["gates"]["modes"], "shadow"), "integrity": "enforce"}
@@ -67,7 +73,12 @@ def test_every_snapshot_is_a_cycle_and_what_passes_serves(steps: dict[str, dict[
     }, "version 2 rests on hours.md, which is gone by 2021"
     assert not any(step["refused"] for step in steps.values())
     assert 0 < steps["rolled back"]["switch_seconds"] <= steps["rolled back"]["seconds"]
-    assert steps["promoted again"]["notes"] == [], "it answers bit by bit as it did before"
+    assert {name: step["as_before"] for name, step in steps.items() if step["as_before"] is not None} == {
+        "rolled back": True,
+        "promoted again": True,
+        "withdrawn: fees.md": True,
+        "the cycle after it": True,
+    }
 
 
 def test_no_champion_rests_on_the_withdrawn_document_after_the_next_cycle(
@@ -125,12 +136,52 @@ def test_a_simulation_that_was_done_does_nothing_again(workspace: Workspace, pri
     assert len(ledger.entries(ledger_uri(line_of(printed)))) == entries
 
 
-def test_after_a_kill_no_decision_is_taken_twice(workspace: Workspace, printed: str) -> None:
-    for number in (6, 7):  # what a kill kept from being written down: that it was reinstated, and the cycle after it
-        (line_of(printed).root.parent / "steps" / f"{number:02}.json").unlink()
-    before = [entry.digest for entry in ledger.entries(ledger_uri(line_of(printed)))]
-    assert simulate(workspace).exit_code == 0
-    assert [entry.digest for entry in ledger.entries(ledger_uri(line_of(printed)))] == before
+class Killed(BaseException):
+    """No code of ours may catch it."""
+
+
+def test_a_kill_between_each_deed_and_its_record_changes_no_decision(
+    tmp_path: Path, steps: dict[str, dict[str, Any]], printed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[str] = []
+    probe = serving.probe
+
+    def kill_the_rollback(*given: Any) -> Any:
+        if killed == list(steps)[:2]:
+            killed.append("the rollback, after its intent")
+            raise Killed
+        return probe(*given)
+
+    def kill_first(file: Path, record: Record) -> None:
+        if isinstance(record, Done) and record.name not in killed:
+            killed.append(record.name)
+            raise Killed
+        write_record(file, record)
+
+    monkeypatch.setattr("bench.simulation_line.write_record", kill_first)
+    monkeypatch.setattr("tasks.serving.probe", kill_the_rollback)
+    other = small_years(tmp_path)
+    for _ in (*steps, "the rollback"):
+        with pytest.raises(Killed):
+            simulate(other)
+    done = simulate(other)
+    assert done.exit_code == 0, done.output
+    assert sorted(killed) == sorted([*steps, "the rollback, after its intent"])
+    content = json.loads(done.stdout)
+    taken, told = ([outline(entry) for entry in some["decisions"]] for some in (content, json.loads(printed)))
+    assert taken == told
+    for step in content["steps"]:
+        whole = steps[step["name"]]
+        assert step["resumed"]
+        assert not whole["resumed"]
+        assert step["switch_seconds"] is None, "what is timed again is not the decision"
+        same = ("version", "verdict", "trained", "refused", "serves", "rests_on", "as_before", "entries")
+        assert [step[name] for name in same] == [whole[name] for name in same]
+    assert not [one["name"] for one in content["figures"] if "seconds" in one["name"]], "each would be of a part"
+
+
+def outline(entry: dict[str, Any]) -> list[Any]:
+    return [entry[name] for name in ("number", "actor", "action", "from_version", "to_version", "reason")]
 
 
 def test_the_workspace_that_asked_for_it_is_not_touched(workspace: Workspace, printed: str) -> None:
