@@ -4,8 +4,6 @@ Roles keep honest people from mistakes. Whoever may write the workspace's files 
 anything; that is for the operating system's and the database's permissions to keep (docs/security.md).
 """
 
-import os
-
 from data.actor import current_actor
 from data.errors import PersonNeededError
 from data.param_operation import ROLES, PeopleParams, Role
@@ -20,13 +18,13 @@ def acting(workspace: Workspace, needed: Role, what: str, actor: str | None = No
         workspace: whose roles hold.
         needed: the least role that may do it.
         what: is done, as the subject of a sentence.
-        actor: None: ``$RELEARN_ACTOR``, or ``people.actor``, or the user of the operating system.
+        actor: None: who acts on this machine.
 
     Raises:
         PersonNeededError: the actor's role does not suffice; it names those whose role does.
     """
     people = load_params(workspace.params_file).people
-    who = actor or os.environ.get("RELEARN_ACTOR") or people.actor or current_actor()
+    who = actor or current_actor(people.actor)
     role = people.roles.get(who, people.others)
     if ROLES.index(role) < ROLES.index(needed):
         raise PersonNeededError(

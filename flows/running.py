@@ -272,7 +272,7 @@ def watch_workspace(root: Path) -> None:
     shared = configured_server(workspace) is not None
     say = partial(Lines("watch").show, done=True)
     with (
-        _held(workspace.watch_lock, "relearn watch", False, ONE_WATCH),
+        _held(workspace, workspace.watch_lock, "relearn watch", False, ONE_WATCH),
         prefect_server(workspace, services=True) as url,
     ):
         from flows.watch import watch
@@ -295,25 +295,35 @@ def locked(workspace: Workspace, purpose: str, wait: bool = False, why: str = ""
     Raises:
         HeldError: another process holds it, and ``wait`` is not set; it says which, since when, for whom and why.
     """
-    with _held(workspace.lock, purpose, wait, why=why):
+    with _held(workspace, workspace.lock, purpose, wait, why=why):
         yield
 
 
 @contextmanager
-def _held(file: Path, purpose: str, wait: bool, remedy: str = WAIT, why: str = "") -> Iterator[None]:
+def _held(
+    workspace: Workspace, file: Path, purpose: str, wait: bool, remedy: str = WAIT, why: str = ""
+) -> Iterator[None]:
     """Hold a lock file; the kernel frees it when the process dies."""
     note = file.with_suffix(".json")
     lock = _acquired(file, note, wait, remedy)
     try:
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with suppress(RelearnError):  # the kernel's lock holds without it, and gc has to begin on a full disk
-            who = {"pid": os.getpid(), "actor": current_actor()}
+            who = {"pid": os.getpid(), "actor": _actor(workspace)}
             write_json(note, {**who, "purpose": purpose, "since": since, "why": why})
         yield
     finally:
         with suppress(OSError):  # as where somebody put a folder in its place
             note.unlink()
         lock.release()
+
+
+def _actor(workspace: Workspace) -> str:
+    """Who holds it; settings that cannot be read are told of by what is done while it is held."""
+    try:
+        return current_actor(workspace.params().people.actor)
+    except RelearnError:
+        return current_actor()
 
 
 def _acquired(file: Path, note: Path, wait: bool, remedy: str) -> FileLock:

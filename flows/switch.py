@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
+from data.actor import current_actor
 from data.cycle_records import LedgerEntry
 from data.decisions import Action, Decisions, passes
 from data.errors import quoted
@@ -159,6 +160,7 @@ def undo(workspace: Workspace, intent: LedgerEntry, why: str) -> None:
         from_version=intent.from_version,
         to_version=intent.to_version,
         evidence={"intent": intent.number},
+        actor=current_actor(workspace.params().people.actor),
     )
 
 

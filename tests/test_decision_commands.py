@@ -75,7 +75,10 @@ def shell(workspace: Workspace, who: str, *arguments: str) -> "subprocess.Popen[
 
 def test_of_two_operators_at_two_shells_one_wins_and_the_other_is_told_who_and_why(workspace: Workspace) -> None:
     note = workspace.lock.with_suffix(".json")
-    first = shell(workspace, "ada", "promote", "3", "--reason", "legal agreed")
+    params = yaml.safe_load(workspace.params_file.read_text())
+    params["people"]["actor"] = "ada"
+    write_text(workspace.params_file, yaml.safe_dump(params))
+    first = shell(workspace, "", "promote", "3", "--reason", "legal agreed")
     while not note.exists():
         assert first.poll() is None, first.stderr
         time.sleep(0.002)
