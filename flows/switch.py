@@ -28,7 +28,7 @@ from tasks.approvals import keep_approvals
 from tasks.places import ledger_uri
 from tasks.registry import VersionInfo
 
-HEAVY = ("models.adapters", "models.generation", "mlflow.artifacts", "dvc.repo")
+HEAVY = ("data.wordings", "models.adapters", "models.base", "models.generation", "mlflow.artifacts", "dvc.repo")
 """Imported before the intent, so that little time passes until the commit."""
 
 
