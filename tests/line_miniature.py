@@ -96,7 +96,7 @@ def make_template(root: Path, weights: Path, ledger_address: str = "") -> Worksp
         keep_ledger_at(workspace, ledger_address)
     params = yaml.safe_load(workspace.params_file.read_text())
     params["gates"] |= LENIENT | {"min_new_right": POLICIES["usual"]}
-    params["gates"]["modes"] |= {"retention": "shadow", "champion": "shadow"}
+    params["gates"]["modes"] = {**params["gates"]["modes"], "retention": "shadow", "champion": "shadow"}
     workspace.params_file.write_text(yaml.safe_dump(params))
     put(workspace, dict.fromkeys(NAMES, 1))
     for present in ({"fees": 1}, {"fees": 2, "hours": 1}, {"fees": 1, "hours": 2}, {"fees": 1, "hours": 1}):
